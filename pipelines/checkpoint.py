@@ -1,0 +1,103 @@
+"""Checkpoints on disk: safetensors and JSON, whole or not there at all.
+
+`checkpoints/step_00000120/` holds method.safetensors (weights, teachers, queues), optimizer.safetensors
+and state.json (step, sha256 of both, what was running). It is written under another name and renamed.
+Nothing random is saved: order, views and masks are functions of the step (invariants 1 and 2).
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pipelines.manifest import sha256_of
+from ssl_core.methods.base import Method
+from ssl_core.optim import load_optimizer_tensors_, optimizer_tensors
+
+METHOD, OPTIMIZER, STATE = "method.safetensors", "optimizer.safetensors", "state.json"
+
+
+def save(folder: Path, step: int, method: Method, optimizer: torch.optim.Optimizer, extra: dict[str, Any]) -> Path:
+    """Write `folder/step_xxxxxxxx` and drop all but the newest two.
+
+    Raises:
+        OSError: the storage is full or not writable; earlier checkpoints are untouched.
+    """
+    final = folder / f"step_{step:08d}"
+    part = folder / f".{final.name}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    save_file(_plain(method.state_dict()), part / METHOD)
+    save_file(_plain(optimizer_tensors(optimizer, method)), part / OPTIMIZER)
+    state = {"format": 1, "step": step, "sha256": {n: sha256_of(part / n) for n in (METHOD, OPTIMIZER)}, **extra}
+    (part / STATE).write_text(json.dumps(state, indent=2))
+    for name in (METHOD, OPTIMIZER, STATE):
+        _flush(part / name)
+    if final.exists():  # the same step again, after a restart from an older one
+        shutil.rmtree(final)
+    os.replace(part, final)
+    _flush(folder)
+    for old in _found(folder)[:-2]:
+        shutil.rmtree(old)
+    return final
+
+
+def latest(folder: Path) -> tuple[Path | None, list[str]]:
+    """The newest checkpoint whose files match their sha256, and one line for each newer one passed over."""
+    passed: list[str] = []
+    for path in reversed(_found(folder)):
+        reason = _fault(path)
+        if reason is None:
+            return path, passed
+        passed.append(f"{path}: {reason}; going back to the checkpoint before it")
+    return None, passed
+
+
+def state_of(path: Path) -> dict[str, Any]:
+    state: dict[str, Any] = json.loads((path / STATE).read_text())
+    return state
+
+
+def restore_(path: Path, method: Method, optimizer: torch.optim.Optimizer) -> int:
+    """Load weights and optimizer in place; returns the number of steps taken."""
+    method.load_state_dict(load_file(path / METHOD))
+    load_optimizer_tensors_(optimizer, method, load_file(path / OPTIMIZER))
+    return int(state_of(path)["step"])
+
+
+def digest(path: Path) -> str:
+    """What identifies a checkpoint: the sha256 of its weights."""
+    return str(state_of(path)["sha256"][METHOD])
+
+
+def _found(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("step_*") if path.is_dir())
+
+
+def _fault(path: Path) -> str | None:
+    try:
+        wanted = state_of(path)["sha256"]
+        for name in (METHOD, OPTIMIZER):
+            if sha256_of(path / name) != wanted[name]:
+                return f"{name} does not match its sha256"
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        return f"unreadable ({type(error).__name__}: {error})"
+    return None
+
+
+def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

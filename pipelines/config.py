@@ -1,0 +1,211 @@
+"""The whole run as one typed value: what YAML fills, Tune varies and MLflow logs."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, SerializeAsAny, ValidationError, model_validator
+
+from pipelines.errors import UserError
+from ssl_core.build import build_chains, build_method
+from ssl_core.catalog import find, named_in
+from ssl_core.config import Config, NamedConfig
+from ssl_core.optim import OptimConfig
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class IngestConfig(Config):
+    max_bad_fraction: Fraction = 0.01
+    """Stop when a larger share of the samples cannot be read; below it they go to quarantine.parquet."""
+    max_pixels: PositiveInt = 50_000_000
+    """Refuse larger images before decoding them (decompression bombs)."""
+    test_fraction: Fraction = 0.1
+    """Share of the samples held out for evaluation when the source has no test split of its own."""
+    shard_mb: PositiveInt = 64
+    row_group_kb: PositiveInt = 2048
+    """Bytes of samples per row group (at most 256 rows): the unit that a shuffle window reads."""
+
+
+class DataConfig(Config):
+    shuffle_rows: PositiveInt = 16_384
+    """Rows shuffled together, rounded up to whole row groups; see pipelines/order.py for what that is worth."""
+    block_mb: PositiveInt = 16
+    """Augmented bytes per Ray Data block; smaller blocks cost 20-40 ms of CPU each."""
+    cpus: PositiveInt = 1
+    """CPUs reserved for reading and augmenting, per training worker."""
+
+
+class TrainConfig(Config):
+    epochs: PositiveInt | None = None
+    steps: PositiveInt | None = None
+    """Optimizer steps; give this or `epochs`."""
+    global_batch_size: PositiveInt = 256
+    num_workers: PositiveInt = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: bf16 autocast on CUDA and on CPUs with AMX, else fp32."""
+    accumulate: PositiveInt = 1
+    """Micro-batches per optimizer step; a contrastive loss then sees the negatives of one micro-batch."""
+    compile: bool = False
+    threads: PositiveInt | None = None
+    """CPU threads of one worker; by default the machine's cores shared out."""
+    log_every: PositiveInt = 10
+    """Steps between logged points; also how often the loss is checked to be finite."""
+    checkpoint_seconds: PositiveFloat = 60
+    monitor_every: PositiveInt | None = None
+    """Steps between looks at the representation (kNN, RankMe, ...); by default twenty in a run."""
+    monitor_samples: NonNegativeInt = 1024
+    """Train samples that these looks encode; 0 turns them off."""
+    max_failures: NonNegativeInt = 3
+    """Worker crashes survived before the run gives up."""
+
+    @model_validator(mode="after")
+    def _even_split(self) -> "TrainConfig":
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give either epochs or steps")
+        parts = self.num_workers * self.accumulate
+        if self.global_batch_size % parts:
+            raise ValueError(
+                f"global_batch_size {self.global_batch_size} does not split over "
+                f"num_workers {self.num_workers} x accumulate {self.accumulate}"
+            )
+        return self
+
+
+def _probes() -> tuple[NamedConfig, ...]:
+    return tuple(find("ssl_core.evaluate", name).Config() for name in ("knn", "linear_probe", "few_label"))
+
+
+class EvaluateConfig(Config):
+    probes: tuple[Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.evaluate")], ...] = Field(
+        default_factory=_probes
+    )
+    batch_size: PositiveInt = 256
+    max_samples: PositiveInt = 100_000
+    """Of each split, spread evenly over it: probes hold their features in memory."""
+    map_samples: PositiveInt = 1000
+    """Test samples drawn in the embedding map and searched for the neighbour gallery."""
+
+
+class TrackingConfig(Config):
+    uri: str | None = None
+    """MLflow tracking server; by default SQLite under `storage`."""
+    experiment: str = "selfray"
+    when_unreachable: Literal["error", "outbox"] = "error"
+    """At the start: stop with a clear line, or keep everything in the local outbox and ship it on the next run."""
+
+
+class RayConfig(Config):
+    address: str = "local"
+    """`local` starts a Ray of our own; else the address of a running cluster."""
+    num_cpus: PositiveInt | None = None
+    """Logical CPUs of the local Ray; by default what the run needs, at least the machine's cores."""
+    object_store_mb: Annotated[int, Field(ge=256)] = 512
+
+
+class RunConfig(Config):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+    """Of the run, and of the registered model."""
+    seed: NonNegativeInt = 0
+    storage: Path = Path("selfray-runs")
+    """Folder for shards, checkpoints, reports and the embedded MLflow; shared by all nodes of a cluster."""
+    source: Annotated[SerializeAsAny[NamedConfig], named_in("pipelines.sources")]
+    ingest: IngestConfig = IngestConfig()
+    data: DataConfig = DataConfig()
+    views: dict[str, Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.augment")]]
+    """One augmentation chain per kind of view that the method reads; `eval` is the chain of all evaluation."""
+    encoder: Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.encoders")]
+    method: Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.methods")]
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig
+    evaluate: EvaluateConfig = EvaluateConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    ray: RayConfig = RayConfig()
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> "RunConfig":
+        """Build everything once without memory, so that what does not fit is said before Ray starts."""
+        needed = find("ssl_core.methods", self.method.name).view_kinds
+        if missing := sorted({*needed, "eval"} - set(self.views)):
+            raise ValueError(f"views needs {', '.join(missing)}: method {self.method.name} reads {', '.join(needed)}")
+        build_chains(self.views)
+        build_method(self.method, self.encoder, self.views, device="meta")
+        return self
+
+
+def parse(tree: Mapping[str, Any], changes: Mapping[str, Any] | None = None) -> RunConfig:
+    """Check a YAML tree after setting dotted keys, e.g. parse(tree, {"optim.lr": 3e-4}).
+
+    Raises:
+        UserError: one dotted line per mistake, all at once.
+    """
+    tree = deepcopy(dict(tree))
+    for dotted, value in (changes or {}).items():
+        _set(tree, dotted, value)
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        lines = sorted({_line(e["loc"], e["msg"]) for e in error.errors(include_url=False)})
+        raise UserError("cannot run this config:\n" + "\n".join(f"  {line}" for line in lines)) from None
+
+
+def load(recipe: str | Path, changes: Mapping[str, Any] | None = None) -> RunConfig:
+    """Read a recipe: a YAML file, or the name of one that ships in pipelines/recipes."""
+    path = Path(recipe)
+    if not path.exists():
+        path = Path(__file__).parent / "recipes" / f"{Path(recipe).stem}.yaml"
+    if not path.exists():
+        shipped = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
+        raise UserError(f"recipe {recipe}: no such file; `selfray list` shows what ships: {shipped}")
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise UserError(f"recipe {path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"recipe {path}: holds no keys")
+    return parse(tree, changes)
+
+
+def flat(config: Config) -> dict[str, Any]:
+    """Dotted keys to plain values: MLflow params, and the names that Tune may vary."""
+
+    def walk(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+        for key, value in node.items():
+            if isinstance(value, dict):
+                yield from walk(value, f"{prefix}{key}.")
+            else:
+                yield prefix + key, value
+
+    return dict(walk(config.model_dump(mode="json"), ""))
+
+
+def fingerprint(value: Any) -> str:
+    """Hash of a JSON-able value: what stages and runs are identified by."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def identity(config: RunConfig) -> str:
+    """Hash of everything that decides what a run computes; where it is stored and logged does not."""
+    return fingerprint(config.model_dump(mode="json", exclude={"storage", "tracking", "ray"}))
+
+
+def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    *parents, leaf = dotted.split(".")
+    node: Any = tree
+    for parent in parents:
+        if not isinstance(node, dict):
+            raise UserError(f"--set {dotted}: '{parent}' lies inside a plain value")
+        node = node.setdefault(parent, {})
+    if not isinstance(node, dict):
+        raise UserError(f"--set {dotted}: '{leaf}' lies inside a plain value")
+    node[leaf] = value
+
+
+def _line(loc: tuple[int | str, ...], message: str) -> str:
+    message = message.removeprefix("Value error, ")
+    return f"{'.'.join(map(str, loc))}: {message}" if loc else message

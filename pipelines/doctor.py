@@ -1,0 +1,136 @@
+"""Checks of this machine and cluster, each with what to do about its fault."""
+
+import os
+import platform
+import shutil
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from pipelines.config import RunConfig
+from pipelines.display import console
+from pipelines.errors import UserError
+from pipelines.summary import storage_root
+
+FREE_GB = 5
+NEEDED = {"ray": "2.60", "mlflow": "3.17", "torch": "2.11", "torchvision": "0.26", "pyarrow": "20"}
+
+
+class Finding(NamedTuple):
+    state: Literal["ok", "warn", "FAULT"]
+    what: str
+    seen: str
+    advice: str = ""
+
+
+def examine(config: RunConfig) -> int:
+    """Print one line per check; 1 if something would stop a run."""
+    findings = []
+    for check in (_versions, _storage, _memory, _gpu, _mlflow, _ray):
+        for finding in check(config):
+            findings.append(finding)
+            color = {"ok": "green", "warn": "yellow", "FAULT": "red"}[finding.state]
+            console.print(f"[{color}]{finding.state:5}[/] {finding.what:14} {finding.seen}", highlight=False)
+            if finding.advice:
+                console.print(f"      -> {finding.advice}", markup=False)
+    return int(any(finding.state == "FAULT" for finding in findings))
+
+
+def _versions(config: RunConfig) -> Iterator[Finding]:
+    yield Finding("ok", "python", platform.python_version())
+    for package, least in NEEDED.items():
+        try:
+            have = version(package)
+        except PackageNotFoundError:
+            yield Finding("FAULT", package, "not installed", "run `make env`, or pip install selfray")
+            continue
+        enough = _numbers(have) >= _numbers(least)
+        same = package != "ray" or have.startswith("2.60.")
+        advice = "" if enough and same else f"install {package} {least}: run `make env`"
+        yield Finding("ok" if not advice else "FAULT", package, have, advice)
+
+
+def _storage(config: RunConfig) -> Iterator[Finding]:
+    try:
+        root = storage_root(config)
+    except UserError as error:
+        yield Finding("FAULT", "storage", str(error), "give a folder that you may write to")
+        return
+    free = shutil.disk_usage(root).free / 1e9
+    few = free < FREE_GB
+    yield Finding(
+        "warn" if few else "ok",
+        "disk",
+        f"{free:.0f} GB free at {root}",
+        "shards, checkpoints and artifacts lie there: free space, or --set storage=ANOTHER_FOLDER" if few else "",
+    )
+
+
+def _memory(config: RunConfig) -> Iterator[Finding]:
+    cores = os.cpu_count() or 1
+    yield Finding("ok", "cpu", f"{cores} cores")
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    tight = total < 6
+    yield Finding("warn" if tight else "ok", "memory", f"{total:.0f} GB", "Ray, MLflow and torch want 6 GB" if tight else "")
+    shared = Path("/dev/shm")
+    if shared.exists():
+        free = shutil.disk_usage(shared).free >> 20
+        small = free < config.ray.object_store_mb
+        yield Finding(
+            "FAULT" if small else "ok",
+            "object store",
+            f"{config.ray.object_store_mb} MB asked for, /dev/shm has {free} MB free",
+            "lower ray.object_store_mb (256 at least), or docker run --shm-size=2g" if small else "",
+        )
+
+
+def _gpu(config: RunConfig) -> Iterator[Finding]:
+    import torch
+
+    if torch.cuda.is_available():
+        yield Finding("ok", "gpu", f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}")
+    elif config.train.device == "cuda":
+        yield Finding("FAULT", "gpu", "none visible to torch", "set train.device to auto or cpu, or install a CUDA driver")
+    else:
+        yield Finding("ok", "gpu", "none; training runs on the CPU")
+
+
+def _mlflow(config: RunConfig) -> Iterator[Finding]:
+    from pipelines import tracking
+
+    try:
+        yield Finding("ok", "mlflow", tracking.check(config, storage_root(config)))
+    except UserError as error:
+        yield Finding("FAULT", "mlflow", str(error), "start the server, or leave tracking.uri empty for the embedded one")
+
+
+def _ray(config: RunConfig) -> Iterator[Finding]:
+    from pipelines.stages import engine
+
+    try:
+        engine.connect(config)
+        yield Finding("ok", "ray", engine.describe())
+        yield from _shared(config, engine.nodes_that_see)
+    except UserError as error:
+        yield Finding("FAULT", "ray", str(error), "see ray.address; `ray status` on the cluster says more")
+    finally:
+        engine.close()
+
+
+def _shared(config: RunConfig, nodes_that_see: Callable[[Path], tuple[int, int]]) -> Iterator[Finding]:
+    """Whether every node of the cluster reads a file that this process writes under `storage`."""
+    probe = storage_root(config) / f".doctor-{os.getpid()}"
+    probe.write_text("seen")
+    try:
+        seeing, nodes = nodes_that_see(probe)
+    finally:
+        probe.unlink()
+    advice = "" if seeing == nodes else "storage must be a folder that all nodes mount at the same path"
+    yield Finding("FAULT" if advice else "ok", "shared storage", f"{seeing} of {nodes} nodes see it", advice)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split("+")[0].split(".")[:2] if part.isdigit())
+
+

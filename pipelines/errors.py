@@ -1,0 +1,9 @@
+"""Errors that are the user's to fix: one clear line, no traceback."""
+
+
+class UserError(Exception):
+    """Says which dotted key, file or row is wrong and what to do about it."""
+
+
+class Interrupted(Exception):
+    """Ctrl-C: everything so far is kept, and the same command goes on from there."""

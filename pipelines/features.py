@@ -1,0 +1,44 @@
+"""Frozen features of a split, computed once per (encoder, shards) and kept on disk.
+
+Shapes: N samples of the split, D feature width.
+"""
+
+import os
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ssl_core.config import Config
+
+
+class FeatureSet(Config):
+    """Where the features of both splits lie."""
+
+    folder: Path
+
+    def load(self, split: str) -> tuple[Tensor, Tensor]:
+        """Features [N, D] float32 and sample ids [N] int64."""
+        tensors = load_file(self.folder / f"{split}.safetensors")
+        return tensors["features"], tensors["sample_id"]
+
+    def has(self, split: str) -> bool:
+        return (self.folder / f"{split}.safetensors").exists()
+
+    def keep(self, split: str, features: Tensor, sample_id: Tensor) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        part = self.folder / f".{split}.part"
+        save_file({"features": features.contiguous(), "sample_id": sample_id.contiguous()}, part)
+        os.replace(part, self.folder / f"{split}.safetensors")
+
+
+def raw_input(view: Tensor, side: int = 32) -> Tensor:
+    """The floor without any encoder: pixels in [0, 1], averaged down to at most `side` pixels a side.
+
+    view: [N, S, S, 3] uint8 -> [N, 3 * min(S, side)^2] float32.
+    """
+    x = view.movedim(-1, 1).float() / 255  # [N, 3, S, S]
+    if x.shape[-1] > side:
+        x = torch.nn.functional.adaptive_avg_pool2d(x, side)
+    return x.flatten(1)

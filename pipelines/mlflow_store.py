@@ -1,0 +1,246 @@
+"""Where MLflow is and the calls made to it: quiet, with a short time-out, every failure an Unreachable."""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+
+from pipelines.config import RunConfig
+from pipelines.errors import UserError
+from pipelines.manifest import Manifest
+from pipelines.shipping import Unreachable
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_UV_AUTO_DETECT": "false",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # two processes instead of fifteen
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the shipping thread tries again by itself
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+UPLOAD_TIMEOUT_S = 60
+PORT = 5000
+_MODE = "workflowType=machine_learning"  # without it MLflow's pages open in another mode
+
+
+class Value(NamedTuple):
+    """One number of one metric."""
+
+    name: str
+    time: int
+    """Milliseconds since 1970."""
+    step: int
+    value: float
+
+
+def storage(config: RunConfig, root: Path) -> str:
+    """The tracking and registry URI: the configured server, or SQLite under `root`."""
+    return config.tracking.uri or f"sqlite:///{root.resolve() / 'mlflow.db'}"
+
+
+def artifact_root(root: Path) -> str:
+    """Where the embedded store keeps artifacts."""
+    return (root.resolve() / "mlartifacts").as_uri()
+
+
+def shown(uri: str) -> str:
+    """A URI without the user and password in it, for messages."""
+    user, at, _ = urlsplit(uri).netloc.rpartition("@")
+    return uri.replace(user + at, "", 1) if at else uri
+
+
+def is_server(uri: str) -> bool:
+    return urlsplit(uri).scheme in ("http", "https")
+
+
+def run_url(config: RunConfig, root: Path, experiment_id: str, run_id: str) -> str:
+    return f"{_base(config, root, PORT)}/#/experiments/{experiment_id}/runs/{run_id}?{_MODE}"
+
+
+def ui(config: RunConfig, root: Path, port: int = PORT) -> tuple[list[str] | None, str]:
+    """The command that starts MLflow's pages on loopback, and the link to open.
+
+    The command is None when `tracking.uri` is a server: it has the pages already.
+    """
+    uri = storage(config, root)
+    url = f"{_base(config, root, port)}/?{_MODE}"
+    if is_server(uri):
+        return None, url
+    _set_environment()
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    return [*command, "--backend-store-uri", uri, "--default-artifact-root", artifact_root(root)], url
+
+
+def how_to_open(config: RunConfig, root: Path) -> str:
+    """For the end of a run: where the reviewer finds it."""
+    _, url = ui(config, root)
+    if is_server(storage(config, root)):
+        return url
+    return f"selfray ui --set storage={root}   then   {url}"
+
+
+def check(config: RunConfig, root: Path) -> str:
+    """What answers, for `selfray doctor`.
+
+    Raises:
+        UserError: nothing does.
+    """
+    uri = storage(config, root)
+    try:
+        connect(uri)
+    except Unreachable as error:
+        raise UserError(f"{'tracking.uri' if is_server(uri) else 'storage'}: {shown(uri)}: {error}") from None
+    return f"{mlflow().__version__} at {shown(uri)}"
+
+
+def mlflow() -> Any:
+    """Import MLflow, which takes 2-5 s, and keep its log lines off the terminal."""
+    _set_environment()
+    import mlflow
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)  # warns where a uv environment has no pip
+    return mlflow
+
+
+@contextmanager
+def reached(timeout_s: int | None = None) -> Iterator[None]:
+    """Turn whatever an MLflow call raises into Unreachable; `timeout_s` gives uploads more time than the usual 5 s."""
+    mlflow()
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    before = os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"]
+    if timeout_s is not None:
+        os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(max(timeout_s, int(before)))
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:  # OSError: requests' errors, unreadable files
+        raise Unreachable(one_line(error)) from error
+    finally:
+        os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = before
+
+
+def connect(uri: str) -> "MlflowClient":
+    """A client of the tracking server and registry at `uri`; makes the tables of a new database.
+
+    Raises:
+        Unreachable: it does not answer.
+    """
+    with reached():
+        client: MlflowClient = mlflow().MlflowClient(tracking_uri=uri, registry_uri=uri)
+        client.search_experiments(max_results=1)
+        return client
+
+
+def context_tags() -> dict[str, str]:
+    """What MLflow itself finds out about user, program and git; `create_run` sets none of it."""
+    from mlflow.tracking.context.registry import resolve_tags
+
+    return dict(resolve_tags())
+
+
+def has_run(client: "MlflowClient", run_id: str) -> bool:
+    """True when the run is on this server and not deleted."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
+
+    try:
+        return bool(client.get_run(run_id).info.lifecycle_stage == "active")
+    except MlflowException as error:
+        if error.error_code in map(ErrorCode.Name, (RESOURCE_DOES_NOT_EXIST, INVALID_PARAMETER_VALUE)):
+            return False
+        raise
+
+
+def download(uri: str, tracking_uri: str | None = None) -> Path:
+    """Fetch an artifact, e.g. of `models:/NAME@candidate`, into a new local folder.
+
+    Raises:
+        UserError: there is no such thing, or the server does not answer.
+    """
+    from tempfile import mkdtemp
+
+    try:
+        with reached(UPLOAD_TIMEOUT_S):
+            mlflow()
+            from mlflow.artifacts import download_artifacts
+
+            return Path(download_artifacts(uri, dst_path=mkdtemp(prefix="selfray-"), tracking_uri=tracking_uri))
+    except Unreachable as error:
+        raise UserError(f"{uri}: {error}") from None
+
+
+def log_params(client: "MlflowClient", run_id: str, params: dict[str, object]) -> None:
+    """Log the params that the run does not have yet: 100 a request, values cut at 6000 characters."""
+    from mlflow.entities import Param
+
+    there = client.get_run(run_id).data.params
+    rows = [Param(key, str(value)[:6000]) for key, value in params.items() if key not in there]
+    for first in range(0, len(rows), 100):
+        client.log_batch(run_id, params=rows[first : first + 100])
+
+
+def log_values(
+    client: "MlflowClient", run_id: str, values: Iterable[Value], model_id: str | None = None, data: Any = None
+) -> None:
+    """Log metrics; the same value again (name, time, step) changes nothing.
+
+    Args:
+        model_id: Ties the values to a logged model.
+        data: The `mlflow.entities.Dataset` they were measured on.
+    """
+    from mlflow.entities import Metric
+
+    tie = {"model_id": model_id, "run_id": run_id} if model_id else {}
+    if data is not None:
+        tie |= {"dataset_name": data.name, "dataset_digest": data.digest}
+    rows = [Metric(v.name, v.value, v.time, v.step, **tie) for v in values]
+    for first in range(0, len(rows), 500):
+        client.log_batch(run_id, metrics=rows[first : first + 500])
+
+
+def dataset(folder: Path, listing: Manifest) -> Any:
+    """A folder of shards as an `mlflow.entities.Dataset`; MLflow takes 36 characters of the digest."""
+    from mlflow.entities import Dataset
+
+    counts = {split: listing.num_rows(split) for split in ("train", "test")}
+    counts |= {"quarantined": listing.num_quarantined, "duplicates": listing.num_duplicates}
+    return Dataset(
+        name=str(listing.source.get("name", "shards")),
+        digest=listing.digest[:36],
+        source_type="local",
+        source=json.dumps({"uri": folder.resolve().as_uri()}),
+        profile=json.dumps(counts),
+    )
+
+
+def log_dataset(client: "MlflowClient", run_id: str, data: Any) -> None:
+    from mlflow.entities import DatasetInput, InputTag
+
+    client.log_inputs(run_id, datasets=[DatasetInput(data, [InputTag("mlflow.data.context", "pre-training")])])
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of an error, cut to what fits beside a sentence."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200]
+
+
+def _set_environment() -> None:
+    for key, value in ENVIRONMENT.items():
+        os.environ.setdefault(key, value)
+
+
+def _base(config: RunConfig, root: Path, port: int) -> str:
+    uri = storage(config, root)
+    return shown(uri).rstrip("/") if is_server(uri) else f"http://127.0.0.1:{port}"

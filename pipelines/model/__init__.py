@@ -1,0 +1,1 @@
+"""What is stored with a registered model, and how it is loaded."""

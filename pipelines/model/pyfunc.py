@@ -1,0 +1,72 @@
+"""The code that MLflow stores with a model and runs to serve it ("models from code"): images to embeddings.
+
+Needs the `selfray` package of the same version; weights and settings come from the artifacts beside it.
+
+Shapes: N images, D encoder width.
+"""
+
+import base64
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from pipelines.model.loader import load_chain, load_encoder, read_card
+from ssl_core.augment._decode import decode
+
+BATCH = 64
+
+
+class EmbedImages(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+    """`predict` maps N images to [N, D] float32.
+
+    It takes a data frame with one column of encoded images, a list of them (bytes, or base64 text as
+    JSON carries it), a list of [H, W, 3] uint8 arrays of any sizes, or one [N, H, W, 3] uint8 array.
+    """
+
+    def load_context(self, context: Any) -> None:
+        folder = Path(context.artifacts["config"]).parent
+        self._card = read_card(folder)
+        self._chain = load_chain(folder)
+        self._encoder = load_encoder(folder)
+
+    @torch.no_grad()
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # MLflow acts on hints
+        images = [self._image(item, row) for row, item in enumerate(_items(model_input))]
+        parts = [np.empty((0, self._card.embed_dim), np.float32)]
+        for first in range(0, len(images), BATCH):
+            batch = images[first : first + BATCH]
+            view = torch.from_numpy(self._chain(batch, np.arange(len(batch)), 0))  # [B, size, size, 3]
+            parts.append(self._encoder(self._chain.finish(view)).pooled.numpy())  # [B, D]
+        return np.concatenate(parts)  # [N, D]
+
+    def _image(self, item: Any, row: int) -> NDArray[np.uint8]:
+        """One decoded image, [H, W, 3]."""
+        if isinstance(item, str):
+            item = base64.b64decode(item, validate=True)
+        if isinstance(item, bytes | bytearray | memoryview):
+            return decode(bytes(item), max_pixels=self._card.max_pixels)
+        image: NDArray[Any] = np.asarray(item)
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(
+                f"image {row}: give encoded bytes or a [H, W, 3] uint8 array, not {image.dtype} {image.shape}"
+            )
+        return np.ascontiguousarray(image)
+
+
+def _items(model_input: Any) -> Iterable[Any]:
+    if isinstance(model_input, pd.DataFrame):
+        if len(model_input.columns) != 1:
+            raise ValueError(f"give one column of encoded images, not {len(model_input.columns)} columns")
+        return list(model_input.iloc[:, 0])
+    if isinstance(model_input, bytes | str):
+        return [model_input]
+    return list(model_input)
+
+
+mlflow.models.set_model(EmbedImages())

@@ -1,0 +1,73 @@
+"""What a source is: raw files in, samples out, one part at a time."""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Split = Literal["train", "test"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of the listing that one task reads and writes as one shard."""
+
+    split: Split | None
+    """None: the source has no split of its own; ingest holds out `ingest.test_fraction`."""
+    count: int
+    """Samples in this part, readable or not: sample ids are counted over all parts in order."""
+    what: dict[str, Any]
+    """Plain values that `read` needs (paths, row ranges)."""
+
+
+@dataclass(frozen=True)
+class Raw:
+    """One sample as the source gives it."""
+
+    file: str
+    """The file it came from, for people."""
+    row: int | None = None
+    """Row inside that file; None: the file is the sample."""
+    data: bytes | None = None
+    """Encoded bytes; None when it could not be read."""
+    label: str | None = None
+    error: str | None = None
+    """Why data is None."""
+
+    @property
+    def origin(self) -> str:
+        return self.file if self.row is None else f"{self.file}#{self.row}"
+
+
+class Source(ABC):
+    """Built as `cls(config)`; pickled into Ray tasks, so it holds plain values only."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Changes when the source's data do; cheap: looks at names, sizes and times, not at content.
+
+        Raises:
+            UserError: as `parts`.
+        """
+
+    @abstractmethod
+    def parts(self, shard_mb: int) -> list[Part]:
+        """List the samples in a stable order, cut into parts of about `shard_mb` of input each.
+
+        Raises:
+            UserError: nothing to read: one line that names the key (`source.path`) and what to do.
+        """
+
+    @abstractmethod
+    def read(self, part: Part) -> Iterator[Raw]:
+        """Exactly `part.count` samples in order; one that cannot be read has `error` and no data."""
+
+
+def hash_listing(listing: Iterable[object]) -> str:
+    """Hash of JSON-able rows (path, size, time, ...), one after another: a source's fingerprint."""
+    digest = hashlib.sha256()
+    for entry in listing:
+        digest.update(json.dumps(entry).encode() + b"\n")
+    return digest.hexdigest()

@@ -1,0 +1,75 @@
+"""A stage turns one recorded artifact into the next, once."""
+
+import fcntl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from pipelines import display, tracking
+from pipelines.artifacts import Artifact
+from pipelines.config import RunConfig, fingerprint, flat
+from pipelines.errors import UserError
+
+Given = TypeVar("Given", bound=Artifact)
+Made = TypeVar("Made", bound=Artifact)
+
+RECORD = "artifact.json"
+
+
+@dataclass(frozen=True)
+class Stage(Generic[Given, Made]):
+    """`run(config, given, folder)` writes into `folder` and returns what it made.
+
+    The folder name is a hash of the config keys that the stage reads and of `given`, so changing
+    `evaluate:` in the YAML never retrains, and a killed run picks up at the stage it died in.
+    Whatever a stage logs it writes into its folder; tracking mirrors the folder to MLflow.
+    """
+
+    name: str
+    version: int
+    """Raised when the same input would make something else."""
+    reads: tuple[str, ...]
+    """Dotted keys, or whole sections."""
+    makes: type[Made]
+    run: Callable[[RunConfig, Given, Path], Made]
+    ignores: tuple[str, ...] = ()
+    """Keys under `reads` that change how fast or where, not what."""
+    also: Callable[[RunConfig], str] | None = None
+    """What the work depends on beside config and `given`, e.g. the state of raw files; enters the hash."""
+
+    def folder(self, config: RunConfig, given: Given, root: Path) -> Path:
+        read = {k: v for k, v in flat(config).items() if _under(k, self.reads) and not _under(k, self.ignores)}
+        also = self.also(config) if self.also else None
+        return root / self.name / fingerprint([self.version, read, given.digest, also])[:16]
+
+    def __call__(self, config: RunConfig, given: Given, root: Path) -> Made:
+        folder = self.folder(config, given, root)
+        record = folder / RECORD
+        folder.mkdir(parents=True, exist_ok=True)
+        with _alone(folder), tracking.stage_run(config, root, self.name, folder, reused=record.exists()):
+            if record.exists():
+                display.say(f"{self.name}: reused {folder}")
+                return self.makes.model_validate_json(record.read_text())
+            with display.watch(self.name, folder):
+                made = self.run(config, given, folder)
+            part = record.with_suffix(".part")
+            part.write_text(made.model_dump_json(indent=2))
+            part.replace(record)  # the record appears only when the stage is complete
+            return made
+
+
+def _under(key: str, prefixes: tuple[str, ...]) -> bool:
+    return any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Two processes must not write one folder; the lock goes with the process, however it ends."""
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{folder}: another process is at work there; wait for it, or end it") from None
+        yield

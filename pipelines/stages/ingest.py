@@ -1,0 +1,191 @@
+"""Ingest: raw files to shards, one Ray task per part; what finished parts left behind is never done again."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines import manifest as manifests
+from pipelines import outbox, shards
+from pipelines.artifacts import Nothing, ShardSet
+from pipelines.config import RunConfig
+from pipelines.errors import UserError
+from pipelines.manifest import Manifest
+from pipelines.shards import Job, PartRecord, Rules
+from pipelines.sources.base import Source
+from pipelines.stages import engine
+from pipelines.stages.base import Stage
+from ssl_core.catalog import find
+
+DUPLICATES = pa.schema([("sample_id", pa.int64()), ("first_sample_id", pa.int64())])
+
+
+def run(config: RunConfig, given: Nothing, folder: Path) -> ShardSet:
+    """Read, check and store every sample of `config.source`.
+
+    Writes train/, test/ (shards and labels), manifest.json, quarantine.parquet, duplicates.parquet, and
+    parts/ (one record per part, which lets an interrupted ingest go on).
+
+    Raises:
+        UserError: nothing to read, too many bad samples, or `folder` cannot be written.
+    """
+    folder = folder.resolve()
+    try:
+        return _ingest(config, folder)
+    except OSError as error:
+        raise UserError(shards.cannot_write(error, folder)) from None
+
+
+def source_of(config: RunConfig) -> Source:
+    source: Source = find("pipelines.sources", config.source.name)(config.source)
+    return source
+
+
+def _ingest(config: RunConfig, folder: Path) -> ShardSet:
+    source = source_of(config)
+    jobs = _jobs(source, config.ingest.shard_mb)
+    records = [record for job in jobs if (record := shards.recorded(job, folder))]
+    total = sum(job.part.count for job in jobs)
+    allowed = config.ingest.max_bad_fraction * total
+    started, num_new = time.monotonic(), 0
+    for record in _new_records(config, source, jobs, {record.index for record in records}, folder):
+        records.append(record)
+        num_new += record.num_samples
+        num_bad = sum(record.num_bad for record in records)
+        outbox.append(
+            folder,
+            step=len(records),
+            total=len(jobs),
+            metrics={
+                "samples": sum(record.num_samples for record in records),
+                "samples_per_s": num_new / max(time.monotonic() - started, 1e-9),
+                "quarantined": num_bad,
+            },
+            final=True,
+        )
+        if num_bad > allowed:
+            break  # no need to read the rest
+    records.sort(key=lambda record: record.index)
+    _write_quarantine(folder, records)
+    num_bad = sum(record.num_bad for record in records)
+    if num_bad > allowed or num_bad == total:
+        raise UserError(_too_many(config, folder, num_bad, total, complete=len(records) == len(jobs)))
+    return _finish(config, folder, records)
+
+
+def _jobs(source: Source, shard_mb: int) -> list[Job]:
+    jobs, first_id = [], 0
+    for index, part in enumerate(source.parts(shard_mb)):
+        jobs.append(Job(index, first_id, part))
+        first_id += part.count
+    return jobs
+
+
+def _new_records(
+    config: RunConfig, source: Source, jobs: list[Job], done: set[int], folder: Path
+) -> Iterator[PartRecord]:
+    """Store the parts that are not done yet, each in a Ray task; records come as they are finished."""
+    todo = [{"job": job.dumps()} for job in jobs if job.index not in done]
+    if not todo:
+        return
+    engine.connect(config)
+    import ray
+
+    engine.data_context(int(ray.cluster_resources()["CPU"]))
+    rules = Rules(config.ingest.max_pixels, config.ingest.test_fraction, config.ingest.row_group_kb << 10)
+    data = ray.data.from_items(todo, override_num_blocks=len(todo)).map(
+        shards.task, fn_kwargs={"source": source, "rules": rules, "folder": folder}
+    )
+    for row in data.iter_rows():
+        if row["problem"]:
+            raise UserError(row["problem"])
+        yield PartRecord.model_validate_json(row["record"])
+
+
+def _finish(config: RunConfig, folder: Path, records: list[PartRecord]) -> ShardSet:
+    num_duplicates, num_test_in_train = _write_duplicates(folder, records)
+    texts = {text for record in records for text in record.labels}
+    manifest = Manifest(
+        source=config.source.model_dump(mode="json"),
+        train=tuple(record.train for record in records if record.train),
+        test=tuple(record.test for record in records if record.test),
+        classes=tuple(sorted(texts, key=_natural)) or None,
+        num_quarantined=sum(record.num_bad for record in records),
+        num_duplicates=num_duplicates,
+        num_test_in_train=num_test_in_train,
+    )
+    manifest = manifest.model_copy(update={"digest": manifest.compute_digest()})
+    with shards.write_aside(folder / manifests.NAME) as file:
+        file.write(manifest.model_dump_json(indent=2).encode())
+    return ShardSet(
+        digest=manifest.digest,
+        folder=folder,
+        num_train=manifest.num_rows("train"),
+        num_test=manifest.num_rows("test"),
+        num_classes=len(manifest.classes) if manifest.classes else None,
+        num_quarantined=manifest.num_quarantined,
+        num_duplicates=num_duplicates,
+    )
+
+
+def _write_quarantine(folder: Path, records: list[PartRecord]) -> None:
+    with (
+        shards.write_aside(folder / "quarantine.parquet") as file,
+        pq.ParquetWriter(file, shards.QUARANTINE) as writer,
+    ):
+        for record in records:
+            if record.num_bad:
+                writer.write_table(pq.read_table(shards.quarantine_path(folder, record.index)))
+
+
+def _write_duplicates(folder: Path, records: list[PartRecord]) -> tuple[int, int]:
+    """Write duplicates.parquet; returns (samples equal to an earlier one, test samples equal to a train one).
+
+    Holds 17 bytes per sample in memory, never the samples.
+    """
+    parts = [pq.read_table(shards.content_path(folder, record.index)) for record in records]
+    table = pa.concat_tables([shards.CONTENT.empty_table(), *parts])
+    ids, content, test = (table[name].to_numpy() for name in ("sample_id", "content", "test"))
+    order = np.lexsort((ids, content))
+    ids, content, test = ids[order], content[order], test[order]
+    is_first = np.ones(len(ids), bool)
+    is_first[1:] = content[1:] != content[:-1]
+    first = ids[np.maximum.accumulate(np.where(is_first, np.arange(len(ids)), 0))]
+    found = pa.table([ids[~is_first], first[~is_first]], schema=DUPLICATES)
+    with shards.write_aside(folder / "duplicates.parquet") as file:
+        pq.write_table(found.sort_by("sample_id"), file)
+    return found.num_rows, int(np.isin(content[test], content[~test]).sum())
+
+
+def _too_many(config: RunConfig, folder: Path, num_bad: int, total: int, *, complete: bool) -> str:
+    path = folder / "quarantine.parquet"
+    rows: list[dict[str, Any]] = pq.ParquetFile(path).read_row_group(0).slice(0, 3).to_pylist()
+    first = ", ".join(
+        f"{row['file']}{'' if row['row'] is None else '#' + str(row['row'])} ({row['reason']})" for row in rows
+    )
+    count = f"{num_bad} of {total}" if complete else f"already {num_bad} of {total}"
+    return (
+        f"ingest.max_bad_fraction: {count} samples ({num_bad / total:.1%}) cannot be read, "
+        f"{config.ingest.max_bad_fraction:.1%} are allowed; the first: {first}; all in {path}; "
+        "repair or remove them, or raise ingest.max_bad_fraction"
+    )
+
+
+def _natural(text: str) -> tuple[bool, int, str]:
+    """Class order: numbers by value, then text."""
+    is_number = text.isdecimal() and len(text) < 19
+    return (not is_number, int(text) if is_number else 0, text)
+
+
+INGEST = Stage(
+    "ingest",
+    1,
+    reads=("source", "ingest"),
+    makes=ShardSet,
+    run=run,
+    also=lambda config: source_of(config).fingerprint(),
+)

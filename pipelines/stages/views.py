@@ -1,0 +1,199 @@
+"""Shards to augmented batches, as a Ray Data set that follows a plan exactly.
+
+One read task makes one block: it reads the planned rows, decodes and augments them, and returns
+whole global-batch shares of one worker in order. Each worker streams its own plan, so which rows
+it gets never depends on how Ray schedules (invariant 1), and a restart simply plans from a later batch.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from ray.data import Dataset, read_datasource
+from ray.data.block import Block, BlockAccessor, BlockMetadata
+from ray.data.datasource import Datasource, ReadTask
+
+from pipelines.config import RunConfig
+from pipelines.errors import UserError
+from pipelines.manifest import Manifest
+from pipelines.order import Order, Rows
+from ssl_core.augment._decode import DecodeError, decode
+from ssl_core.augment.base import Augmentation, Image
+from ssl_core.build import build_chain
+from ssl_core.config import NamedConfig
+from ssl_core.noise import salt
+
+BLOCKS_AT_ONCE = 512
+"""Read tasks planned per execution: one execution costs about half a second, one task a few kB."""
+
+Split = Literal["train", "test"]
+Arrays = dict[str, NDArray[Any]]
+
+
+class Group(NamedTuple):
+    """A row group as a task finds it."""
+
+    path: str
+    index: int
+
+
+@dataclass(frozen=True)
+class Views:
+    """What to make of each sample: one array per chain, `view0`, `view1`, ..."""
+
+    chains: tuple[NamedConfig, ...]
+    seed: int
+    max_pixels: int
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The rows of one block."""
+
+    groups: tuple[Group, ...]
+    """Only those that the rows lie in."""
+    rows: Rows
+    """[n] with `group` counted in `groups`."""
+    epoch: int
+
+
+def training_order(config: RunConfig, manifest: Manifest) -> Order:
+    """The order of the train split.
+
+    Raises:
+        UserError: fewer samples than one global batch.
+    """
+    sizes = np.array([rows for file in manifest.train for rows in file.row_groups], dtype=np.int64)
+    order = Order(sizes, manifest.digest, config.seed, config.data.shuffle_rows, config.train.global_batch_size)
+    if order.batches_per_epoch == 0:
+        raise UserError(
+            f"train.global_batch_size: {config.train.global_batch_size} is more than the {order.num_rows} samples "
+            "to train on; lower it or bring more data"
+        )
+    return order
+
+
+def training_batches(
+    config: RunConfig, folder: Path, manifest: Manifest, rank: int, size: int, start: int, stop: int
+) -> Iterator[Arrays]:
+    """One worker's share of the global batches start..stop, counted over epochs, already augmented.
+
+    Yields: `sample_id` [B] int64 and `view0`, `view1`, ... [B, size, size, 3] uint8, one per view kind.
+    """
+    from ssl_core.catalog import find
+
+    kinds = find("ssl_core.methods", config.method.name).view_kinds
+    views = Views(tuple(config.views[kind] for kind in kinds), config.seed, config.ingest.max_pixels)
+    order = training_order(config, manifest)
+    share = config.train.global_batch_size // size
+    sample_bytes = sum(int(np.prod(build_chain(chain).view_shape)) for chain in views.chains)
+    batches = max(1, (config.data.block_mb << 20) // (sample_bytes * share))
+    spans = list(order.spans(start, stop, batches))
+    groups = _groups(folder, manifest, "train")
+    for first in range(0, len(spans), BLOCKS_AT_ONCE):
+        pieces = [_piece(groups, order.share(s, rank, size), s.epoch) for s in spans[first : first + BLOCKS_AT_ONCE]]
+        yield from _stream(pieces, views).iter_batches(batch_size=share, batch_format="numpy", prefetch_batches=2)
+
+
+def split_dataset(config: RunConfig, folder: Path, manifest: Manifest, split: Split, limit: int | None) -> Dataset:
+    """A whole split, or about `limit` rows spread over it, in the order of the shards and in the eval view."""
+    views = Views((config.views["eval"],), config.seed, config.ingest.max_pixels)
+    return _stream(_in_order(_groups(folder, manifest, split), _sizes(manifest, split), limit), views)
+
+
+def some_rows(
+    config: RunConfig, folder: Path, manifest: Manifest, split: Split, count: int, kinds: Sequence[str]
+) -> Arrays:
+    """About `count` samples spread over a split, in several views; read in this process, for small counts."""
+    views = Views(tuple(config.views[kind] for kind in kinds), config.seed, config.ingest.max_pixels)
+    pieces = _in_order(_groups(folder, manifest, split), _sizes(manifest, split), count)
+    parts = [_read(piece, views) for piece in pieces]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+class PlannedSource(Datasource):  # type: ignore[misc]
+    """A Ray Data source with exactly one read task per piece, in order."""
+
+    def __init__(self, pieces: Sequence[Piece], views: Views):
+        super().__init__()
+        self._pieces, self._views = pieces, views
+
+    def estimate_inmemory_data_size(self) -> int | None:
+        return None
+
+    def get_read_tasks(self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None) -> Any:
+        return [
+            ReadTask(partial(_read_block, piece, self._views), BlockMetadata(len(piece.rows.row), None, None, None))
+            for piece in self._pieces
+        ]
+
+
+def _stream(pieces: Sequence[Piece], views: Views) -> Dataset:
+    # One block asked for: with more than there are tasks Ray would split blocks (ray.md, section 1.5).
+    return read_datasource(PlannedSource(pieces, views), override_num_blocks=1)
+
+
+def _read_block(piece: Piece, views: Views) -> Iterator[Block]:
+    yield BlockAccessor.batch_to_block(_read(piece, views))
+
+
+def _read(piece: Piece, views: Views) -> Arrays:
+    """Read, decode and augment the rows of one piece."""
+    sample_id = np.empty(len(piece.rows.row), np.int64)  # [n]
+    images: list[Image | None] = [None] * len(sample_id)
+    for number, group in enumerate(piece.groups):
+        mine = np.flatnonzero(piece.rows.group == number)
+        table = _read_group(group).take(pa.array(piece.rows.row[mine]))
+        sample_id[mine] = table["sample_id"].to_numpy()
+        for position, data in zip(mine.tolist(), table["image"], strict=True):
+            try:
+                images[position] = decode(data.as_py(), max_pixels=views.max_pixels)
+            except DecodeError as error:
+                raise UserError(f"{group.path}: sample {sample_id[position]} does not decode: {error}") from None
+    whole = [image for image in images if image is not None]
+    arrays: Arrays = {"sample_id": sample_id}
+    for index, config in enumerate(views.chains):
+        chain: Augmentation = build_chain(config)
+        arrays[f"view{index}"] = chain(whole, sample_id, salt(views.seed, piece.epoch, index))
+    return arrays
+
+
+def _read_group(group: Group) -> pa.Table:
+    """The two columns that pre-training may see, of one row group."""
+    try:
+        with pq.ParquetFile(group.path, memory_map=True) as file:
+            return file.read_row_group(group.index, columns=["sample_id", "image"])
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UserError(f"{group.path}: row group {group.index} cannot be read: {error}; ingest again") from None
+
+
+def _piece(groups: Sequence[Group], rows: Rows, epoch: int) -> Piece:
+    used, inverse = np.unique(rows.group, return_inverse=True)
+    return Piece(tuple(groups[int(g)] for g in used), Rows(inverse, rows.row), epoch)
+
+
+def _in_order(groups: Sequence[Group], sizes: Sequence[int], limit: int | None) -> list[Piece]:
+    """A split front to back, several row groups a piece; with a limit every k-th row."""
+    step = max(1, -(-sum(sizes) // limit)) if limit else 1
+    pieces, first = [], 0
+    while first < len(groups):
+        last = min(len(groups), first + 8)
+        group = np.repeat(np.arange(first, last), sizes[first:last])
+        row = np.concatenate([np.arange(n) for n in sizes[first:last]])
+        pieces.append(_piece(groups, Rows(group[::step], row[::step]), 0))
+        first = last
+    return pieces
+
+
+def _groups(folder: Path, manifest: Manifest, split: Split) -> list[Group]:
+    return [Group(str(folder / file.path), i) for file in manifest.files(split) for i in range(len(file.row_groups))]
+
+
+def _sizes(manifest: Manifest, split: Split) -> list[int]:
+    return [rows for file in manifest.files(split) for rows in file.row_groups]

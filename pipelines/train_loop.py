@@ -1,0 +1,199 @@
+"""The training loop, free of Ray: batches in, points and checkpoints out.
+
+Everything it does at step t is a function of the config, the weights and t, so it can be killed
+anywhere: the next process restores a checkpoint and takes the same steps again.
+
+Shapes: B samples of this worker per step, W workers, L steps since the last look at the loss.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grad_norm_
+
+from pipelines.config import RunConfig, TrainConfig
+from pipelines.errors import Interrupted, UserError
+from pipelines.worker import Worker
+from ssl_core.augment.base import Augmentation
+from ssl_core.build import build_chains, build_method
+from ssl_core.collectives import gather, mean_over_workers
+from ssl_core.methods.base import Method
+from ssl_core.optim import build_optimizer, peak_lr, set_lr_
+from ssl_core.schedules import warmup_cosine
+from ssl_core.types import Batch, LossOutput, Progress
+
+Arrays = dict[str, NDArray[Any]]
+OpenBatches = Callable[[int, int], Iterator[Arrays]]
+"""(start, stop) -> this worker's share of the global batches start..stop."""
+Monitor = Callable[[Method], dict[str, float]]
+
+
+@dataclass
+class Recent:
+    """What has happened since the last logged point, still on the device."""
+
+    losses: list[Tensor] = field(default_factory=list)
+    ids: list[Tensor] = field(default_factory=list)
+    metrics: dict[str, list[Tensor]] = field(default_factory=dict)
+    waited: float = 0.0
+    since: float = field(default_factory=time.perf_counter)
+
+    def add(self, out: LossOutput, loss: Tensor, ids: Tensor) -> None:
+        self.losses.append(loss)
+        self.ids.append(ids)
+        for name, value in out.metrics.items():
+            self.metrics.setdefault(name, []).append(value.detach())
+
+
+def num_steps(train: TrainConfig, batches_per_epoch: int) -> int:
+    return train.steps if train.steps is not None else (train.epochs or 0) * batches_per_epoch
+
+
+def train(
+    config: RunConfig,
+    worker: Worker,
+    batches_per_epoch: int,
+    open_batches: OpenBatches,
+    monitor: Monitor | None = None,
+    labels: Mapping[int, int] | None = None,
+) -> int:
+    """Run the steps that are left; returns the steps taken.
+
+    Args:
+        monitor: looks at the representation now and then, on rank 0 only.
+        labels: sample id -> class number, for a method that reads labels.
+    Raises:
+        UserError: the loss is not finite; names step, sample ids and the last good checkpoint.
+        Interrupted: asked to stop; a checkpoint of this very step is kept.
+    """
+    settings = config.train
+    method = build_method(config.method, config.encoder, config.views, device=worker.device, seed=config.seed)
+    method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = build_optimizer(config.optim, method, peak_lr(config.optim, settings.global_batch_size))
+    chains = build_chains(config.views)
+    kinds = [chains[kind] for kind in method.view_kinds]
+    total = num_steps(settings, batches_per_epoch)
+    start = worker.restore(method, optimizer)
+    if settings.compile:
+        method.compile()
+    net: nn.Module = method
+    if worker.size > 1:  # buffers need no broadcast: BatchNorm and queues see the batch of all workers
+        net = DistributedDataParallel(method, broadcast_buffers=False, gradient_as_bucket_view=True)
+    monitor_every = settings.monitor_every or max(settings.log_every, total // 20)
+    batches = open_batches(start, total)
+    method.train()
+    saved, recent = time.monotonic(), Recent()
+    for step in range(start, total):
+        waiting = time.perf_counter()
+        batch = to_batch(next(batches), kinds, worker.device, labels)
+        recent.waited += time.perf_counter() - waiting
+        progress = Progress(step, total)
+        lr = _lr(config, progress)
+        set_lr_(optimizer, lr)
+        _step(net, batch, progress, optimizer, config, recent)
+        method.after_step(Progress(step + 1, total))
+        done, last = step + 1, step + 1 == total
+        if not (last or done % settings.log_every == 0 or done % monitor_every == 0):
+            continue
+        point, stop = _summary(recent, worker, done, settings.global_batch_size)
+        point |= {"lr": lr, "epoch": done / batches_per_epoch}
+        if monitor and worker.rank == 0 and (last or done % monitor_every == 0):
+            point |= monitor(method)
+        worker.report(done, total, point)
+        recent = Recent()
+        if last or stop or time.monotonic() - saved > settings.checkpoint_seconds:
+            worker.save(done, method, optimizer, {"total": total, "manifest_rows": done * settings.global_batch_size})
+            saved = time.monotonic()
+        if stop and not last:
+            raise Interrupted(f"stopped at step {done} of {total}")
+    return total
+
+
+def to_batch(arrays: Arrays, chains: list[Augmentation], device: torch.device, labels: Mapping[int, int] | None) -> Batch:
+    """Bytes from the shards to what a method reads, finished on the training device."""
+    ids = arrays["sample_id"]
+    views = tuple(
+        chain.finish(torch.from_numpy(arrays[f"view{i}"]).to(device, non_blocking=True)) for i, chain in enumerate(chains)
+    )
+    label = None if labels is None else torch.tensor([labels[i] for i in ids.tolist()], device=device)
+    return Batch(views, torch.from_numpy(np.array(ids)).to(device), label=label)
+
+
+def autocast(precision: str, device: torch.device) -> Any:
+    """bf16 autocast where it pays: CUDA, and CPUs with AMX; elsewhere fp32 was as fast (README, performance)."""
+    if precision == "auto":
+        fast = device.type == "cuda" or torch.cpu._is_amx_tile_supported()
+        precision = "bf16" if fast else "fp32"
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+def _lr(config: RunConfig, progress: Progress) -> float:
+    peak = peak_lr(config.optim, config.train.global_batch_size)
+    warmup = round(config.optim.warmup_fraction * progress.total)
+    return warmup_cosine(peak, peak * config.optim.end_lr_fraction, progress.step, progress.total, warmup)
+
+
+def _step(
+    net: nn.Module, batch: Batch, progress: Progress, optimizer: torch.optim.Optimizer, config: RunConfig, recent: Recent
+) -> None:
+    """One optimizer step over `train.accumulate` micro-batches."""
+    parts = _split(batch, config.train.accumulate)
+    loss = torch.zeros((), device=batch.sample_id.device)
+    for index, part in enumerate(parts):
+        last = index == len(parts) - 1
+        hold = net.no_sync() if isinstance(net, DistributedDataParallel) and not last else nullcontext()
+        with hold:
+            with autocast(config.train.precision, batch.sample_id.device):
+                out: LossOutput = net(part, progress)
+            (out.loss / len(parts)).backward()
+        loss += out.loss.detach() / len(parts)
+    if config.optim.grad_clip is not None:
+        clip_grad_norm_(net.parameters(), config.optim.grad_clip)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    recent.add(out, loss, batch.sample_id)
+
+
+def _split(batch: Batch, parts: int) -> list[Batch]:
+    if parts == 1:
+        return [batch]
+    views = zip(*(view.chunk(parts) for view in batch.views), strict=True)
+    label = batch.label.chunk(parts) if batch.label is not None else [None] * parts
+    return [
+        Batch(v, i, label=y) for v, i, y in zip(views, batch.sample_id.chunk(parts), label, strict=True)
+    ]
+
+
+@torch.no_grad()
+def _summary(recent: Recent, worker: Worker, done: int, global_batch_size: int) -> tuple[dict[str, float], bool]:
+    """The point since the last one, equal on all workers, and whether somebody was asked to stop."""
+    names = sorted(recent.metrics)
+    steps = len(recent.losses)
+    stop = torch.tensor(float(worker.asked_to_stop()), device=worker.device)
+    local = torch.stack([*recent.losses, *(torch.stack(recent.metrics[n]).float().mean() for n in names), stop])
+    values = mean_over_workers(local.float())  # [L + metrics + 1]
+    losses = values[:steps]
+    if not losses.isfinite().all():
+        bad = int((~losses.isfinite()).nonzero()[0])
+        ids = gather(recent.ids[bad])
+        first = done - steps + bad
+        raise UserError(
+            f"the loss is not finite at step {first} ({losses[bad].item()}); sample ids of that batch: "
+            f"{', '.join(map(str, ids[:8].tolist()))}, ...; {worker.last_good()}; lower optim.lr or set optim.grad_clip"
+        )
+    seconds = time.perf_counter() - recent.since
+    point = {
+        "loss": losses.mean().item(),
+        "samples_per_s": steps * global_batch_size / seconds,
+        "data_wait": recent.waited / seconds,
+        **dict(zip(names, values[steps:-1].tolist(), strict=True)),
+    }
+    return point, bool(values[-1] > 0)

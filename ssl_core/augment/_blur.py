@@ -1,0 +1,36 @@
+"""Gaussian blur with a kernel no longer than it must be."""
+
+import math
+
+import numpy as np
+
+from ssl_core.augment._opencv import cv2
+from ssl_core.augment.base import Image
+
+
+def kernel_size(size: int) -> int:
+    """Full kernel for views of `size` pixels: a tenth of the side, made odd (SimCLR, appendix A: 23 at 224)."""
+    return size // 10 // 2 * 2 + 1
+
+
+def blur_(view: Image, sigma: float, largest: int) -> None:
+    """Blur in place; the borders are mirrored as in torchvision.
+
+    Weights beyond 3 sigma sum to under 0.3 %, so the kernel ends there. A separable filter with float weights is
+    2-4 times faster than cv2.GaussianBlur, whose weights have 8 bits (measured, tests/benchmarks/augment.py).
+
+    Args:
+        view: [H, W, 3] uint8.
+        sigma: standard deviation in pixels.
+        largest: odd length of the full kernel; 1 leaves the view as it is.
+    """
+    length = min(largest, 2 * math.ceil(3 * sigma) + 1)
+    if length > 1:
+        kernel = cv2.getGaussianKernel(length, sigma, cv2.CV_32F)  # [K, 1]
+        cv2.sepFilter2D(view, -1, kernel, kernel, dst=view, borderType=cv2.BORDER_REFLECT_101)
+
+
+def solarize_(view: Image, threshold: int) -> None:
+    """Invert every value at or above the threshold (0..256), in place."""
+    levels = np.arange(256, dtype=np.uint8)
+    cv2.LUT(view, np.where(levels >= threshold, 255 - levels, levels), dst=view)

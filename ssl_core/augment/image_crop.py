@@ -1,0 +1,33 @@
+"""Random resized crop and flip, for masked and autoencoding methods (He et al., 2022, https://arxiv.org/abs/2111.06377).
+
+Shapes: B samples.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from ssl_core.augment._crop import CROP_DRAWS, CropConfig, random_crops
+from ssl_core.augment._image import ImageAugmentation
+from ssl_core.augment.base import Image
+from ssl_core.noise import keyed_uniform
+
+
+class ImageCrop(ImageAugmentation):
+    """Random resized crop and horizontal flip, colors untouched: for masked and autoencoding methods."""
+
+    class Config(CropConfig):
+        name: Literal["image_crop"] = "image_crop"
+        crop_min: float = Field(default=0.2, gt=0, le=1)
+        """Smallest crop, as a fraction of the image's area (MAE, appendix A.1: 0.2)."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config.size)
+        self.config = config
+
+    def __call__(self, images: Sequence[Image], sample_id: NDArray[np.int64], salt: int) -> NDArray[np.uint8]:
+        """Crop, resize and flip: B images -> [B, size, size, 3] uint8."""
+        return random_crops(images, keyed_uniform(sample_id, CROP_DRAWS, salt), self.config)

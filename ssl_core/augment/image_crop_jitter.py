@@ -1,0 +1,101 @@
+"""Crop, flip, color jitter, gray, blur, solarize: the views of SimCLR, MoCo v2 and BYOL.
+
+Chen et al., 2020, appendix A (https://arxiv.org/abs/2002.05709); solarize: Grill et al., 2020, appendix B
+(https://arxiv.org/abs/2006.07733).
+
+Shapes: B samples.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
+
+from ssl_core.augment._blur import blur_, kernel_size, solarize_
+from ssl_core.augment._color import JITTER, gray_
+from ssl_core.augment._color_draws import COLOR_DRAWS, ColorDraws, color_draws
+from ssl_core.augment._color_matrix import recolor_
+from ssl_core.augment._crop import CROP_DRAWS, CropConfig, random_crops
+from ssl_core.augment._image import ImageAugmentation
+from ssl_core.augment.base import Image
+from ssl_core.noise import keyed_uniform
+
+
+class ImageCropJitter(ImageAugmentation):
+    """Random crop, flip, color jitter, gray, blur and solarize: views for contrastive methods."""
+
+    class Config(CropConfig):
+        name: Literal["image_crop_jitter"] = "image_crop_jitter"
+        jitter: float = Field(default=0.8, ge=0, le=1)
+        """Probability of color jitter."""
+        strength: NonNegativeFloat = 1.0
+        """Multiplies the four strengths below (SimCLR: 1 on ImageNet, 0.5 on CIFAR-10)."""
+        brightness: NonNegativeFloat = 0.8
+        """Factors span 1 - brightness to 1 + brightness."""
+        contrast: NonNegativeFloat = 0.8
+        """Factors span 1 - contrast to 1 + contrast."""
+        saturation: NonNegativeFloat = 0.8
+        """Factors span 1 - saturation to 1 + saturation."""
+        hue: float = Field(default=0.2, ge=0, le=0.5)
+        """Largest turn of the color circle, either way; 0.5 reaches every hue."""
+        gray: float = Field(default=0.2, ge=0, le=1)
+        """Probability of gray."""
+        blur: float = Field(default=0.5, ge=0, le=1)
+        """Probability of a Gaussian blur; the kernel spans a tenth of the view (none under 20 pixels)."""
+        blur_sigma_min: PositiveFloat = 0.1
+        """Weakest blur, standard deviation in pixels of the view."""
+        blur_sigma_max: PositiveFloat = 2.0
+        """Strongest blur, standard deviation in pixels of the view."""
+        solarize: float = Field(default=0.0, ge=0, le=1)
+        """Probability of solarizing (BYOL: 0.2 in its second view)."""
+        solarize_threshold: int = Field(default=128, ge=0, le=256)
+        """Values at or above it are inverted."""
+        mode: Literal["exact", "fused"] = "fused"
+        """exact: operations in turn, as torchvision; fused: jitter and gray as one matrix, unclipped in between."""
+
+        @model_validator(mode="after")
+        def _ranges_are_valid(self) -> Self:
+            if self.hue * self.strength > 0.5:
+                raise ValueError(f"hue * strength is {self.hue * self.strength:g}; lower one until it is at most 0.5")
+            if self.blur_sigma_min > self.blur_sigma_max:
+                raise ValueError(
+                    f"blur_sigma_min ({self.blur_sigma_min}) must not exceed blur_sigma_max ({self.blur_sigma_max})"
+                )
+            return self
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config.size)
+        self.config = config
+
+    def __call__(self, images: Sequence[Image], sample_id: NDArray[np.int64], salt: int) -> NDArray[np.uint8]:
+        """Draw every parameter of the batch, then work image by image: B images -> [B, size, size, 3] uint8."""
+        draws = keyed_uniform(sample_id, CROP_DRAWS + COLOR_DRAWS, salt)  # [B, draws]
+        views = random_crops(images, draws[:, :CROP_DRAWS], self.config)  # [B, size, size, 3]
+        color = self._color(draws[:, CROP_DRAWS:])
+        if self.config.mode == "fused":
+            recolor_(views, color)
+        else:
+            _recolor_in_turn_(views, color)
+        largest, sigma = kernel_size(self.size), color.sigma.tolist()
+        for row in np.flatnonzero(color.blurs).tolist():
+            blur_(views[row], sigma[row], largest)
+        for row in np.flatnonzero(color.solarizes).tolist():
+            solarize_(views[row], self.config.solarize_threshold)
+        return views
+
+    def _color(self, draws: NDArray[np.float64]) -> ColorDraws:
+        c = self.config
+        strengths = c.brightness * c.strength, c.contrast * c.strength, c.saturation * c.strength, c.hue * c.strength
+        probabilities = c.jitter, c.gray, c.blur, c.solarize
+        return color_draws(draws, strengths, probabilities, (c.blur_sigma_min, c.blur_sigma_max))
+
+
+def _recolor_in_turn_(views: NDArray[np.uint8], color: ColorDraws) -> None:
+    amount, order = color.amount.tolist(), color.order.tolist()
+    for row in np.flatnonzero(color.jitters).tolist():
+        for operation in order[row]:
+            JITTER[operation](views[row], amount[row][operation])
+    for row in np.flatnonzero(color.grays).tolist():
+        gray_(views[row])

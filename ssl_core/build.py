@@ -1,0 +1,65 @@
+"""From checked configs to modules: the one place where names become objects."""
+
+from collections.abc import Mapping
+
+import torch
+
+from ssl_core.augment.base import Augmentation
+from ssl_core.catalog import find
+from ssl_core.config import NamedConfig
+from ssl_core.encoders.base import Encoder
+from ssl_core.methods.base import Method
+
+
+def build_chain(config: NamedConfig) -> Augmentation:
+    chain: Augmentation = find("ssl_core.augment", config.name)(config)
+    return chain
+
+
+def build_chains(views: Mapping[str, NamedConfig]) -> dict[str, Augmentation]:
+    """One chain per view kind.
+
+    Raises:
+        ValueError: the chains do not produce views of one shape.
+    """
+    chains = {kind: build_chain(config) for kind, config in views.items()}
+    shapes = {kind: chain.view_shape for kind, chain in chains.items()}
+    if len(set(shapes.values())) > 1:
+        raise ValueError(
+            "views must agree on one shape: " + ", ".join(f"views.{k} gives {s}" for k, s in shapes.items())
+        )
+    return chains
+
+
+def build_encoder(config: NamedConfig, views: Mapping[str, NamedConfig]) -> Encoder:
+    encoder: Encoder = find("ssl_core.encoders", config.name)(config, build_chain(views["eval"]).view_shape)
+    return encoder
+
+
+def build_method(
+    method: NamedConfig,
+    encoder: NamedConfig,
+    views: Mapping[str, NamedConfig],
+    *,
+    device: str | torch.device = "cpu",
+    seed: int = 0,
+) -> Method:
+    """Encoder and method with weights drawn from `seed`; on device "meta" a check that costs no memory.
+
+    Raises:
+        ValueError: the encoder cannot read the views, or the method cannot use the encoder.
+    """
+    needed = find("ssl_core.methods", method.name).encoder_type
+    if not issubclass(find("ssl_core.encoders", encoder.name), needed):
+        raise ValueError(f"method {method.name} needs a {needed.__name__}; encoder {encoder.name} is not one")
+    if torch.device(device).type == "meta":
+        with torch.device("meta"):
+            return _build(method, encoder, views)
+    with torch.random.fork_rng(devices=[]):  # the caller's generator is not ours to move
+        torch.manual_seed(seed)
+        return _build(method, encoder, views).to(device)
+
+
+def _build(method: NamedConfig, encoder: NamedConfig, views: Mapping[str, NamedConfig]) -> Method:
+    built: Method = find("ssl_core.methods", method.name)(method, build_encoder(encoder, views))
+    return built

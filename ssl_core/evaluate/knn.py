@@ -1,0 +1,78 @@
+"""k nearest neighbors on frozen features (Wu et al. 2018, section 3.4, https://arxiv.org/abs/1805.01978).
+
+Shapes: N train samples, M test samples, Q test samples at once, D feature width, C classes.
+"""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ssl_core.config import NamedConfig
+from ssl_core.evaluate._features import count_classes
+from ssl_core.evaluate.base import Labelled, Probe
+
+_BLOCK = 1 << 24  # similarities held at once: 64 MB of float32
+
+
+class KNN(Probe):
+    """Weighted vote of the k most similar train samples; nothing is trained."""
+
+    version: ClassVar[int] = 1
+
+    class Config(NamedConfig):
+        name: Literal["knn"] = "knn"
+        k: tuple[PositiveInt, ...] = Field((20, 200), min_length=1)
+        """Numbers of neighbors, one score each."""
+        temperature: PositiveFloat = 0.07
+        """A neighbour's vote weighs exp(cosine similarity / temperature)."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    @property
+    def protocol(self) -> str:
+        ks = ", ".join(map(str, self.config.k))
+        return (
+            f"knn v{self.version}: exact cosine neighbors in train, votes exp(similarity / "
+            f"{self.config.temperature:g}), k = {ks} (all of train if it is smaller)"
+        )
+
+    def __call__(self, train: Labelled, test: Labelled, seed: int) -> dict[str, float]:
+        """Top-1 accuracy per k. Exact, so `seed` changes nothing.
+
+        Raises:
+            ValueError: splits that cannot be scored; see `count_classes`.
+        """
+        num_classes = count_classes(train, test)
+        keys = normalize(train.features.float(), dim=1)  # [N, D]
+        ks = {k: min(k, len(keys)) for k in self.config.k}
+        hits = dict.fromkeys(ks, 0)
+        rows = max(1, _BLOCK // len(keys))
+        for x, y in zip(test.features.split(rows), test.label.split(rows), strict=True):
+            similarity, index = nearest(x, keys, max(ks.values()))  # [Q, k] each
+            weight = ((similarity - 1) / self.config.temperature).exp()  # <= 1 each: no overflow at low temperature
+            for k, used in ks.items():
+                votes = weight.new_zeros(len(x), num_classes)  # [Q, C]
+                votes.scatter_add_(1, train.label[index[:, :used]], weight[:, :used])
+                hits[k] += int((votes.argmax(dim=1) == y).sum())
+        return {f"knn_top1_k{k}": hits[k] / len(test.label) for k in ks}
+
+
+def nearest(queries: Tensor, unit_keys: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k most similar keys of each query, most similar first; of equals, the lower row first.
+
+    Args:
+        queries: [Q, D], of any length.
+        unit_keys: [N, D], rows of length 1; k <= N.
+    Returns: [Q, k] cosine similarity and [Q, k] int64 row of unit_keys.
+    """
+    similarity = normalize(queries.float(), dim=1) @ unit_keys.mT  # [Q, N]
+    value, index = similarity.topk(min(k + 1, len(unit_keys)), dim=1)  # [Q, k+1]: one more, to see a tie at the end
+    tied = (value.diff(dim=1) == 0).any(dim=1)  # [Q]
+    if bool(tied.any()):  # topk orders equals as it likes; a stable sort is slower, so only these rows pay for it
+        value[tied], index[tied] = (
+            part[:, : value.shape[1]] for part in similarity[tied].sort(dim=1, descending=True, stable=True)
+        )
+    return value[:, :k], index[:, :k]

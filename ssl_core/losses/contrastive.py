@@ -1,0 +1,93 @@
+"""Contrastive losses. Pure functions of tensors: no collectives, no modules, no state.
+
+Shapes: B samples on this worker, G samples on all workers, D width, K queue entries.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.nn.functional import cross_entropy
+
+TILE_FROM = 2048  # global batch from which nt_xent works in tiles: faster and flat in memory (performance.md)
+TILE_ELEMENTS = 1 << 21  # similarities held at once: 8 MB
+
+
+def nt_xent(a: Tensor, b: Tensor, all_a: Tensor, all_b: Tensor, *, first: int, temperature: float) -> Tensor:
+    """Normalized temperature-scaled cross entropy (SimCLR, eq. 1).
+
+    Args:
+        a, b: [B, D] unit vectors, two views of this worker's samples.
+        all_a, all_b: [G, D] the same for the global batch; on one worker G = B.
+        first: the row of all_a that is a[0].
+        temperature: softmax temperature.
+    Returns: [] float32 mean over the 2B anchors. Each anchor's positive is its other view; the other
+        2G - 2 vectors are negatives.
+    """
+    rows = first + torch.arange(len(a), device=a.device)  # [B] my samples' rows in the global batch
+    with torch.autocast(a.device.type, enabled=False):  # bf16 logits would be off by several hundredths
+        a, b, all_a, all_b = a.float(), b.float(), all_a.float(), all_b.float()
+        if len(all_a) >= TILE_FROM:
+            tiled = _TiledNTXent.apply
+            return (tiled(a, all_a, all_b, rows, temperature) + tiled(b, all_b, all_a, rows, temperature)) / 2
+        return (_one_side(a, all_a, all_b, rows, temperature) + _one_side(b, all_b, all_a, rows, temperature)) / 2
+
+
+def _one_side(anchor: Tensor, same: Tensor, other: Tensor, rows: Tensor, temperature: float) -> Tensor:
+    """Mean loss of anchors [B, D] against the global batch in their own view and in the other, [G, D] each."""
+    across = anchor @ other.T  # [B, G] to the other view; column rows[i] is the positive
+    within = anchor @ same.T  # [B, G] to the same view; column rows[i] is the anchor itself
+    within = within.scatter(1, rows[:, None], float("-inf"))
+    return cross_entropy(torch.cat([across, within], dim=1) / temperature, rows)
+
+
+class _TiledNTXent(Function):
+    """_one_side for large batches: never holds more than a tile of the [B, 2G] similarities.
+
+    The gradients are built in the forward pass, while a tile is at hand, so that no similarity is
+    computed twice; backward only scales them.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, anchor: Tensor, same: Tensor, other: Tensor, rows: Tensor, temperature: float) -> Tensor:
+        pool = torch.cat([other, same]) / temperature  # [2G, D]
+        grad_anchor, grad_pool = torch.empty_like(anchor), torch.zeros_like(pool)
+        loss = anchor.new_zeros(())
+        height = max(1, TILE_ELEMENTS // len(pool))
+        for start in range(0, len(anchor), height):
+            tile, target = anchor[start : start + height], rows[start : start + height]
+            line = torch.arange(len(tile), device=tile.device)
+            similarity = tile @ pool.T  # [tile, 2G]
+            similarity[line, target + len(other)] = float("-inf")  # the anchor itself
+            log_sum = similarity.logsumexp(1)  # [tile]
+            loss += (log_sum - similarity[line, target]).sum()
+            pull = similarity.sub_(log_sum[:, None]).exp_()  # [tile, 2G] softmax, then minus the positive
+            pull[line, target] -= 1
+            torch.mm(pull, pool, out=grad_anchor[start : start + height])
+            grad_pool.addmm_(pull.T, tile)
+        scale = 1 / len(anchor)
+        grad_other, grad_same = (grad_pool * (scale / temperature)).chunk(2)
+        ctx.save_for_backward(grad_anchor.mul_(scale), grad_same, grad_other)
+        return loss * scale
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        grad_anchor, grad_same, grad_other = ctx.saved_tensors
+        return grads[0] * grad_anchor, grads[0] * grad_same, grads[0] * grad_other, None, None
+
+
+def info_nce(query: Tensor, key: Tensor, queue: Tensor, *, temperature: float) -> Tensor:
+    """InfoNCE against a queue of negatives (MoCo, eq. 1).
+
+    Args:
+        query, key: [B, D] unit vectors, two views of this worker's samples; row i of key is query i's positive.
+        queue: [K, D] unit vectors of other samples, the negatives of every query.
+        temperature: softmax temperature.
+    Returns: [] float32 mean over the B queries.
+    """
+    with torch.autocast(query.device.type, enabled=False):  # as in nt_xent
+        query, key, queue = query.float(), key.float(), queue.float()
+        positive = (query * key).sum(-1, keepdim=True)  # [B, 1]
+        logits = torch.cat([positive, query @ queue.T], dim=1) / temperature  # [B, 1 + K]
+        return cross_entropy(logits, torch.zeros(len(query), dtype=torch.long, device=query.device))

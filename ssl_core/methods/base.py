@@ -1,0 +1,41 @@
+"""What a self-supervised method is."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from ssl_core.encoders.base import Encoder
+from ssl_core.types import Batch, LossOutput, Progress
+
+
+class Method(nn.Module, ABC):
+    """An encoder plus whatever a pre-training objective adds to it; forward returns the loss.
+
+    Subclass contract (tests/contracts/test_methods.py runs it on every file of this folder):
+      view_kinds    which views forward reads, in order; each is a key under `views:` in the YAML
+      encoder_type  the weakest encoder it can work with
+      reads_labels  True only for `supervised`: its batches then carry `label`
+      Config        nested settings; its `name` is the file name
+      forward       mean loss over this worker's samples; all randomness keyed by batch.sample_id
+      after_step    optional: what changes after each optimizer step (teachers, queues)
+      reconstruct   optional: (input, output) pictures for the report
+    """
+
+    view_kinds: ClassVar[tuple[str, ...]]
+    encoder_type: ClassVar[type] = Encoder
+    reads_labels: ClassVar[bool] = False
+
+    def __init__(self, encoder: Encoder):
+        super().__init__()
+        self.encoder = encoder
+
+    @abstractmethod
+    def forward(self, batch: Batch, progress: Progress) -> LossOutput: ...
+
+    def after_step(self, progress: Progress) -> None:
+        """Called after optimizer step number `progress.step` (steps taken, so at least 1)."""
+
+    def reconstruct(self, batch: Batch) -> tuple[Tensor, Tensor] | None:
+        """What the network was shown and what it made of it, each [B, *view_shape]; None: not a method that does."""
+        return None

@@ -1,0 +1,47 @@
+"""The values that cross module boundaries, with their shapes.
+
+Shapes: B samples on this worker, N tokens per sample, D encoder width, T positions of a sequence.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One worker's share of a training batch, already augmented."""
+
+    views: tuple[Tensor, ...]
+    """One [B, *view_shape] tensor per entry of Method.view_kinds."""
+    sample_id: Tensor
+    """[B] int64, stable across epochs, restarts and worker counts."""
+    valid: tuple[Tensor | None, ...] = ()
+    """Per view: None, or [B, T] bool, True where there is data (text, audio). Empty: all None."""
+    label: Tensor | None = None
+    """[B] int64, only for a method that says `reads_labels`; self-supervised methods never see it."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far training is: schedules read `fraction`, keyed randomness reads `step`."""
+
+    step: int
+    """Optimizer steps already taken."""
+    total: int
+    """Optimizer steps planned."""
+
+    @property
+    def fraction(self) -> float:
+        return self.step / self.total
+
+
+class Features(NamedTuple):
+    pooled: Tensor  # [B, D] one vector per sample: what probes and joint-embedding losses read
+    tokens: Tensor  # [B, N, D] one vector per patch, frame or word: what dense losses read
+
+
+class LossOutput(NamedTuple):
+    loss: Tensor  # [] mean over this worker's samples
+    metrics: dict[str, Tensor]  # name -> [] scalar, averaged over workers before logging

@@ -1,0 +1,96 @@
+"""Every file in ssl_core/encoders, held to the same promises. Nothing here names an encoder."""
+
+import pytest
+import torch
+
+from ssl_core import catalog
+from ssl_core.encoders.base import Encoder, PatchEncoder
+from ssl_core.masking import random_split, take
+from ssl_core.noise import salt
+from tests.support.tiny import SMALL_ENCODERS, VIEW_SHAPE, tiny_encoder
+
+ENCODERS = catalog.names("ssl_core.encoders")
+every_encoder = pytest.mark.parametrize("name", ENCODERS)
+patch_encoders = pytest.mark.parametrize("name", [n for n in ENCODERS if isinstance(tiny_encoder(n), PatchEncoder)])
+
+
+def _views(count: int = 4, seed: int = 0) -> torch.Tensor:
+    return torch.randn(count, *VIEW_SHAPE, generator=torch.Generator().manual_seed(seed))
+
+
+@every_encoder
+def test_says_what_it_is(name: str) -> None:
+    component = catalog.find("ssl_core.encoders", name)
+    assert component.Config(**SMALL_ENCODERS.get(name, {})).name == name
+    assert catalog.summary("ssl_core.encoders", name) and issubclass(component, Encoder)
+
+
+@every_encoder
+def test_features_have_the_promised_shapes(name: str) -> None:
+    encoder = tiny_encoder(name)
+    pooled, tokens = encoder(_views())
+    assert encoder.view_shape == VIEW_SHAPE
+    assert pooled.shape == (4, encoder.embed_dim)
+    assert tokens.ndim == 3 and tokens.shape[0] == 4 and tokens.shape[2] == encoder.embed_dim
+    assert pooled.isfinite().all() and tokens.isfinite().all()
+
+
+@every_encoder
+def test_every_parameter_shapes_the_pooled_vector(name: str) -> None:
+    encoder = tiny_encoder(name)
+    weight = torch.randn(encoder.embed_dim, generator=torch.Generator().manual_seed(2))
+    (encoder(_views()).pooled * weight).square().sum().backward()
+    idle = [n for n, p in encoder.named_parameters() if p.grad is None]
+    assert not idle
+
+
+@every_encoder
+def test_in_eval_mode_a_sample_does_not_see_its_neighbors(name: str) -> None:
+    encoder = tiny_encoder(name).eval()
+    views = _views()
+    torch.testing.assert_close(encoder(views).pooled[1:3], encoder(views[1:3]).pooled, rtol=1e-4, atol=1e-5)
+
+
+@every_encoder
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 16, 24)])
+def test_reads_other_sizes_and_channels(name: str, shape: tuple[int, int, int]) -> None:
+    encoder = tiny_encoder(name, shape).eval()
+    assert encoder(torch.zeros(2, *shape)).pooled.shape == (2, encoder.embed_dim)
+
+
+@every_encoder
+def test_refuses_views_that_are_no_images_by_naming_the_key(name: str) -> None:
+    with pytest.raises(ValueError, match=r"encoder\.\w+: .*\(80,\)"):
+        tiny_encoder(name, (80,))
+
+
+@patch_encoders
+def test_unpatchify_undoes_patchify(name: str) -> None:
+    encoder = tiny_encoder(name)
+    assert isinstance(encoder, PatchEncoder)
+    views = _views().to(memory_format=torch.channels_last)
+    patches = encoder.patchify(views)
+    assert patches.shape == (4, encoder.num_tokens, encoder.patch_dim)
+    assert torch.equal(encoder.unpatchify(patches), views)
+
+
+@patch_encoders
+def test_forward_is_embed_then_encode(name: str) -> None:
+    encoder = tiny_encoder(name)
+    assert isinstance(encoder, PatchEncoder)
+    encoded = encoder.encode(encoder.embed(encoder.patchify(_views())))
+    assert encoded.shape[1] == encoder.num_class_tokens + encoder.num_tokens
+    torch.testing.assert_close(encoder(_views()).tokens, encoded[:, encoder.num_class_tokens :])
+
+
+@patch_encoders
+def test_encode_takes_any_subset_in_any_order(name: str) -> None:
+    encoder = tiny_encoder(name)
+    assert isinstance(encoder, PatchEncoder)
+    embedded = encoder.embed(encoder.patchify(_views()))
+    kept, _ = random_split(torch.arange(4), encoder.num_tokens, 0.5, salt(0))
+    ahead = encoder.num_class_tokens
+    some = encoder.encode(take(embedded, kept))
+    assert some.shape == (4, ahead + kept.shape[1], encoder.embed_dim)
+    turned = encoder.encode(take(embedded, kept.flip(1)))
+    torch.testing.assert_close(turned[:, ahead:].flip(1), some[:, ahead:], rtol=1e-4, atol=1e-5)

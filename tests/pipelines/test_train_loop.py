@@ -1,0 +1,155 @@
+"""The loop without Ray: what it computes is a function of config and step, however often it is interrupted."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines import checkpoint, outbox
+from pipelines.config import RunConfig, parse
+from pipelines.errors import Interrupted, UserError
+from pipelines.train_loop import train
+from pipelines.worker import STOP, Worker
+from tests.support.recipe import TREE
+from tests.support.workers import on_workers
+
+PER_EPOCH = 5
+
+
+def batches(config: RunConfig, rank: int = 0, size: int = 1, poison: int | None = None):
+    """Seeded pictures: the global batch of step s is a function of s alone."""
+    share = config.train.global_batch_size // size
+
+    def open_batches(start: int, stop: int):
+        for step in range(start, stop):
+            draw = np.random.default_rng(step)
+            ids = np.arange(step * 16, (step + 1) * 16)[rank * share : (rank + 1) * share]
+            views = draw.integers(0, 256, (2, 16, 8, 8, 3), dtype=np.uint8)[:, rank * share : (rank + 1) * share]
+            yield {"sample_id": ids, "view0": np.ascontiguousarray(views[0]), "view1": np.ascontiguousarray(views[1])}
+
+    return open_batches
+
+
+def run(folder: Path, changes: dict[str, object] | None = None, rank: int = 0, size: int = 1) -> int:
+    folder.mkdir(parents=True, exist_ok=True)
+    config = parse(TREE, changes)
+    worker = Worker(rank, size, torch.device("cpu"), folder)
+    return train(config, worker, PER_EPOCH, batches(config, rank, size))
+
+
+def losses(folder: Path) -> list[tuple[int, float]]:
+    return [(point.step, point.metrics["loss"]) for point in outbox.read(folder)]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    path, _ = checkpoint.latest(folder / "checkpoints")
+    assert path is not None
+    return load_file(path / checkpoint.METHOD)
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    run(folder)
+    return folder
+
+
+def test_it_learns_and_logs_every_interval(undisturbed):
+    seen = losses(undisturbed)
+    assert [step for step, _ in seen] == [2, 4, 6, 8, 10, 12]
+    assert all(np.isfinite(loss) for _, loss in seen)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "lars"])
+@pytest.mark.parametrize("method", ["simclr", "moco"])
+def test_a_resume_is_bit_identical(tmp_path, optimizer, method):
+    changes = {"optim.name": optimizer, "train.checkpoint_seconds": 1e-9}
+    if method == "moco":
+        changes["method"] = {"name": "moco", "hidden_dim": 16, "projection_dim": 8, "queue_size": 40}
+    run(tmp_path / "whole", changes)
+    run(tmp_path / "cut", changes)
+    newest, _ = checkpoint.latest(tmp_path / "cut" / "checkpoints")
+    shutil.rmtree(newest)  # as if killed between step 10 and 12
+    outbox_lines = (tmp_path / "cut" / outbox.NAME).read_text().splitlines()
+    uncommitted = outbox_lines[: outbox_lines.index('{"commit": 10}') + 1]
+    (tmp_path / "cut" / outbox.NAME).write_text("\n".join([*uncommitted, outbox_lines[-2]]) + "\n")
+    assert run(tmp_path / "cut", changes) == 12
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
+
+
+def test_ctrl_c_keeps_a_checkpoint_of_that_step_and_goes_on(tmp_path, undisturbed):
+    folder = tmp_path / "stopped"
+    folder.mkdir()
+    (folder / STOP).touch()
+    with pytest.raises(Interrupted, match="step 2 of 12"):
+        run(folder)
+    (folder / STOP).unlink()
+    assert run(folder) == 12
+    assert losses(folder) == losses(undisturbed) and same(weights(folder), weights(undisturbed))
+
+
+def test_a_torn_and_a_tampered_checkpoint_are_passed_over(tmp_path):
+    run(tmp_path, {"train.checkpoint_seconds": 1e-9})
+    before, newest = sorted((tmp_path / "checkpoints").glob("step_*"))
+    with (newest / checkpoint.METHOD).open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x7f")
+    found, passed = checkpoint.latest(tmp_path / "checkpoints")
+    assert found == before and "does not match its sha256" in passed[0]
+    (newest / checkpoint.STATE).write_text("{")
+    found, passed = checkpoint.latest(tmp_path / "checkpoints")
+    assert found == before and "unreadable" in passed[0]
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_ids_and_checkpoint(tmp_path):
+    with pytest.raises(UserError) as caught:
+        run(tmp_path, {"optim.lr": 1e30, "optim.warmup_fraction": 0.0, "train.checkpoint_seconds": 1e-9})
+    text = str(caught.value)
+    assert "not finite at step" in text and "sample ids" in text and "checkpoint" in text
+    path, _ = checkpoint.latest(tmp_path / "checkpoints")
+    if path is not None:
+        assert all(t.isfinite().all() for t in weights(tmp_path).values() if t.is_floating_point())
+
+
+def test_two_workers_take_the_same_steps_as_one(tmp_path, undisturbed):
+    on_workers(2, _run_on_worker, str(tmp_path))
+    assert [s for s, _ in losses(tmp_path)] == [s for s, _ in losses(undisturbed)]
+    np.testing.assert_allclose([x for _, x in losses(tmp_path)], [x for _, x in losses(undisturbed)], rtol=1e-4)
+
+
+def test_from_two_workers_to_one_in_the_middle(tmp_path, undisturbed):
+    (tmp_path / STOP).touch()
+    assert on_workers(2, _run_on_worker, str(tmp_path)) == ["stopped", "stopped"]
+    (tmp_path / STOP).unlink()
+    run(tmp_path)
+    np.testing.assert_allclose([x for _, x in losses(tmp_path)], [x for _, x in losses(undisturbed)], rtol=1e-4)
+
+
+def _run_on_worker(rank: int, folder: str) -> str:
+    try:
+        run(Path(folder), {"train.num_workers": 2}, rank, 2)
+    except Interrupted:
+        return "stopped"
+    return "done"
+
+
+def test_accumulation_equals_the_larger_batch_where_the_loss_is_a_mean(tmp_path):
+    changes = {
+        "method": {"name": "mae", "decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2},
+        "encoder": {"name": "vit", "dim": 16, "depth": 1, "heads": 2, "patch_size": 4},  # no BatchNorm
+        "views.global": {"name": "image_crop", "size": 8},
+    }
+    run(tmp_path / "whole", changes)
+    run(tmp_path / "parts", changes | {"train.accumulate": 4})
+    np.testing.assert_allclose(
+        [x for _, x in losses(tmp_path / "whole")], [x for _, x in losses(tmp_path / "parts")], rtol=1e-4
+    )

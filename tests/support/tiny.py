@@ -1,0 +1,66 @@
+"""The smallest instance of every component, so that a contract test takes milliseconds."""
+
+from typing import Any
+
+import torch
+
+from ssl_core import catalog
+from ssl_core.encoders.base import Encoder
+from ssl_core.methods.base import Method
+from ssl_core.types import Batch
+
+VIEW_SHAPE = (3, 8, 8)
+NUM_CLASSES = 4
+
+SMALL_ENCODERS: dict[str, dict[str, Any]] = {  # overrides that only shrink; one absent here is tested at its defaults
+    "convnet": {"width": 8, "depth": 3},
+    "resnet": {"width": 4},
+    "vit": {"dim": 16, "depth": 1, "heads": 2, "class_token": True},
+}
+SMALL_METHODS: dict[str, dict[str, Any]] = {
+    "autoencoder": {"decoder_width": 4},
+    "denoising_autoencoder": {"decoder_width": 4},
+    "mae": {"decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2},
+    "moco": {"hidden_dim": 32, "projection_dim": 16, "queue_size": 20, "momentum": 0.9},
+    "simclr": {"hidden_dim": 32, "projection_dim": 16, "temperature": 0.5},
+    "supervised": {"num_classes": NUM_CLASSES},
+}
+
+
+def tiny_encoder(name: str = "convnet", view_shape: tuple[int, ...] = VIEW_SHAPE, **overrides: Any) -> Encoder:
+    component = catalog.find("ssl_core.encoders", name)
+    config = component.Config(**{**SMALL_ENCODERS.get(name, {}), **overrides})
+    encoder: Encoder = component(config, view_shape)
+    return encoder
+
+
+def tiny_method(name: str, encoder: str | None = None, seed: int = 0) -> Method:
+    """A method with freshly initialized weights; without an encoder's name, on the first one that suits it."""
+    torch.manual_seed(seed)
+    component = catalog.find("ssl_core.methods", name)
+    config = component.Config(**SMALL_METHODS.get(name, {}))
+    method: Method = component(config, tiny_encoder(encoder or suitable_encoders(name)[0]))
+    return method
+
+
+def suitable_encoders(method: str) -> list[str]:
+    """Names of the encoders that a method's `encoder_type` allows."""
+    wanted = catalog.find("ssl_core.methods", method).encoder_type
+    return [n for n in catalog.names("ssl_core.encoders") if issubclass(catalog.find("ssl_core.encoders", n), wanted)]
+
+
+def tiny_batch(method: Method, size: int = 8, seed: int = 1) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    views = tuple(torch.randn(size, *VIEW_SHAPE, generator=generator) for _ in method.view_kinds)
+    label = torch.randint(NUM_CLASSES, (size,), generator=generator) if method.reads_labels else None
+    return Batch(views, torch.arange(size) + 100, tuple(None for _ in views), label)
+
+
+def rows(batch: Batch, index: slice | torch.Tensor) -> Batch:
+    """Some samples of a batch, e.g. one worker's share."""
+    return Batch(
+        tuple(v[index] for v in batch.views),
+        batch.sample_id[index],
+        tuple(None if v is None else v[index] for v in batch.valid),
+        None if batch.label is None else batch.label[index],
+    )
