@@ -182,7 +182,7 @@ def _draw_classes(
         axes.scatter(mine[:, 0], mine[:, 1], s=16, color=color, alpha=0.75, linewidths=0, label=name)
         amid = mine[np.linalg.norm(mine - np.median(mine, axis=0), axis=1).argmin()]  # a point, not a gap between two
         halo = [withStroke(linewidth=3, foreground="white")]
-        axes.annotate(name, amid, color=color, fontsize=11, weight="bold", ha="center", va="center", path_effects=halo)
+        axes.annotate(name, amid, color=_INK, fontsize=11, weight="bold", ha="center", va="center", path_effects=halo)
     handles = {"markerscale": 2, "fontsize": 9, "frameon": False, "title": "class", "title_fontsize": 9}
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), **handles)
 

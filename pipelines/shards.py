@@ -28,6 +28,7 @@ from ssl_core.noise import keyed_uniform, salt
 
 SPLITS: tuple[Split, Split] = ("train", "test")
 MAX_GROUP_ROWS = 256
+ASIDE = ".aside"
 SAMPLES = pa.schema([("sample_id", pa.int64()), ("image", pa.binary()), ("origin", pa.string())])
 LABELS = pa.schema([("sample_id", pa.int64()), ("label", pa.string())])
 QUARANTINE = pa.schema([("file", pa.string()), ("row", pa.int64()), ("reason", pa.string())])
@@ -171,7 +172,7 @@ def content_path(folder: Path, index: int) -> Path:
 def write_aside(path: Path) -> Iterator[IO[bytes]]:
     """A file that appears under its name only when it is complete and on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{uuid4().hex}.aside")
+    aside = path.with_name(f".{path.name}.{uuid4().hex}{ASIDE}")
     try:
         with aside.open("wb") as file:
             yield file

@@ -36,7 +36,9 @@ class EmbedImages(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         self._encoder = load_encoder(folder)
 
     @torch.no_grad()
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # MLflow acts on hints
+    def predict(
+        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> NDArray[np.float32]:  # MLflow acts on the hint of model_input: with this one it passes anything on as it is
         images = [self._image(item, row) for row, item in enumerate(_items(model_input))]
         parts = [np.empty((0, self._card.embed_dim), np.float32)]
         for first in range(0, len(images), BATCH):
@@ -48,7 +50,7 @@ class EmbedImages(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
     def _image(self, item: Any, row: int) -> NDArray[np.uint8]:
         """One decoded image, [H, W, 3]."""
         if isinstance(item, str):
-            item = base64.b64decode(item, validate=True)
+            item = base64.b64decode("".join(item.split()), validate=True)  # MLflow's examples have line breaks
         if isinstance(item, bytes | bytearray | memoryview):
             return decode(bytes(item), max_pixels=self._card.max_pixels)
         image: NDArray[Any] = np.asarray(item)

@@ -17,6 +17,12 @@ MAX_SAMPLES = 8192
 """Samples per part at most: small images spread over the CPUs too, and progress moves."""
 
 
+def by_split(path: Path, test_path: Path | None) -> dict[Split, Path]:
+    """The paths of a config, absolute, because a Ray task may run in another folder than the driver."""
+    given: dict[Split, Path | None] = {"train": path, "test": test_path}
+    return {split: found.expanduser().absolute() for split, found in given.items() if found is not None}
+
+
 def checked(path: Path, key: str) -> Path:
     """The absolute path of something that is there.
 
@@ -24,10 +30,10 @@ def checked(path: Path, key: str) -> Path:
         UserError: nothing there, or not allowed to look.
     """
     try:
-        real = path.expanduser().resolve(strict=True)
-        return real if real.is_dir() else path.expanduser().parent.resolve() / path.name  # a linked file keeps its name
+        real = path.resolve(strict=True)
+        return real if real.is_dir() else path.parent.resolve() / path.name  # a linked file keeps its name
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{key}: {path}: no such file or folder (looked from {Path.cwd()})") from None
+        raise UserError(f"{key}: {path}: no such file or folder") from None
     except (OSError, RuntimeError) as error:
         raise UserError(f"{key}: {path}: cannot be read ({reason(error)})") from None
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipelines.errors import UserError
-from pipelines.sources._files import KEYS, checked, cut, missing_column, read_sample, reason, stamp
+from pipelines.sources._files import KEYS, by_split, checked, cut, missing_column, read_sample, reason, stamp
 from pipelines.sources.base import Part, Raw, Source, Split, hash_listing
 from ssl_core.config import NamedConfig
 
@@ -28,10 +28,9 @@ class CsvManifest(Source):
         """Folder that paths start from and must stay inside; by default the table's own."""
 
     def __init__(self, config: Config):
-        self.tables: dict[Split, Path] = {"train": config.path}
-        if config.test_path is not None:
-            self.tables["test"] = config.test_path
-        self.image, self.label, self.root = config.image, config.label, config.root
+        self.tables = by_split(config.path, config.test_path)
+        self.image, self.label = config.image, config.label
+        self.root = config.root and config.root.expanduser().absolute()
 
     def fingerprint(self) -> str:
         return hash_listing(

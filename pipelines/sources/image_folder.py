@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from pipelines.errors import UserError
-from pipelines.sources._files import KEYS, checked, cut, printable, read_sample, reason, stamp
+from pipelines.sources._files import KEYS, by_split, checked, cut, printable, read_sample, reason, stamp
 from pipelines.sources.base import Part, Raw, Source, Split, hash_listing
 from ssl_core.config import NamedConfig
 
@@ -45,9 +45,7 @@ class ImageFolder(Source):
         """What counts as an image file; case does not matter."""
 
     def __init__(self, config: Config):
-        self.roots: dict[Split, Path] = {"train": config.path}
-        if config.test_path is not None:
-            self.roots["test"] = config.test_path
+        self.roots = by_split(config.path, config.test_path)
         self.labels = config.labels
         self.extensions = frozenset(extension.lower() for extension in config.extensions)
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.errors import UserError
-from pipelines.sources._files import KEYS, checked, cut, missing_column, printable, read_sample, reason, stamp
+from pipelines.sources._files import KEYS, by_split, checked, cut, missing_column, printable, read_sample, reason, stamp
 from pipelines.sources.base import Part, Raw, Source, Split, hash_listing
 from ssl_core.config import NamedConfig
 
@@ -38,9 +38,7 @@ class Parquet(Source):
         """Column with the labels: integers, text or booleans; null means not labelled."""
 
     def __init__(self, config: Config):
-        self.paths: dict[Split, Path] = {"train": config.path}
-        if config.test_path is not None:
-            self.paths["test"] = config.test_path
+        self.paths = by_split(config.path, config.test_path)
         self.image, self.label = config.image, config.label
 
     def fingerprint(self) -> str:
@@ -120,11 +118,11 @@ class Parquet(Source):
         Raises:
             UserError: nothing there.
         """
-        key, path = KEYS[split], self.paths[split].expanduser()
+        key, path = KEYS[split], self.paths[split]
         if has_magic(str(path)) and not path.exists():
             files = [checked(Path(found), key) for found in sorted(glob(str(path), recursive=True))]  # noqa: PTH207 (absolute)
             if not files:
-                raise UserError(f"{key}: no file matches {path} (looked from {Path.cwd()})")
+                raise UserError(f"{key}: no file matches {path}")
             return Path(os.path.commonpath([file.parent for file in files])), files
         path = checked(path, key)
         if not path.is_dir():

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -51,30 +52,25 @@ def _ingest(config: RunConfig, folder: Path) -> ShardSet:
     records = [record for job in jobs if (record := shards.recorded(job, folder))]
     total = sum(job.part.count for job in jobs)
     allowed = config.ingest.max_bad_fraction * total
-    started, num_new = time.monotonic(), 0
+    num_read, num_bad = sum(record.num_samples for record in records), sum(record.num_bad for record in records)
+    started, num_before = time.monotonic(), num_read
     for record in _new_records(config, source, jobs, {record.index for record in records}, folder):
         records.append(record)
-        num_new += record.num_samples
-        num_bad = sum(record.num_bad for record in records)
-        outbox.append(
-            folder,
-            step=len(records),
-            total=len(jobs),
-            metrics={
-                "samples": sum(record.num_samples for record in records),
-                "samples_per_s": num_new / max(time.monotonic() - started, 1e-9),
-                "quarantined": num_bad,
-            },
-            final=True,
-        )
+        num_read += record.num_samples
+        num_bad += record.num_bad
+        rate = (num_read - num_before) / max(time.monotonic() - started, 1e-9)
+        metrics = {"samples": num_read, "samples_per_s": rate, "quarantined": num_bad}
+        outbox.append(folder, step=len(records), total=len(jobs), metrics=metrics, final=True)
         if num_bad > allowed:
             break  # no need to read the rest
     records.sort(key=lambda record: record.index)
     _write_quarantine(folder, records)
-    num_bad = sum(record.num_bad for record in records)
     if num_bad > allowed or num_bad == total:
         raise UserError(_too_many(config, folder, num_bad, total, complete=len(records) == len(jobs)))
-    return _finish(config, folder, records)
+    made = _finish(config, folder, records)
+    for left_by_a_kill in folder.rglob(f".*{shards.ASIDE}"):
+        left_by_a_kill.unlink(missing_ok=True)
+    return made
 
 
 def _jobs(source: Source, shard_mb: int) -> list[Job]:
@@ -163,14 +159,15 @@ def _write_duplicates(folder: Path, records: list[PartRecord]) -> tuple[int, int
 
 def _too_many(config: RunConfig, folder: Path, num_bad: int, total: int, *, complete: bool) -> str:
     path = folder / "quarantine.parquet"
-    rows: list[dict[str, Any]] = pq.ParquetFile(path).read_row_group(0).slice(0, 3).to_pylist()
+    batches = pq.ParquetFile(path).iter_batches(3)
+    rows: list[dict[str, Any]] = list(islice((row for batch in batches for row in batch.to_pylist()), 3))
     first = ", ".join(
         f"{row['file']}{'' if row['row'] is None else '#' + str(row['row'])} ({row['reason']})" for row in rows
     )
     count = f"{num_bad} of {total}" if complete else f"already {num_bad} of {total}"
     return (
-        f"ingest.max_bad_fraction: {count} samples ({num_bad / total:.1%}) cannot be read, "
-        f"{config.ingest.max_bad_fraction:.1%} are allowed; the first: {first}; all in {path}; "
+        f"ingest.max_bad_fraction: {count} samples ({100 * num_bad / total:.3g} %) cannot be read, "
+        f"{100 * config.ingest.max_bad_fraction:.3g} % are allowed; the first: {first}; all in {path}; "
         "repair or remove them, or raise ingest.max_bad_fraction"
     )
 

@@ -14,8 +14,8 @@ PNG_START = b"\x89PNG\r\n\x1a\n"
 
 _SOI, _EOI, _SOS, _APP0, _APP14, _COM = 0xD8, 0xD9, 0xDA, 0xE0, 0xEE, 0xFE
 _SIZES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}  # SOF: frame headers
-# A marker in compressed data: neither a stuffed FF00 nor a restart marker; more FF bytes before it are filling.
-_MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd7\xff])", re.DOTALL)
+# A marker, also amid compressed data: neither a stuffed FF00 nor a restart marker, nor FF before FF, which is filling.
+_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])", re.DOTALL)
 _PIXEL_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 
 
@@ -105,7 +105,7 @@ def _segments(data: bytes) -> Iterator[_Segment]:
     """Every marker segment after the start of the image, up to and with its end."""
     at = 2
     while found := _MARKER.search(data, at):
-        marker, start = found[1][0], found.end() - 2
+        marker, start = found[1][0], found.start()
         if marker == _EOI:
             yield _Segment(marker, start, start + 2)
             return

@@ -127,19 +127,19 @@ class TestIngest:
 
     def test_too_many_bad_files_stop_it_early_and_are_named(self, tmp_path: Path) -> None:
         raw = good_tree(tmp_path / "raw", 3)
-        write_tree(raw, {f"{i:03d}.png": b"" for i in range(200)})
+        write_tree(raw, {f"{i:03d}.png": b"" if i != 1 else encoded(1) for i in range(200)})
         with pytest.raises(UserError) as error:
             ingest.run(config_of(raw), Nothing(), tmp_path / "out")
         said = str(error.value)
-        assert said.startswith("ingest.max_bad_fraction: already 3 of 203 samples (1.5%) cannot be read, 1.0% are")
-        assert "the first: raw/000.png (empty file), raw/001.png (empty file), raw/002.png (empty file); all in" in said
+        assert said.startswith("ingest.max_bad_fraction: already 5 of 203 samples (2.46 %) cannot be read, 1 % are")
+        assert "the first: raw/000.png (empty file), raw/002.png (empty file), raw/003.png (empty file); all in" in said
         assert str(tmp_path / "out" / "quarantine.parquet") in said
-        assert len(table(tmp_path / "out", "quarantine.parquet")) == 3
+        assert len(table(tmp_path / "out", "quarantine.parquet")) == 5
         assert not (tmp_path / "out" / "manifest.json").exists()
 
     def test_nothing_readable_is_an_error_at_any_budget(self, tmp_path: Path) -> None:
         raw = write_tree(tmp_path / "raw", {"a.png": b"", "b.png": b"x"})
-        with pytest.raises(UserError, match=r"2 of 2 samples \(100\.0%\) cannot be read"):
+        with pytest.raises(UserError, match=r"2 of 2 samples \(100 %\) cannot be read"):
             ingest.run(config_of(raw, max_bad_fraction=1), Nothing(), tmp_path / "out")
 
     def test_a_folder_that_cannot_be_written_is_named(self, tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ class TestIngest:
         assert manifests.load(made.folder).classes == tuple("0123456789")
 
     def test_a_killed_ingest_goes_on_to_the_same_digest(self, tmp_path: Path) -> None:
-        config = config_of(good_tree(tmp_path / "raw", 120))
+        config = config_of(good_tree(tmp_path / "raw", 240))
         (tmp_path / "config.json").write_text(config.model_dump_json())
         killed = tmp_path / "killed"
         driver = subprocess.Popen(
@@ -193,12 +193,14 @@ class TestIngest:
             driver.send_signal(signal.SIGKILL)
             driver.wait()
         finished = {path: path.stat().st_mtime_ns for path in killed.glob("parts/*.json")}
-        assert 4 <= len(finished) < 40
+        assert 4 <= len(finished) < 80
+        (killed / "train" / ".part-00001.parquet.0.aside").write_bytes(b"half")
         assert not (killed / "manifest.json").exists()
         made = ingest.run(config, Nothing(), killed)
         assert made.digest == ingest.run(config, Nothing(), tmp_path / "undisturbed").digest
         manifests.verify(killed, manifests.load(killed))
         assert all(path.stat().st_mtime_ns == written for path, written in finished.items())
+        assert not list(killed.rglob(".*"))
 
 
 DRIVER = """

@@ -125,6 +125,13 @@ class TestImageFolder:
         assert "is a file" in refusal("image_folder", path=tmp_path / "good" / "a.png")
         assert "source.test_path: " in refusal("image_folder", path=tmp_path / "good", test_path=tmp_path / "empty")
 
+    def test_relative_paths_are_those_of_the_driver(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        good_tree(tmp_path / "raw")
+        monkeypatch.chdir(tmp_path)
+        source = made("image_folder", path="raw")
+        monkeypatch.chdir("/")
+        assert samples(source)[0].file == "raw/a/000.jpg"
+
     def test_fingerprint_sees_added_changed_and_removed_files(self, tmp_path: Path) -> None:
         good_tree(tmp_path)
         source = made("image_folder", path=tmp_path)

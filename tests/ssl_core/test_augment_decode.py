@@ -219,6 +219,16 @@ def test_clean_does_not_encode_anew_what_is_in_order(kind):
     assert abs(len(clean(KINDS[kind], max_pixels=LIMIT)[0]) - len(KINDS[kind])) <= 64
 
 
+def test_filling_between_jpeg_segments_is_legal():
+    """T.81 B.1.1.2: any marker may be preceded by FF bytes."""
+    data = KINDS["jpeg"]
+    start = data.index(b"\xff\xdb")
+    filled = data[:start] + b"\xff\xff\xff" + data[start:-2] + b"\xff\xff" + data[-2:]
+    cleaned, width, height = clean(filled, max_pixels=LIMIT)
+    assert (width, height) == (53, 37)
+    assert np.array_equal(decode(cleaned, max_pixels=LIMIT), decode(data, max_pixels=LIMIT))
+
+
 def test_damaged_exif_does_not_cost_the_image():
     data = encode("JPEG", quality=90)
     body = b"Exif\0\0II*\0\xff\xff\xff\xff garbage"
