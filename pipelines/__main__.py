@@ -7,7 +7,6 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -39,9 +38,11 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         return _fail(str(error), options.debug)
     except OSError as error:
-        return _fail(f"{error.filename or 'storage'}: {error.strerror or error}; free space or fix the rights", options.debug)
-    except Exception as error:
-        return _fail(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''} (--debug shows where)", options.debug)
+        place = error.filename or "storage"
+        return _fail(f"{place}: {error.strerror or error}; free space or fix the rights", options.debug)
+    except Exception as error:  # a fault of ours: one line all the same, the rest on demand
+        first = str(error).strip().split("\n", 1)[0]
+        return _fail(f"{type(error).__name__}: {first} (--debug shows where)", options.debug)
 
 
 def _stage(options: argparse.Namespace) -> int:
@@ -101,7 +102,8 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
         sub.set_defaults(verb=verb)
         if recipe is not None:
-            sub.add_argument("recipe", nargs="?" if recipe else None, default=recipe or None, help="YAML file or shipped recipe")
+            text = "YAML file, or the name of a shipped recipe"
+            sub.add_argument("recipe", nargs="?" if recipe else None, default=recipe or None, help=text)
             sub.add_argument("--set", action=_Set, default={}, metavar="A.B=VALUE", help="change one key of the recipe")
         return sub
 
@@ -110,7 +112,8 @@ def _parser() -> argparse.ArgumentParser:
     add("show", "print the resolved config", _show, "")
     add("list", "methods, encoders, augmentations, probes, sources, recipes", _list, None)
     add("doctor", "check this machine and say what to do about each fault", _doctor, "digits")
-    add("ui", "open MLflow on the runs of a recipe's storage", _ui, "digits").add_argument("--port", type=int, default=5000)
+    ui = add("ui", "open MLflow on the runs of a recipe's storage", _ui, "digits")
+    ui.add_argument("--port", type=int, default=5000)
     return parser
 
 

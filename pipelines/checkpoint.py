@@ -41,7 +41,7 @@ def save(folder: Path, step: int, method: Method, optimizer: torch.optim.Optimiz
         _flush(part / name)
     if final.exists():  # the same step again, after a restart from an older one
         shutil.rmtree(final)
-    os.replace(part, final)
+    part.replace(final)
     _flush(folder)
     for old in _found(folder)[:-2]:
         shutil.rmtree(old)

@@ -144,11 +144,11 @@ def parse(tree: Mapping[str, Any], changes: Mapping[str, Any] | None = None) -> 
     Raises:
         UserError: one dotted line per mistake, all at once.
     """
-    tree = deepcopy(dict(tree))
+    changed = deepcopy(dict(tree))
     for dotted, value in (changes or {}).items():
-        _set(tree, dotted, value)
+        _set(changed, dotted, value)
     try:
-        return RunConfig.model_validate(tree)
+        return RunConfig.model_validate(changed)
     except ValidationError as error:
         lines = sorted({_line(e["loc"], e["msg"]) for e in error.errors(include_url=False)})
         raise UserError("cannot run this config:\n" + "\n".join(f"  {line}" for line in lines)) from None

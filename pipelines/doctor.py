@@ -72,7 +72,9 @@ def _memory(config: RunConfig) -> Iterator[Finding]:
     yield Finding("ok", "cpu", f"{cores} cores")
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     tight = total < 6
-    yield Finding("warn" if tight else "ok", "memory", f"{total:.0f} GB", "Ray, MLflow and torch want 6 GB" if tight else "")
+    yield Finding(
+        "warn" if tight else "ok", "memory", f"{total:.0f} GB", "Ray, MLflow and torch want 6 GB" if tight else ""
+    )
     shared = Path("/dev/shm")
     if shared.exists():
         free = shutil.disk_usage(shared).free >> 20
@@ -91,7 +93,9 @@ def _gpu(config: RunConfig) -> Iterator[Finding]:
     if torch.cuda.is_available():
         yield Finding("ok", "gpu", f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}")
     elif config.train.device == "cuda":
-        yield Finding("FAULT", "gpu", "none visible to torch", "set train.device to auto or cpu, or install a CUDA driver")
+        yield Finding(
+            "FAULT", "gpu", "none visible to torch", "set train.device to auto or cpu, or install a CUDA driver"
+        )
     else:
         yield Finding("ok", "gpu", "none; training runs on the CPU")
 
@@ -102,7 +106,9 @@ def _mlflow(config: RunConfig) -> Iterator[Finding]:
     try:
         yield Finding("ok", "mlflow", tracking.check(config, storage_root(config)))
     except UserError as error:
-        yield Finding("FAULT", "mlflow", str(error), "start the server, or leave tracking.uri empty for the embedded one")
+        yield Finding(
+            "FAULT", "mlflow", str(error), "start the server, or leave tracking.uri empty for the embedded one"
+        )
 
 
 def _ray(config: RunConfig) -> Iterator[Finding]:
@@ -131,6 +137,4 @@ def _shared(config: RunConfig, nodes_that_see: Callable[[Path], tuple[int, int]]
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split("+")[0].split(".")[:2] if part.isdigit())
-
-
+    return tuple(int(part) for part in text.split("+", maxsplit=1)[0].split(".")[:2] if part.isdigit())

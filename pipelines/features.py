@@ -3,7 +3,6 @@
 Shapes: N samples of the split, D feature width.
 """
 
-import os
 from pathlib import Path
 
 import torch
@@ -30,7 +29,7 @@ class FeatureSet(Config):
         self.folder.mkdir(parents=True, exist_ok=True)
         part = self.folder / f".{split}.part"
         save_file({"features": features.contiguous(), "sample_id": sample_id.contiguous()}, part)
-        os.replace(part, self.folder / f"{split}.safetensors")
+        part.replace(self.folder / f"{split}.safetensors")
 
 
 def raw_input(view: Tensor, side: int = 32) -> Tensor:

@@ -28,7 +28,7 @@ ENVIRONMENT = {
 }
 UPLOAD_TIMEOUT_S = 60
 PORT = 5000
-_MODE = "workflowType=machine_learning"  # without it MLflow's pages open in another mode
+_MODE = "workflowType=machine_learning"  # after the '#' of a link; else MLflow's pages open for chat traces
 
 
 class Value(NamedTuple):
@@ -71,7 +71,7 @@ def ui(config: RunConfig, root: Path, port: int = PORT) -> tuple[list[str] | Non
     The command is None when `tracking.uri` is a server: it has the pages already.
     """
     uri = storage(config, root)
-    url = f"{_base(config, root, port)}/?{_MODE}"
+    url = f"{_base(config, root, port)}/#/experiments?{_MODE}"
     if is_server(uri):
         return None, url
     _set_environment()
@@ -127,7 +127,8 @@ def reached(timeout_s: int | None = None) -> Iterator[None]:
     except (MlflowException, SQLAlchemyError, OSError) as error:  # OSError: requests' errors, unreadable files
         raise Unreachable(one_line(error)) from error
     finally:
-        os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = before
+        if timeout_s is not None:  # only who changed it: the shipping thread comes by here at the same time
+            os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = before
 
 
 def connect(uri: str) -> "MlflowClient":
@@ -140,6 +141,12 @@ def connect(uri: str) -> "MlflowClient":
         client: MlflowClient = mlflow().MlflowClient(tracking_uri=uri, registry_uri=uri)
         client.search_experiments(max_results=1)
         return client
+
+
+def use(uri: str) -> None:
+    """Make `uri` MLflow's setting of this process; the registry looks `models:/` sources up there, whoever asks."""
+    mlflow().set_tracking_uri(uri)
+    mlflow().set_registry_uri(uri)
 
 
 def context_tags() -> dict[str, str]:

@@ -189,10 +189,9 @@ def _seek_line(file: BinaryIO, offset: int) -> None:
 
 def _lines(file: BinaryIO, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(offset after the line, line) of every complete line from here on."""
-    for raw in iter(file.readline, b""):
-        if not raw.endswith(b"\n"):
-            return
-        end = file.tell()
+    end = file.tell()
+    for raw in file.read().split(b"\n")[:-1]:  # one read: a writer may rewind meanwhile
+        end += len(raw) + 1
         try:
             line = json.loads(raw)
         except ValueError:

@@ -26,9 +26,9 @@ class Commit(NamedTuple):
 
 
 def commit(folder: Path = CODE) -> Commit:
-    """Ask git about the checkout that holds `folder`."""
+    """Ask git about the checkout that `folder` belongs to; one that merely contains it (a .venv) does not count."""
     head = _git(folder, "rev-parse", "HEAD").strip()
-    if not head:
+    if not head or not _git(folder, "ls-files", "--", "."):
         return Commit("", "", False, "")
     patch = _git(folder, "diff", "HEAD", "--no-color", "--no-ext-diff")
     if len(patch) > MAX_PATCH_BYTES:

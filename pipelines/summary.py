@@ -33,7 +33,9 @@ def storage_root(config: RunConfig) -> Path:
         probe.write_text("")
         probe.unlink()
     except OSError as error:
-        raise UserError(f"storage: {root}: cannot write there ({error.strerror}); --set storage=ANOTHER_FOLDER") from None
+        raise UserError(
+            f"storage: {root}: cannot write there ({error.strerror}); --set storage=ANOTHER_FOLDER"
+        ) from None
     return root
 
 

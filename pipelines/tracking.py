@@ -179,7 +179,8 @@ def _experiment(client: "MlflowClient", config: RunConfig, root: Path) -> str:
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         location = store.artifact_root(root) if config.tracking.uri is None else None
-        return str(client.create_experiment(name, artifact_location=location))
+        kind = {"mlflow.experimentKind": "custom_model_development"}  # runs and models first, not chat traces
+        return str(client.create_experiment(name, artifact_location=location, tags=kind))
     if experiment.lifecycle_stage != "active":
         raise UserError(f"tracking.experiment: {name} was deleted in MLflow; restore it or choose another name")
     return str(experiment.experiment_id)
@@ -195,6 +196,9 @@ def _tags(key: str) -> dict[str, str]:
 
 def _describe(client: "MlflowClient", run_id: str, config: RunConfig) -> None:
     """Params, the whole YAML, the uncommitted changes and the machine."""
+    if config.tracking.uri:  # may hold a password
+        tracking = config.tracking.model_copy(update={"uri": store.shown(config.tracking.uri)})
+        config = config.model_copy(update={"tracking": tracking})
     store.log_params(client, run_id, flat(config))
     client.log_text(run_id, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), "config.yaml")
     client.log_text(run_id, json.dumps(provenance.environment(), indent=2), "environment.json")

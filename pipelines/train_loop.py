@@ -76,7 +76,7 @@ def train(
     """
     settings = config.train
     method = build_method(config.method, config.encoder, config.views, device=worker.device, seed=config.seed)
-    method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    method.to(memory_format=torch.channels_last)
     optimizer = build_optimizer(config.optim, method, peak_lr(config.optim, settings.global_batch_size))
     chains = build_chains(config.views)
     kinds = [chains[kind] for kind in method.view_kinds]
@@ -117,11 +117,14 @@ def train(
     return total
 
 
-def to_batch(arrays: Arrays, chains: list[Augmentation], device: torch.device, labels: Mapping[int, int] | None) -> Batch:
+def to_batch(
+    arrays: Arrays, chains: list[Augmentation], device: torch.device, labels: Mapping[int, int] | None
+) -> Batch:
     """Bytes from the shards to what a method reads, finished on the training device."""
     ids = arrays["sample_id"]
     views = tuple(
-        chain.finish(torch.from_numpy(arrays[f"view{i}"]).to(device, non_blocking=True)) for i, chain in enumerate(chains)
+        chain.finish(torch.from_numpy(arrays[f"view{i}"]).to(device, non_blocking=True))
+        for i, chain in enumerate(chains)
     )
     label = None if labels is None else torch.tensor([labels[i] for i in ids.tolist()], device=device)
     return Batch(views, torch.from_numpy(np.array(ids)).to(device), label=label)
@@ -142,7 +145,12 @@ def _lr(config: RunConfig, progress: Progress) -> float:
 
 
 def _step(
-    net: nn.Module, batch: Batch, progress: Progress, optimizer: torch.optim.Optimizer, config: RunConfig, recent: Recent
+    net: nn.Module,
+    batch: Batch,
+    progress: Progress,
+    optimizer: torch.optim.Optimizer,
+    config: RunConfig,
+    recent: Recent,
 ) -> None:
     """One optimizer step over `train.accumulate` micro-batches."""
     parts = _split(batch, config.train.accumulate)
@@ -167,9 +175,7 @@ def _split(batch: Batch, parts: int) -> list[Batch]:
         return [batch]
     views = zip(*(view.chunk(parts) for view in batch.views), strict=True)
     label = batch.label.chunk(parts) if batch.label is not None else [None] * parts
-    return [
-        Batch(v, i, label=y) for v, i, y in zip(views, batch.sample_id.chunk(parts), label, strict=True)
-    ]
+    return [Batch(v, i, label=y) for v, i, y in zip(views, batch.sample_id.chunk(parts), label, strict=True)]
 
 
 @torch.no_grad()

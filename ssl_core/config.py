@@ -37,12 +37,14 @@ class Config(BaseModel):
         message = str(error["msg"]).removeprefix("Value error, ")
         if error["type"] == "extra_forbidden":
             close = get_close_matches(str(error["loc"][-1]), list(cls.model_fields), n=1)
-            message = f"unknown key; did you mean '{close[0]}'?" if close else "unknown key; it takes " + ", ".join(
-                cls.model_fields
+            message = (
+                f"unknown key; did you mean '{close[0]}'?"
+                if close
+                else "unknown key; it takes " + ", ".join(cls.model_fields)
             )
         elif error["type"] == "missing":
             message = "is missing"
-        return PydanticCustomError("config", "{message}", {"message": message})  # type: ignore[arg-type]
+        return PydanticCustomError("config", "{message}", {"message": message})
 
 
 class NamedConfig(Config):

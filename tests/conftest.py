@@ -8,41 +8,45 @@ from pathlib import Path
 
 import pytest
 
+FOLDER = Path(tempfile.mkdtemp(prefix="sr-", dir="/tmp"))  # short: Ray puts sockets below it
+TOKEN = FOLDER / "token"
+TOKEN.touch(0o600)
+TOKEN.write_text("a" * 64)
+
+# Set before any test module imports Ray, which reads some of them only then.
+os.environ.pop("RAY_ADDRESS", None)
+os.environ |= {
+    "RAY_TMPDIR": str(FOLDER),
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN_PATH": str(TOKEN),
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
+}
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(FOLDER, ignore_errors=True)
+
 
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """A local Ray of our own: 4 logical CPUs, its own temp folder and token; about 7 s to start."""
-    folder = Path(tempfile.mkdtemp(prefix="sr-", dir="/tmp"))  # short: Ray puts sockets below it
-    token = folder / "token"
-    token.touch(0o600)
-    token.write_text("a" * 64)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("RAY_ADDRESS", raising=False)
-        for name, value in {
-            "RAY_TMPDIR": str(folder),
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN_PATH": str(token),
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
-            "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-            "RAY_CHDIR_TO_TRIAL_DIR": "0",
-            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
-        }.items():
-            patch.setenv(name, value)
-        import ray
+    import ray
 
-        ray.init(
-            address="local",
-            num_cpus=4,
-            include_dashboard=False,
-            object_store_memory=256 << 20,
-            log_to_driver=False,
-            logging_level="ERROR",
-        )
-        from pipelines.stages.engine import data_context
+    ray.init(
+        address="local",
+        num_cpus=4,
+        include_dashboard=False,
+        object_store_memory=256 << 20,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+    from pipelines.stages.engine import data_context
 
-        data_context(cpus=4)
-        yield
-        ray.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)
+    data_context(cpus=4)
+    yield
+    ray.shutdown()

@@ -2,10 +2,9 @@
 
 import logging
 import os
-import secrets
 import shutil
-import tempfile
-import warnings
+import signal
+import threading
 from pathlib import Path
 
 from pipelines.config import RunConfig
@@ -20,7 +19,6 @@ def connect(config: RunConfig) -> None:
     Raises:
         UserError: the cluster at `ray.address` does not answer.
     """
-    _settings()
     import ray
 
     if ray.is_initialized():
@@ -33,6 +31,7 @@ def connect(config: RunConfig) -> None:
             reason = str(error).strip().split("\n")[0]
             raise UserError(f"ray.address: {config.ray.address}: no cluster answers ({reason})") from None
         return
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     ray.init(
         address="local",
         num_cpus=config.ray.num_cpus or max(os.cpu_count() or 1, cpus_needed(config)),
@@ -40,6 +39,8 @@ def connect(config: RunConfig) -> None:
         include_dashboard=False,
         **quiet,
     )
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray puts its own there, which aborts the process
 
 
 def cpus_needed(config: RunConfig) -> int:
@@ -62,7 +63,8 @@ def describe() -> str:
     has = ray.cluster_resources()
     store = has.get("object_store_memory", 0) / (1 << 20)
     nodes = sum(node["Alive"] for node in ray.nodes())
-    return f"{ray.__version__}: {nodes} nodes, {has.get('CPU', 0):.0f} CPUs, {has.get('GPU', 0):.0f} GPUs, {store:.0f} MB object store"
+    cpus, gpus = has.get("CPU", 0), has.get("GPU", 0)
+    return f"{ray.__version__}: {nodes} nodes, {cpus:.0f} CPUs, {gpus:.0f} GPUs, {store:.0f} MB object store"
 
 
 def nodes_that_see(path: Path) -> tuple[int, int]:
@@ -91,29 +93,6 @@ def data_context(cpus: int) -> None:
     context.execution_options.preserve_order = True
     context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(cpu=cpus)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-
-
-def _settings() -> None:
-    """What Ray reads from the environment; must be set before it is imported. The user's own values win."""
-    state = Path(tempfile.gettempdir()) / f"selfray-{os.getuid()}"
-    state.mkdir(mode=0o700, exist_ok=True)
-    token = state / "ray-token"
-    if not token.exists():
-        handle = os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w") as file:
-            file.write(secrets.token_hex(32))
-    for name, value in {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(token),
-        "RAY_TMPDIR": str(state),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
-        "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-        "RAY_CHDIR_TO_TRIAL_DIR": "0",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    }.items():
-        os.environ.setdefault(name, value)
-    warnings.filterwarnings("ignore", module=r"ray\..*")
 
 
 def _object_store_bytes(config: RunConfig) -> int:

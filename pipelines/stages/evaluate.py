@@ -70,10 +70,13 @@ def run(config: RunConfig, given: Checkpoint, folder: Path) -> ProbeReport:
         "random_init": (f"random {config.seed}", Encode, (_plain(config), None)),
         "raw_input": ("pixels", Pixels, ()),
     }
-    features, scores = {}, {}
+    features: dict[str, dict[str, tuple[Tensor, Tensor]]] = {}
+    scores: dict[str, dict[str, float]] = {}
     for name, (identity, maker, arguments) in subjects.items():
         encoder = None if name == "raw_input" else config.encoder.model_dump(mode="json")
-        key = fingerprint([shards.digest, config.views["eval"].model_dump(), encoder, identity, config.evaluate.max_samples])
+        key = fingerprint(
+            [shards.digest, config.views["eval"].model_dump(), encoder, identity, config.evaluate.max_samples]
+        )
         kept = FeatureSet(folder=folder.parent.parent / "features" / key[:16])
         _compute(config, shards.folder, listing, kept, maker, arguments)
         looked.step({})

@@ -84,7 +84,8 @@ def _fits(config: RunConfig) -> bool:
 
 def _fit(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool) -> None:
     """Run the trainer in a thread, so that Ctrl-C stays ours: it asks the workers to stop at a checkpoint."""
-    from ray.train import FailureConfig, RunConfig as TrainRun, ScalingConfig
+    from ray.train import FailureConfig, ScalingConfig
+    from ray.train import RunConfig as TrainRun
     from ray.train.torch import TorchConfig, TorchTrainer
 
     trainer = TorchTrainer(
@@ -165,9 +166,7 @@ def work(given: dict[str, Any]) -> None:
             config,
             worker,
             training_order(config, listing).batches_per_epoch,
-            lambda start, stop: training_batches(
-                config, shards.folder, listing, worker.rank, worker.size, start, stop
-            ),
+            lambda start, stop: training_batches(config, shards.folder, listing, worker.rank, worker.size, start, stop),
             monitor,
             labels if reads_labels else None,
         )

@@ -41,6 +41,7 @@ def run(config: RunConfig, given: ProbeReport, folder: Path) -> ModelVersion:
         UserError: the server does not answer, or the shards or weights are not what was recorded.
     """
     tracked = tracking.current()
+    store.use(tracked.uri)
     card = _pack(config, given, folder / "model")
     try:
         with reached(store.UPLOAD_TIMEOUT_S):
@@ -109,7 +110,7 @@ def _create(tracked: Tracked, config: RunConfig, given: ProbeReport, card: Card,
             raise
     return tracked.client.create_model_version(
         config.name,
-        source=model.artifact_location,  # "models:/ID" would be looked up in the process-wide tracking URI
+        source=f"models:/{model.model_id}",  # in this form MLflow's pages link version and model
         run_id=tracked.run_id,
         model_id=model.model_id,
         tags=_tags(tracked, card, given.verdict),

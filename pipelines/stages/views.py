@@ -40,7 +40,7 @@ class Group(NamedTuple):
     """A row group as a task finds it."""
 
     path: str
-    index: int
+    number: int
 
 
 @dataclass(frozen=True)
@@ -168,9 +168,9 @@ def _read_group(group: Group) -> pa.Table:
     """The two columns that pre-training may see, of one row group."""
     try:
         with pq.ParquetFile(group.path, memory_map=True) as file:
-            return file.read_row_group(group.index, columns=["sample_id", "image"])
+            return file.read_row_group(group.number, columns=["sample_id", "image"])
     except (OSError, pa.ArrowInvalid) as error:
-        raise UserError(f"{group.path}: row group {group.index} cannot be read: {error}; ingest again") from None
+        raise UserError(f"{group.path}: row group {group.number} cannot be read: {error}; ingest again") from None
 
 
 def _piece(groups: Sequence[Group], rows: Rows, epoch: int) -> Piece:

@@ -22,7 +22,7 @@ class ImageCrop(ImageAugmentation):
     class Config(CropConfig):
         name: Literal["image_crop"] = "image_crop"
         crop_min: float = Field(default=0.2, gt=0, le=1)
-        """Smallest crop, as a fraction of the image's area (MAE, appendix A.1: 0.2)."""
+        """Smallest crop, as a fraction of the image's area (0.2 as in the published code of MAE)."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config.size)

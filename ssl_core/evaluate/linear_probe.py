@@ -45,7 +45,7 @@ class LinearProbe(Probe):
         x, x_test = standardized(train.features.float(), test.features.float())  # [N, D], [M, D]
         held = stratified_slice(train.label, self.config.holdout_every, salt(seed))  # [N]
         strengths = sorted(self.config.l2, reverse=True)  # strongest first: argmax breaks ties towards it
-        candidates = fit_logistic(x[~held][None], train.label[~held][None], num_classes, strengths, tolerance=1e-5)
+        candidates = fit_logistic(x[~held][None], train.label[~held][None], num_classes, strengths)
         chosen = strengths[int(accuracy(candidates, x[held], train.label[held])[0].argmax())]
         final = fit_logistic(x[None], train.label[None], num_classes, [chosen])
         return {"linear_top1": float(accuracy(final, x_test, test.label))}

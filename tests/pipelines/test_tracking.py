@@ -15,15 +15,13 @@ from pipelines.errors import Interrupted, UserError
 from pipelines.manifest import Manifest
 from pipelines.mlflow_store import connect, is_server, run_url, shown, storage
 from tests.pipelines.test_outbox import WRITER, last_commit
-from tests.support.mlflow_server import MlflowServer, free_port
+from tests.support.mlflow_server import free_port
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    running = MlflowServer(tmp_path_factory.mktemp("server"))
-    running.start()
-    yield running
-    running.kill()
+def embedded(tmp_path_factory):
+    """One SQLite store for many tests: making its tables takes five seconds. Each test has its own run name."""
+    return tmp_path_factory.mktemp("embedded")
 
 
 def recipe(root, name, **changes):
@@ -66,17 +64,23 @@ def files(config, root, run, path=None):
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(None, "FINISHED"), (ValueError, "FAILED"), (UserError, "FAILED"), (Interrupted, "KILLED"), (KeyboardInterrupt, "KILLED")],
+    [
+        (None, "FINISHED"),
+        (ValueError, "FAILED"),
+        (UserError, "FAILED"),
+        (Interrupted, "KILLED"),
+        (KeyboardInterrupt, "KILLED"),
+    ],
 )
-def test_statuses_and_what_is_on_the_runs(tmp_path, error, status):
-    config = recipe(tmp_path, "status")
+def test_statuses_and_what_is_on_the_runs(tmp_path, embedded, error, status):
+    config = recipe(embedded, f"status-{error.__name__ if error else None}")
     folder = stage_folder(tmp_path)
     (folder / "report").mkdir()
     (folder / "report" / "curves.md").write_text("# Curves")
     outbox.note(folder, "a checkpoint was passed over")
     seen = None
     try:
-        with tracking.run(config, tmp_path), tracking.stage_run(config, tmp_path, "pretrain", folder, reused=False):
+        with tracking.run(config, embedded), tracking.stage_run(config, embedded, "pretrain", folder, reused=False):
             log(folder, [1, 2])
             outbox.commit(folder, 2)
             log(folder, [3])
@@ -85,93 +89,93 @@ def test_statuses_and_what_is_on_the_runs(tmp_path, error, status):
     except (Exception, KeyboardInterrupt) as raised:
         seen = type(raised)
     assert seen is error
-    (parent,), (child,) = runs(config, tmp_path)
+    (parent,), (child,) = runs(config, embedded)
     assert parent.info.status == child.info.status == status
     assert child.info.run_name == child.data.tags["selfray.stage"] == "pretrain"
     assert child.data.tags["selfray.stage_folder"] == folder.name
     # step 3 has no checkpoint, so it is final only where the stage came to its end
-    assert history(config, tmp_path, child) == written(folder)[: 3 if error is None else 2]
-    assert files(config, tmp_path, child) == ["notes.log", "report"]
-    assert {"config.yaml", "environment.json"} <= set(files(config, tmp_path, parent))
+    assert history(config, embedded, child) == written(folder)[: 3 if error is None else 2]
+    assert files(config, embedded, child) == ["notes.log", "report"]
+    assert {"config.yaml", "environment.json"} <= set(files(config, embedded, parent))
     assert parent.data.params["method.temperature"] == "0.2"
     assert parent.data.params["views.global.crop_min"] == "0.4"
     assert parent.data.tags["mlflow.user"] and parent.data.tags["git.dirty"] in ("true", "false")
 
 
-def test_non_finite_values_and_many_metrics_arrive(tmp_path):
-    config, folder = recipe(tmp_path, "odd"), stage_folder(tmp_path)
-    with tracking.run(config, tmp_path), tracking.stage_run(config, tmp_path, "pretrain", folder, reused=False):
+def test_non_finite_values_and_many_metrics_arrive(tmp_path, embedded):
+    config, folder = recipe(embedded, "odd"), stage_folder(tmp_path)
+    with tracking.run(config, embedded), tracking.stage_run(config, embedded, "pretrain", folder, reused=False):
         outbox.append(folder, step=1, total=1, metrics={f"m/{i}": i for i in range(1200)}, final=True)
         outbox.append(folder, step=1, total=1, metrics={"nan": math.nan, "up": math.inf}, final=True)
-    _, (child,) = runs(config, tmp_path)
+    _, (child,) = runs(config, embedded)
     assert len(child.data.metrics) == 1202
     assert math.isnan(child.data.metrics["nan"])
     assert child.data.metrics["up"] > 1e308
 
 
-def test_an_interrupted_run_goes_on_and_a_finished_one_is_reused(tmp_path):
-    config, folder = recipe(tmp_path, "again"), stage_folder(tmp_path)
+def test_an_interrupted_run_goes_on_and_a_finished_one_is_reused(tmp_path, embedded):
+    config, folder = recipe(embedded, "again"), stage_folder(tmp_path)
     scored = stage_folder(tmp_path, "evaluate")
-    with (
-        pytest.raises(KeyboardInterrupt),
-        tracking.run(config, tmp_path),
-        tracking.stage_run(config, tmp_path, "pretrain", folder, reused=False),
-    ):
-        log(folder, [1, 2])
-        outbox.commit(folder, 2)
-        log(folder, [3])
-        raise KeyboardInterrupt
-    with tracking.run(config, tmp_path):
-        with tracking.stage_run(config, tmp_path, "pretrain", folder, reused=False):
+
+    def interrupted():
+        with tracking.run(config, embedded), tracking.stage_run(config, embedded, "pretrain", folder, reused=False):
+            log(folder, [1, 2])
+            outbox.commit(folder, 2)
+            log(folder, [3])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    with tracking.run(config, embedded):
+        with tracking.stage_run(config, embedded, "pretrain", folder, reused=False):
             outbox.rewind(folder, 2)
             log(folder, [3, 4])
-        with tracking.stage_run(config, tmp_path, "evaluate", scored, reused=False):
+        with tracking.stage_run(config, embedded, "evaluate", scored, reused=False):
             outbox.append(scored, step=1, total=2, metrics={"knn_top1_k20": 0.25}, final=True)
             outbox.append(scored, step=2, total=2, metrics={"knn_top1_k20": 0.5}, final=True)
-    (parent,), children = runs(config, tmp_path)
+    (parent,), children = runs(config, embedded)
     assert [child.info.run_name for child in children] == ["evaluate", "pretrain"]
     assert {run.info.status for run in (parent, *children)} == {"FINISHED"}
     assert parent.data.tags["selfray.restarts"] == "1"
-    assert history(config, tmp_path, children[1]) == written(folder)
-    assert [point[:2] for point in history(config, tmp_path, parent, "knn_top1_k20")] == [(2, 0.5)]
+    assert history(config, embedded, children[1]) == written(folder)
+    assert [point[:2] for point in history(config, embedded, parent, "knn_top1_k20")] == [(2, 0.5)]
 
-    with tracking.run(config, tmp_path):
+    with tracking.run(config, embedded):
         for name, done in (("pretrain", folder), ("evaluate", scored)):
-            with tracking.stage_run(config, tmp_path, name, done, reused=True):
+            with tracking.stage_run(config, embedded, name, done, reused=True):
                 pass
-    (newest, first), children = runs(config, tmp_path)
+    (newest, first), children = runs(config, embedded)
     assert first.info.run_id == parent.info.run_id
     assert len(children) == 2  # no new ones
     assert newest.data.tags["selfray.reused.pretrain"] == newest.data.tags["selfray.reused.evaluate"] == folder.name
     assert newest.data.metrics == {"knn_top1_k20": 0.5}
 
 
-def test_another_config_has_its_own_run_and_all_of_a_stage_that_it_takes_over(tmp_path):
+def test_another_config_has_its_own_run_and_all_of_a_stage_that_it_takes_over(tmp_path, embedded):
     folder = stage_folder(tmp_path)
-    first, second = recipe(tmp_path, "one"), recipe(tmp_path, "two")
-    with (
-        pytest.raises(Interrupted),
-        tracking.run(first, tmp_path),
-        tracking.stage_run(first, tmp_path, "pretrain", folder, reused=False),
-    ):
-        log(folder, [1, 2], final=True)
-        raise Interrupted("stop")
-    with tracking.run(second, tmp_path), tracking.stage_run(second, tmp_path, "pretrain", folder, reused=False):
+    first, second = recipe(embedded, "one"), recipe(embedded, "two")
+
+    def interrupted():
+        with tracking.run(first, embedded), tracking.stage_run(first, embedded, "pretrain", folder, reused=False):
+            log(folder, [1, 2], final=True)
+            raise Interrupted("stop")
+
+    with pytest.raises(Interrupted):
+        interrupted()
+    with tracking.run(second, embedded), tracking.stage_run(second, embedded, "pretrain", folder, reused=False):
         log(folder, [3], final=True)
-    _, (child,) = runs(second, tmp_path)
-    assert history(second, tmp_path, child) == written(folder)
+    _, (child,) = runs(second, embedded)
+    assert history(second, embedded, child) == written(folder)
 
 
-def test_the_data_set_is_an_input_of_the_run(tmp_path):
-    config, folder = recipe(tmp_path, "data"), stage_folder(tmp_path, "ingest")
-    listing = Manifest(
-        source={"name": "digits"}, train=(), test=(), classes=None, num_quarantined=2, num_duplicates=0
-    )
+def test_the_data_set_is_an_input_of_the_run(tmp_path, embedded):
+    config, folder = recipe(embedded, "data"), stage_folder(tmp_path, "ingest")
+    listing = Manifest(source={"name": "digits"}, train=(), test=(), classes=None, num_quarantined=2, num_duplicates=0)
     listing = listing.model_copy(update={"digest": listing.compute_digest()})
     for _ in range(2):  # a stage alone opens its own run, and the same data set may be logged again
-        with tracking.stage_run(config, tmp_path, "ingest", folder, reused=False):
+        with tracking.stage_run(config, embedded, "ingest", folder, reused=False):
             (folder / "manifest.json").write_text(listing.model_dump_json())
-    parents, children = runs(config, tmp_path)
+    parents, children = runs(config, embedded)
     for run in (*parents, *children):
         (given,) = run.inputs.dataset_inputs
         assert (given.dataset.name, given.dataset.digest) == ("digits", listing.digest[:36])
@@ -181,9 +185,9 @@ def test_an_unreachable_server_is_said_within_ten_seconds(tmp_path):
     uri = f"http://127.0.0.1:{free_port()}"
     config = recipe(tmp_path, "away", **{"tracking.uri": uri})
     began = time.monotonic()
-    with pytest.raises(UserError, match=rf"^tracking\.uri: {uri}: unreachable \(.+\); start it, or set") as said:
-        with tracking.run(config, tmp_path):
-            raise AssertionError("it must not begin")
+    expected = rf"^tracking\.uri: {uri}: unreachable \(.+\); start it, or set"
+    with pytest.raises(UserError, match=expected) as said, tracking.run(config, tmp_path):
+        raise AssertionError("it must not begin")
     assert time.monotonic() - began < 10
     assert "\n" not in str(said.value)
     with pytest.raises(UserError, match="unreachable"):
@@ -199,14 +203,14 @@ def test_storage_that_cannot_be_written_is_said(tmp_path):
         raise AssertionError("it must not begin")
 
 
-def test_what_was_kept_while_the_server_was_away_is_shipped_by_the_next_run(tmp_path, server, caplog):
+def test_what_was_kept_while_the_server_was_away_is_shipped_by_the_next_run(tmp_path, mlflow_server, caplog):
     folder = stage_folder(tmp_path)
     changes = {"tracking.when_unreachable": "outbox"}
     away = recipe(tmp_path, "kept", **changes, **{"tracking.uri": f"http://127.0.0.1:{free_port()}"})
     with tracking.run(away, tmp_path), tracking.stage_run(away, tmp_path, "pretrain", folder, reused=False):
         log(folder, [1, 2, 3], final=True)
     assert "the next run of this config ships it" in caplog.text
-    config = recipe(tmp_path, "kept", **changes, **{"tracking.uri": server.uri})
+    config = recipe(tmp_path, "kept", **changes, **{"tracking.uri": mlflow_server.uri})
     with tracking.run(config, tmp_path), tracking.stage_run(config, tmp_path, "pretrain", folder, reused=True):
         pass
     (parent,), (child,) = runs(config, tmp_path)
@@ -215,16 +219,16 @@ def test_what_was_kept_while_the_server_was_away_is_shipped_by_the_next_run(tmp_
     assert shipping.state(folder).done
 
 
-def test_a_server_killed_in_the_middle_loses_no_point_and_gets_none_twice(tmp_path, server):
-    config, folder = recipe(tmp_path, "killed", **{"tracking.uri": server.uri}), stage_folder(tmp_path)
-    restart = threading.Thread(target=server.start)
+def test_a_server_killed_in_the_middle_loses_no_point_and_gets_none_twice(tmp_path, mlflow_server):
+    config, folder = recipe(tmp_path, "killed", **{"tracking.uri": mlflow_server.uri}), stage_folder(tmp_path)
+    restart = threading.Thread(target=mlflow_server.start)
     with tracking.run(config, tmp_path), tracking.stage_run(config, tmp_path, "pretrain", folder, reused=False):
         for step in range(1, 121):
             began = time.monotonic()
             outbox.append(folder, step=step, total=120, metrics={"loss": step / 2}, final=step % 3 == 0)
             assert time.monotonic() - began < 1  # logging never waits for the server
             if step == 40:
-                server.kill()
+                mlflow_server.kill()
             if step == 80:
                 restart.start()
             time.sleep(0.05)
@@ -235,19 +239,19 @@ def test_a_server_killed_in_the_middle_loses_no_point_and_gets_none_twice(tmp_pa
     assert len(written(folder)) == 120
 
 
-def test_a_server_that_stays_away_holds_nobody_up_and_the_next_run_ships_the_rest(tmp_path, server, monkeypatch):
+def test_a_server_that_stays_away_holds_nobody_up_and_the_next_run_ships_the_rest(tmp_path, mlflow_server, monkeypatch):
     monkeypatch.setattr(tracking, "PATIENCE_S", 1.0)
-    config, folder = recipe(tmp_path, "gone", **{"tracking.uri": server.uri}), stage_folder(tmp_path)
+    config, folder = recipe(tmp_path, "gone", **{"tracking.uri": mlflow_server.uri}), stage_folder(tmp_path)
     later = stage_folder(tmp_path, "evaluate")
     with tracking.run(config, tmp_path):
         with tracking.stage_run(config, tmp_path, "pretrain", folder, reused=False):
             log(folder, [1, 2], final=True)
             time.sleep(1.5)
-            server.kill()
+            mlflow_server.kill()
             log(folder, [3], final=True)
         with tracking.stage_run(config, tmp_path, "evaluate", later, reused=False):
             log(later, [1], final=True)
-    server.start()
+    mlflow_server.start()
     (parent,), _ = runs(config, tmp_path)
     assert parent.info.status == "RUNNING"
     with tracking.run(config, tmp_path):
@@ -259,8 +263,8 @@ def test_a_server_that_stays_away_holds_nobody_up_and_the_next_run_ships_the_res
     assert [history(config, tmp_path, child) for child in children] == [written(later), written(folder)]
 
 
-def test_points_of_a_killed_writer_arrive_once(tmp_path, server):
-    config, folder = recipe(tmp_path, "writer", **{"tracking.uri": server.uri}), stage_folder(tmp_path)
+def test_points_of_a_killed_writer_arrive_once(tmp_path, mlflow_server):
+    config, folder = recipe(tmp_path, "writer", **{"tracking.uri": mlflow_server.uri}), stage_folder(tmp_path)
     with tracking.run(config, tmp_path), tracking.stage_run(config, tmp_path, "pretrain", folder, reused=False):
         writer = subprocess.Popen([sys.executable, "-c", WRITER, str(folder), "0", "100000", "0.01"])
         deadline = time.monotonic() + 60
@@ -282,13 +286,15 @@ def test_points_of_a_killed_writer_arrive_once(tmp_path, server):
 def test_links_and_the_command_of_the_pages(tmp_path):
     config = recipe(tmp_path, "pages")
     command, url = tracking.ui(config, tmp_path, 5123)
-    assert url == "http://127.0.0.1:5123/?workflowType=machine_learning"
+    assert url == "http://127.0.0.1:5123/#/experiments?workflowType=machine_learning"
     assert command[command.index("--host") + 1] == "127.0.0.1"
     assert command[command.index("--backend-store-uri") + 1] == f"sqlite:///{tmp_path}/mlflow.db"
     assert str(tmp_path) in tracking.how_to_open(config, tmp_path)
     remote = recipe(tmp_path, "pages", **{"tracking.uri": "https://me:secret@mlflow.example"})
-    assert tracking.ui(remote, tmp_path) == (None, "https://mlflow.example/?workflowType=machine_learning")
-    assert run_url(remote, tmp_path, "1", "ab").startswith("https://mlflow.example/#/experiments/1/runs/ab?workflowType")
+    assert tracking.ui(remote, tmp_path) == (None, "https://mlflow.example/#/experiments?workflowType=machine_learning")
+    assert run_url(remote, tmp_path, "1", "ab").startswith(
+        "https://mlflow.example/#/experiments/1/runs/ab?workflowType"
+    )
     assert is_server(remote.tracking.uri) and shown(remote.tracking.uri) == "https://mlflow.example"
 
 

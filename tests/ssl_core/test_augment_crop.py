@@ -82,7 +82,7 @@ def test_boxes_stay_inside_for_every_shape():
 
 
 def test_a_crop_that_fits_no_ratio_is_the_largest_centered_one():
-    """torchvision's fallback: 1000 x 30 holds no crop of ratio 3/4 to 4/3 with a tenth of its area."""
+    """torchvision's fallback: 1000 x 30 holds no crop of ratio 3/4 to 4/3 with half of its area."""
     config = CropConfig(name="crop", crop_min=0.5)
     draws = np.random.default_rng(3).random((1, CROP_DRAWS))
     assert crop_boxes(np.array([[30, 1000]]), draws, config).tolist() == [[0, 480, 30, 40]]

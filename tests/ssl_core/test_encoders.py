@@ -45,7 +45,7 @@ def test_vit_sizes_and_overrides() -> None:
     dim, depth, heads = SIZES["tiny"]
     vit = ViT(ViT.Config(), (3, 32, 32))
     attention = vit.get_submodule("blocks.0.attn")
-    assert (vit.embed_dim, len(vit.blocks), attention.heads) == (dim, depth, heads)
+    assert [vit.embed_dim, len(vit.blocks), attention.heads] == [dim, depth, heads]
     small = ViT(ViT.Config(size="base", dim=16, depth=1, heads=2), (3, 32, 32))
     assert (small.embed_dim, len(small.blocks), small.num_tokens) == (16, 1, 64)
 

@@ -1,0 +1,116 @@
+"""Invariants 1 and 2 through Ray Data: each worker streams exactly its planned rows, and views follow the sample."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines import manifest
+from pipelines.artifacts import Nothing, ShardSet
+from pipelines.config import parse
+from pipelines.errors import UserError
+from pipelines.stages import ingest
+from pipelines.stages.views import some_rows, split_dataset, training_batches, training_order
+from tests.support.recipe import TREE
+
+pytestmark = pytest.mark.timeout(300)
+CONFIG = parse(TREE, {"train": {"epochs": 3, "global_batch_size": 16}, "data.shuffle_rows": 300})
+
+
+@pytest.fixture(scope="module")
+def shards(ray_session, tmp_path_factory) -> ShardSet:
+    return ingest.run(CONFIG, Nothing(), tmp_path_factory.mktemp("shards"))
+
+
+def stream(shards: ShardSet, rank: int, size: int, start: int, stop: int) -> dict[str, np.ndarray]:
+    listing = manifest.load(shards.folder)
+    parts = list(training_batches(CONFIG, shards.folder, listing, rank, size, start, stop))
+    assert len(parts) == stop - start
+    return {name: np.stack([part[name] for part in parts]) for name in ("sample_id", "view0", "view1")}
+
+
+def planned(shards: ShardSet, start: int, stop: int) -> np.ndarray:
+    """Sample ids of the global batches, from the order alone: [batches, 16]."""
+    import pyarrow.parquet as pq
+
+    listing = manifest.load(shards.folder)
+    order = training_order(CONFIG, listing)
+    table = np.concatenate([pq.read_table(shards.folder / f.path)["sample_id"].to_numpy() for f in listing.train])
+    begins = np.cumsum(order.sizes) - order.sizes
+    found = []
+    for batch in range(start, stop):
+        epoch, index = divmod(batch, order.batches_per_epoch)
+        rows = order.rows(epoch, index * 16, (index + 1) * 16)
+        found.append(table[begins[rows.group] + rows.row])
+    return np.stack(found)
+
+
+def test_one_worker_sees_the_planned_order_over_several_epochs(shards):
+    per_epoch = training_order(CONFIG, manifest.load(shards.folder)).batches_per_epoch
+    seen = stream(shards, 0, 1, 0, 2 * per_epoch)
+    assert np.array_equal(seen["sample_id"], planned(shards, 0, 2 * per_epoch))
+    for epoch in range(2):
+        ids = seen["sample_id"][epoch * per_epoch : (epoch + 1) * per_epoch].reshape(-1)
+        assert len(set(ids.tolist())) == len(ids)
+    first, second = (seen["sample_id"][i * per_epoch : (i + 1) * per_epoch] for i in range(2))
+    assert not np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_more_workers_get_the_same_batches_byte_for_byte(shards, size):
+    whole = stream(shards, 0, 1, 85, 95)  # across the end of an epoch
+    shares = [stream(shards, rank, size, 85, 95) for rank in range(size)]
+    for name, values in whole.items():
+        assert np.array_equal(np.concatenate([share[name] for share in shares], axis=1), values), name
+
+
+def test_a_later_start_is_the_rest_of_the_same_stream(shards):
+    whole, rest = stream(shards, 0, 1, 80, 100), stream(shards, 0, 1, 91, 100)
+    assert all(np.array_equal(whole[name][11:], rest[name]) for name in whole)
+
+
+def test_two_views_differ_and_epochs_differ(shards):
+    listing = manifest.load(shards.folder)
+    seen = stream(shards, 0, 1, 0, training_order(CONFIG, listing).batches_per_epoch + 10)
+    assert not np.array_equal(seen["view0"], seen["view1"])
+    ids = seen["sample_id"].reshape(-1)
+    again = next(i for i in ids[-160:] if i in ids[:-160])
+    a, b = np.flatnonzero(ids == again)[:2]
+    flat = seen["view0"].reshape(len(ids), -1)
+    assert not np.array_equal(flat[a], flat[b])
+
+
+def test_a_split_comes_in_shard_order_and_a_limit_spreads_over_it(shards):
+    listing = manifest.load(shards.folder)
+    whole = split_dataset(CONFIG, shards.folder, listing, "test", None)
+    ids = np.concatenate([b["sample_id"] for b in whole.iter_batches(batch_size=None, batch_format="numpy")])
+    assert len(ids) == 360 == len(set(ids.tolist()))
+    few = some_rows(CONFIG, shards.folder, listing, "test", 50, ("eval",))
+    assert set(few["sample_id"].tolist()) <= set(ids.tolist())
+    assert 40 <= len(few["sample_id"]) <= 50
+
+
+def test_fewer_samples_than_one_batch_is_said_at_once(shards):
+    config = parse(TREE, {"train.global_batch_size": 4096})
+    with pytest.raises(UserError, match=r"train.global_batch_size: 4096 is more than the 1437 samples"):
+        training_order(config, manifest.load(shards.folder))
+
+
+def test_a_changed_shard_is_found(shards, tmp_path):
+    import shutil
+
+    copy = Path(shutil.copytree(shards.folder, tmp_path / "copy"))
+    listing = manifest.load(copy)
+    manifest.verify(copy, listing)
+    with (copy / listing.train[0].path).open("r+b") as file:
+        file.seek(100)
+        file.write(b"\x00\x01")
+    with pytest.raises(UserError, match="sha256 is not the one in the manifest"):
+        manifest.verify(copy, listing)
+    (copy / listing.train[0].path).unlink()
+    with pytest.raises(UserError, match="missing"):
+        manifest.verify(copy, listing)
+    text = (copy / manifest.NAME).read_text()
+    (copy / manifest.NAME).write_text(text.replace('"num_duplicates"', '"num_duplicates"').replace("train/", "trian/"))
+    with pytest.raises(UserError, match="digest does not match"):
+        manifest.load(copy)
