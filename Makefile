@@ -29,7 +29,7 @@ bench: env
 	$(BIN)/python -m tests.benchmarks.augment
 
 results: env
-	$(BIN)/python -m tests.benchmarks.results
+	$(BIN)/python -m tests.benchmarks.results $(or $(STORAGE),selfray-runs)
 
 env: $(VENV)/.installed
 

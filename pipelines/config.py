@@ -85,6 +85,8 @@ class EvaluateConfig(Config):
     probes: tuple[Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.evaluate")], ...] = Field(
         default_factory=_probes
     )
+    headline: str = ""
+    """The score that the verdict quotes; empty: the first one."""
     batch_size: PositiveInt = 256
     max_samples: PositiveInt = 100_000
     """Of each split, spread evenly over it: probes hold their features in memory."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_UV_AUTO_DETECT": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # two processes instead of fifteen
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the shipping thread tries again by itself
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import PositiveInt, model_validator
 from rich.table import Table
 
 from ssl_core.config import Config
@@ -21,8 +21,8 @@ _NONE = "-"
 class Scores(Config):
     """What the probes and gauges found. Scores are fractions in [0, 1]; `x_std` is the spread of `x` over draws."""
 
-    encoder: dict[str, float] = Field(min_length=1)
-    """Scores of the pre-trained encoder."""
+    encoder: dict[str, float] = {}
+    """Scores of the pre-trained encoder; empty: the source has no labels."""
     random_init: dict[str, float] = {}
     """The same probes on the same encoder before pre-training; empty: not measured."""
     raw_input: dict[str, float] = {}
@@ -80,6 +80,9 @@ def verdict(scores: Scores) -> str:
     A gain counts only where it is larger than the spread over draws.
     """
     table = list(rows(scores))
+    if not table:
+        rank = f" | rankme {scores.gauges['rankme']:.1f}" if "rankme" in scores.gauges else ""
+        return f"no labels, so not scored{rank}"
     compared = [r for r in table if r.gain is not None]
     won = sum(r.beats_floors for r in compared)
     both = bool(scores.random_init and scores.raw_input)
@@ -102,7 +105,9 @@ def markdown(scores: Scores, title: str = "Evaluation", figures: Mapping[str, st
         figures: caption -> path of the picture, relative to where the Markdown will lie.
     """
     cells = [[f"`{r.name}`", *_cells(scores, r)] for r in rows(scores)]
-    lines = [f"# {title}", "", f"**{verdict(scores)}**", "", *_markdown_table(_COLUMNS, cells), "", _legend(scores)]
+    lines = [f"# {title}", "", f"**{verdict(scores)}**"]
+    if cells:
+        lines += ["", *_markdown_table(_COLUMNS, cells), "", _legend(scores)]
     if scores.gauges:
         lines += ["", "## Gauges (no labels)", ""]
         lines += _markdown_table(("gauge", "value"), [[f"`{n}`", f"{v:.4g}"] for n, v in scores.gauges.items()])
@@ -124,7 +129,8 @@ def rich_table(scores: Scores, title: str = "") -> Table:
     """The table of scores for the terminal; gains that count are green, losses red."""
     table = Table(title=title or None, caption=verdict(scores))
     for column in _COLUMNS:
-        table.add_column(column, justify="left" if column == "score" else "right")
+        name = column == "score"
+        table.add_column(column, justify="left" if name else "right", no_wrap=name)
     for row in rows(scores):
         *values, gain = _cells(scores, row, bold="")
         color = "green" if row.beats_floors else "red" if row.gain is not None and row.gain < 0 else "default"

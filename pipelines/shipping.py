@@ -24,7 +24,7 @@ logger = logging.getLogger("selfray.tracking")
 
 
 class Unreachable(Exception):
-    """The tracking server did not take a request; the message is the reason, in one line."""
+    """A point, file or tag could not be put where it belongs; the message is the reason, in one line."""
 
 
 class State(NamedTuple):
@@ -114,8 +114,11 @@ class Shipper:
 
     def _keep(self) -> None:
         part = self._folder / f"{STATE}.part"
-        part.write_text(json.dumps(State(self._run_id or "", self._offset, self.done)._asdict()))
-        part.replace(self._folder / STATE)
+        try:
+            part.write_text(json.dumps(State(self._run_id or "", self._offset, self.done)._asdict()))
+            part.replace(self._folder / STATE)
+        except OSError as error:  # a full disk: the same points are sent again later, which changes nothing
+            raise Unreachable(f"{part}: {error.strerror}") from error
 
     def _loop(self) -> None:
         while True:

@@ -13,13 +13,13 @@ from torch import Tensor
 from pipelines import manifest, outbox, report
 from pipelines.artifacts import Checkpoint, ProbeReport
 from pipelines.config import RunConfig, fingerprint, parse
+from pipelines.errors import UserError
 from pipelines.features import FeatureSet, raw_input
 from pipelines.manifest import Manifest
 from pipelines.stages import engine
 from pipelines.stages.base import Stage
 from ssl_core.build import build_chain, build_method
 from ssl_core.catalog import find
-from ssl_core.evaluate.base import Labelled
 from ssl_core.gauges import feature_std, rankme, uniformity
 
 Split = Literal["train", "test"]
@@ -63,14 +63,14 @@ def run(config: RunConfig, given: Checkpoint, folder: Path) -> ProbeReport:
     """Features of encoder, random-init encoder and raw input; all probes on each; report in `folder/report`."""
     shards = given.shards
     listing = manifest.load(shards.folder)
-    labels = {split: manifest.labels(shards.folder, listing, split) for split in ("train", "test")}
-    looked = _Progress(folder, 3 + (3 * len(config.evaluate.probes) if labels["train"] else 0) + 2)
+    labels = _labels(shards.folder, listing)
+    looked = _Progress(folder, 3 + (3 * len(config.evaluate.probes) if labels else 0) + 2)
     subjects: dict[str, tuple[str, Callable[..., Any], tuple[Any, ...]]] = {
         "encoder": (given.digest, Encode, (_plain(config), str(given.folder / "method.safetensors"))),
         "random_init": (f"random {config.seed}", Encode, (_plain(config), None)),
         "raw_input": ("pixels", Pixels, ()),
     }
-    features: dict[str, dict[str, tuple[Tensor, Tensor]]] = {}
+    features: dict[str, FeatureSet] = {}
     scores: dict[str, dict[str, float]] = {}
     for name, (identity, maker, arguments) in subjects.items():
         encoder = None if name == "raw_input" else config.encoder.model_dump(mode="json")
@@ -80,15 +80,14 @@ def run(config: RunConfig, given: Checkpoint, folder: Path) -> ProbeReport:
         kept = FeatureSet(folder=folder.parent.parent / "features" / key[:16])
         _compute(config, shards.folder, listing, kept, maker, arguments)
         looked.step({})
-        features[name] = {split: kept.load(split) for split in ("train", "test")}
-        scores[name] = {}
-        if labels["train"] and labels["test"]:
-            train, test = (_labelled(features[name][split], labels[split]) for split in ("train", "test"))
+        features[name], scores[name] = kept, {}
+        if labels:
             for probe_config in config.evaluate.probes:
                 probe = find("ssl_core.evaluate", probe_config.name)(probe_config)
-                scores[name] |= probe(train, test, config.seed)
+                scores[name] |= kept.scores(probe, labels, config.seed)
                 looked.step({} if name != "encoder" else scores[name])
-    test_features = features["encoder"]["test"][0]
+    num_train, test = len(features["encoder"].load("train")[1]), features["encoder"].load("test")
+    test_features = test[0]
     gauges = {
         "feature_std": feature_std(test_features).item(),
         "rankme": rankme(test_features).item(),
@@ -100,12 +99,13 @@ def run(config: RunConfig, given: Checkpoint, folder: Path) -> ProbeReport:
         raw_input=scores["raw_input"],
         gauges=gauges,
         protocols={c.name: find("ssl_core.evaluate", c.name)(c).protocol for c in config.evaluate.probes},
+        headline=_headline(config, scores["encoder"]),
         seed=config.seed,
-        num_train=len(features["encoder"]["train"][1]),
-        num_test=len(features["encoder"]["test"][1]),
+        num_train=num_train,
+        num_test=len(test_features),
     )
     looked.step(gauges)
-    _write_report(config, given, listing, features["encoder"]["test"], labels["test"], result, folder / "report")
+    _write_report(config, given, listing, test, labels.get("test"), result, folder / "report")
     looked.step({})
     verdict = report.verdict(result)
     digest = fingerprint([given.digest, result.model_dump(mode="json")])
@@ -166,10 +166,17 @@ def _write_report(
     (folder / "scores.json").write_text(report.json_text(scores))
 
 
-def _labelled(split: tuple[Tensor, Tensor], labels: Mapping[int, int] | None) -> Labelled:
-    features, sample_id = split
-    assert labels is not None
-    return Labelled(features, torch.tensor([labels[i] for i in sample_id.tolist()]))
+def _headline(config: RunConfig, scores: Mapping[str, float]) -> str:
+    wanted = config.evaluate.headline
+    if scores and wanted and wanted not in scores:
+        raise UserError(f"evaluate.headline: no probe gave '{wanted}'; it can be one of {', '.join(scores)}")
+    return wanted if scores else ""
+
+
+def _labels(shards: Path, listing: Manifest) -> dict[str, Mapping[int, int]]:
+    """Sample id -> class number of both splits; empty: no labels."""
+    train, test = manifest.labels(shards, listing, "train"), manifest.labels(shards, listing, "test")
+    return {} if not train or not test else {"train": train, "test": test}
 
 
 def _plain(config: RunConfig) -> dict[str, Any]:

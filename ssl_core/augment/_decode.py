@@ -112,7 +112,7 @@ def _checked_header(data: bytes, max_pixels: int) -> Header:
     if pixels == 0:
         raise DecodeError("corrupt image (no pixels)")
     if pixels > max_pixels:
-        raise DecodeError(f"{pixels / 1e6:.1f} megapixels exceed data.max_pixels {max_pixels}")
+        raise DecodeError(f"{pixels / 1e6:.1f} megapixels exceed ingest.max_pixels {max_pixels}")
     return header
 
 

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,10 +16,12 @@ from tests.support.recipe import TREE
 pytestmark = pytest.mark.timeout(420)
 
 
-def selfray(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pipelines", *arguments], capture_output=True, text=True, timeout=400, cwd=cwd, check=False
-    )
+def selfray(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return python("-m", "pipelines", *arguments)
+
+
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=400, check=False)
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_a_plain_folder_becomes_a_candidate_that_loads(recipe, tmp_path):
         "data = [open(p, 'rb').read() for p in sorted(glob.glob(sys.argv[1] + '/images/*/*/1*.png'))[:3]];"
         "out = model.predict(data); assert out.shape == (3, 16), out.shape; print('loaded')"
     )
-    loaded = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=120)
+    loaded = python("-c", script, str(tmp_path))
     assert loaded.stdout.strip().endswith("loaded"), loaded.stderr
 
 
@@ -94,14 +95,15 @@ def test_ctrl_c_keeps_a_checkpoint_and_the_same_command_goes_on(recipe, tmp_path
 
     client = MlflowClient(f"sqlite:///{tmp_path}/storage/mlflow.db")
     (experiment,) = [e for e in client.search_experiments() if e.name == "selfray"]
-    statuses = {run.data.tags.get("selfray.stage", "run"): run.info.status for run in client.search_runs([experiment.experiment_id])}
+    runs = client.search_runs([experiment.experiment_id])
+    statuses = {run.data.tags.get("selfray.stage", "run"): run.info.status for run in runs}
     assert statuses["run"] == "KILLED" and statuses["pretrain"] == "KILLED" and statuses["ingest"] == "FINISHED"
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("run", "digits", "--set", "method.temprature=1"), "method.temprature: unknown key; did you mean 'temperature'?"),
+        (("run", "digits", "--set", "method.temprature=1"), "unknown key; did you mean 'temperature'?"),
         (("run", "nothing.yaml"), "no such file"),
         (("run", "folder_simclr", "--set", "source.path=/does/not/exist", "--set", "storage={tmp}"), "source.path"),
         (("show", "digits", "--set", "encoder.name=renset"), "did you mean 'resnet'?"),

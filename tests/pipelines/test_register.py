@@ -249,7 +249,7 @@ def test_it_registers_over_a_server(mlflow_server, tmp_path):
     made = register(config, tmp_path, given)
     loaded = load_encoder(made.uri, tracking_uri=mlflow_server.uri)
     assert all(torch.equal(loaded.state_dict()[name], tensor) for name, tensor in encoder.state_dict().items())
-    assert connect(mlflow_server.uri).get_model_version_by_alias("remote", CANDIDATE).version == made.version
+    assert int(connect(mlflow_server.uri).get_model_version_by_alias("remote", CANDIDATE).version) == made.version
 
 
 def test_without_a_server_nothing_is_registered(tmp_path):

@@ -172,3 +172,10 @@ def test_reconstructions_show_all_three_rows(tmp_path: Path) -> None:
     )
     plots.reconstructions(shown, made, original, tmp_path / "rec.png")
     assert {(200, 0, 0), (0, 200, 0), (0, 0, 200)} <= colors(tmp_path / "rec.png")
+
+
+def test_without_labels_the_report_says_so_and_keeps_the_gauges():
+    scores = Scores(gauges={"rankme": 12.3})
+    assert verdict(scores) == "no labels, so not scored | rankme 12.3"
+    text = markdown(scores)
+    assert "not scored" in text and "`rankme`" in text and "random-init" not in text

@@ -1,0 +1,106 @@
+"""The README's results table, from logged runs: `python -m tests.benchmarks.results STORAGE [STORAGE ...]`.
+
+Reads every registered version in the MLflow store of each storage folder: its parent run's params, scores.json and
+environment.json, and the pre-training child's points. Rows are kept in results.json beside this file, one per
+(name, seed), the newest run winning; the table between the markers of README.md is written from it.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.artifacts import load_dict
+
+ROWS = Path(__file__).with_name("results.json")
+README = Path(__file__).parents[2] / "README.md"
+BEGIN, END = "<!-- results:begin -->\n", "<!-- results:end -->"
+SCORES = {"knn_top1_k200": "kNN k=200", "linear_top1": "linear", "few_label_n5_top1": "5 labels per class"}
+
+
+def main(storages: list[str]) -> None:
+    rows = json.loads(ROWS.read_text()) if ROWS.exists() else {}
+    for storage in storages:
+        uri = f"sqlite:///{Path(storage).resolve()}/mlflow.db"
+        for row in collect(uri):
+            rows[f"{row['name']} {row['seed']}"] = row
+    ROWS.write_text(json.dumps(dict(sorted(rows.items())), indent=1) + "\n")
+    head, rest = README.read_text().split(BEGIN)
+    README.write_text(head + BEGIN + table(list(rows.values())) + END + rest.split(END)[1])
+
+
+def collect(uri: str) -> list[dict[str, Any]]:
+    """One row per registered version, oldest first."""
+    client = MlflowClient(uri)
+    rows = []
+    versions = [v for m in client.search_registered_models() for v in client.search_model_versions(f"name='{m.name}'")]
+    for version in sorted(versions, key=lambda v: v.creation_timestamp):
+        run = client.get_run(version.run_id)
+        params, artifacts = run.data.params, run.info.artifact_uri
+        scores = load_dict(f"{artifacts}/report/scores.json")["scores"]
+        machine = load_dict(f"{artifacts}/environment.json")
+        rows.append(
+            {
+                "name": params["name"],
+                "seed": int(params["seed"]),
+                "method": params["method.name"],
+                "encoder": f"{params['encoder.name']} {params.get('encoder.width') or params.get('encoder.dim')}",
+                "batch": int(params["train.global_batch_size"]),
+                "num_train": scores["num_train"],
+                "num_test": scores["num_test"],
+                **pretraining(client, run.info.experiment_id, version.run_id, int(params["train.global_batch_size"])),
+                "machine": f"{machine['cpu']}, {machine['cores']} cores",
+                "commit": run.data.tags.get("mlflow.source.git.commit", "")[:8],
+                "dirty": run.data.tags.get("git.dirty"),
+                "scores": {side: scores[side] for side in ("encoder", "random_init", "raw_input")},
+            }
+        )
+    return rows
+
+
+def pretraining(client: MlflowClient, experiment: str, run_id: str, batch: int) -> dict[str, float]:
+    """Steps, epochs and minutes spent in steps, from the points of the pre-training run."""
+    reused = client.get_run(run_id).data.tags.get("selfray.reused.pretrain")
+    where = f"tags.`selfray.stage_folder` = '{reused}'" if reused else f"tags.`mlflow.parentRunId` = '{run_id}'"
+    (child, *_) = client.search_runs([experiment], f"{where} and tags.`selfray.stage` = 'pretrain'")
+    rate = client.get_metric_history(child.info.run_id, "samples_per_s")
+    steps = [0, *(point.step for point in rate)]
+    seconds = sum((step - before) * batch / p.value for p, step, before in zip(rate, steps[1:], steps, strict=False))
+    return {
+        "steps": steps[-1],
+        "epochs": round(child.data.metrics["epoch"], 1),
+        "train_minutes": round(seconds / 60, 1),
+    }
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown: one line per run, each score as `encoder (random init / raw input)`."""
+    lines = [
+        "| run | method | encoder | epochs | seed | "
+        + " | ".join(SCORES.values())
+        + " | training | beats both floors |",
+        "|---|---|---|---:|---:|" + "---|" * len(SCORES) + "---:|---|",
+    ]
+    for row in sorted(rows, key=lambda row: (row["name"], row["seed"])):
+        sides = [row["scores"][side] for side in ("encoder", "random_init", "raw_input")]
+        cells = [" ".join(_cell(sides, name)) for name in SCORES]
+        gains = {text: sides[0][s] - max(sides[1][s], sides[2][s]) for s, text in SCORES.items() if s in sides[0]}
+        lost = [text for text, gain in gains.items() if gain <= 0]
+        lines.append(
+            f"| {row['name']} | {row['method']} | {row['encoder']} | {row['epochs']:g} | {row['seed']} | "
+            + " | ".join(cells)
+            + f" | {row['train_minutes']:g} min | {'yes' if not lost else 'not on ' + ', '.join(lost)} |"
+        )
+    machines = sorted({row["machine"] for row in rows})
+    return "\n".join([*lines, "", f"Machine: {'; '.join(machines)}, shared with other work while it ran.", ""])
+
+
+def _cell(sides: list[dict[str, float]], name: str) -> tuple[str, str]:
+    if name not in sides[0]:
+        return "-", ""
+    return f"**{sides[0][name]:.3f}**", f"({sides[1][name]:.3f} / {sides[2][name]:.3f})"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
