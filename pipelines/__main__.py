@@ -82,12 +82,12 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _ui(options: argparse.Namespace) -> int:
-    from pipelines import summary, tracking
+    from pipelines import mlflow_store, summary
     from pipelines.config import load
 
     config = load(options.recipe, options.set)
     root = summary.storage_root(config)
-    command, url = tracking.ui(config, root, options.port)
+    command, url = mlflow_store.ui(config, root, options.port)
     print(f"MLflow: {url}  (Ctrl-C ends it)", flush=True)
     return subprocess.call(command) if command else 0
 

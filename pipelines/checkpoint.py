@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from pipelines.errors import UserError
 from pipelines.manifest import sha256_of
 from ssl_core.methods.base import Method
 from ssl_core.optim import load_optimizer_tensors_, optimizer_tensors
@@ -69,6 +70,17 @@ def restore_(path: Path, method: Method, optimizer: torch.optim.Optimizer) -> in
     method.load_state_dict(load_file(path / METHOD))
     load_optimizer_tensors_(optimizer, method, load_file(path / OPTIMIZER))
     return int(state_of(path)["step"])
+
+
+def weights(path: Path) -> dict[str, Tensor]:
+    """The method's tensors, once they match their recorded sha256.
+
+    Raises:
+        UserError: the file is missing or was changed.
+    """
+    if (fault := _fault(path)) is not None:
+        raise UserError(f"{path}: {fault}; delete this folder and run again")
+    return load_file(path / METHOD)
 
 
 def digest(path: Path) -> str:

@@ -101,10 +101,10 @@ def _gpu(config: RunConfig) -> Iterator[Finding]:
 
 
 def _mlflow(config: RunConfig) -> Iterator[Finding]:
-    from pipelines import tracking
+    from pipelines import mlflow_store
 
     try:
-        yield Finding("ok", "mlflow", tracking.check(config, storage_root(config)))
+        yield Finding("ok", "mlflow", mlflow_store.check(config, storage_root(config)))
     except UserError as error:
         yield Finding(
             "FAULT", "mlflow", str(error), "start the server, or leave tracking.uri empty for the embedded one"

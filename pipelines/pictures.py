@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor
 
 from pipelines import checkpoint, outbox, plots
@@ -70,7 +69,7 @@ def _reconstruct(
     config: RunConfig, given: Checkpoint, images: NDArray[np.uint8], ids: NDArray[np.int64], path: Path
 ) -> bool:
     method = build_method(config.method, config.encoder, config.views)
-    method.load_state_dict(load_file(given.folder / checkpoint.METHOD))
+    method.load_state_dict(checkpoint.weights(given.folder))
     chain = build_chain(config.views["eval"])
     view = chain.finish(torch.from_numpy(np.array(images)))
     pictures = method.eval().reconstruct(Batch((view,), torch.from_numpy(np.array(ids))))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from pipelines import report, tracking
+from pipelines import mlflow_store, report
 from pipelines.artifacts import Artifact, Checkpoint, ModelVersion, ProbeReport, ShardSet
 from pipelines.config import RunConfig
 from pipelines.display import console, say
@@ -55,8 +55,9 @@ def show(config: RunConfig, made: Artifact, root: Path) -> None:
         case ModelVersion():
             _scores(made.report)
             say(f"candidate: {made.uri} (version {made.version}, alias {made.alias})")
-            say(f"load it:   mlflow.pyfunc.load_model('{made.uri}').predict(images)")
-    say(f"look:      {tracking.how_to_open(config, root)}")
+            say(f"load it:   MLFLOW_TRACKING_URI={mlflow_store.shown(mlflow_store.storage(config, root))} python -c ")
+            say(f"           \"import mlflow; model = mlflow.pyfunc.load_model('{made.uri}')\"")
+    say(f"look:      {mlflow_store.how_to_open(config, root)}")
 
 
 def list_components() -> None:

@@ -21,13 +21,12 @@ from pipelines import manifest, outbox, provenance, shipping
 from pipelines import mlflow_store as store
 from pipelines.config import RunConfig, flat, identity
 from pipelines.errors import Interrupted, UserError
-from pipelines.mlflow_store import Value, check, how_to_open, reached, ui
+from pipelines.mlflow_store import Value, reached
 from pipelines.shipping import Shipper, Unreachable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["Tracked", "check", "current", "final_scores", "how_to_open", "run", "stage_run", "ui"]
 
 PATIENCE_S = 10.0  # how long the end of a stage waits for a server that is away
 INGESTED, SCORED = "ingest", "evaluate"  # stages whose data set and scores belong on the parent run too

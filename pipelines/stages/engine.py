@@ -56,6 +56,13 @@ def close() -> None:
         ray.shutdown()
 
 
+def num_gpus() -> int:
+    """GPUs of the Ray this process is connected to."""
+    import ray
+
+    return int(ray.cluster_resources().get("GPU", 0))
+
+
 def describe() -> str:
     """Nodes and resources of the Ray this process is connected to."""
     import ray

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipelines import manifest, outbox, report
+from pipelines import checkpoint, manifest, outbox, report
 from pipelines.artifacts import Checkpoint, ProbeReport
 from pipelines.config import RunConfig, fingerprint, parse
 from pipelines.errors import UserError
@@ -30,14 +30,12 @@ class Encode:
     """A Ray Data actor: eval views in, one feature vector per sample out."""
 
     def __init__(self, config: dict[str, Any], weights: str | None):
-        """weights: a method.safetensors, or None for the random initialization."""
-        from safetensors.torch import load_file
-
+        """weights: a checkpoint's folder, or None for the random initialization."""
         run_config = parse(config)
         torch.set_num_threads(run_config.train.threads or os.cpu_count() or 1)
         method = build_method(run_config.method, run_config.encoder, run_config.views, seed=run_config.seed)
         if weights is not None:
-            method.load_state_dict(load_file(weights))
+            method.load_state_dict(checkpoint.weights(Path(weights)))
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._encoder = method.encoder.eval().to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._chain = build_chain(run_config.views["eval"])
@@ -66,7 +64,7 @@ def run(config: RunConfig, given: Checkpoint, folder: Path) -> ProbeReport:
     labels = _labels(shards.folder, listing)
     looked = _Progress(folder, 3 + (3 * len(config.evaluate.probes) if labels else 0) + 2)
     subjects: dict[str, tuple[str, Callable[..., Any], tuple[Any, ...]]] = {
-        "encoder": (given.digest, Encode, (_plain(config), str(given.folder / "method.safetensors"))),
+        "encoder": (given.digest, Encode, (_plain(config), str(given.folder))),
         "random_init": (f"random {config.seed}", Encode, (_plain(config), None)),
         "raw_input": ("pixels", Pixels, ()),
     }
@@ -138,6 +136,7 @@ def _compute(
             fn_constructor_args=arguments,
             batch_size=config.evaluate.batch_size,
             concurrency=1,
+            num_gpus=int(maker is Encode and engine.num_gpus() > 0),
             max_restarts=0,  # Ray warns that restarts could lose the arguments; a second `run` does the split again
         )
         parts = list(made.iter_batches(batch_size=None, batch_format="numpy"))

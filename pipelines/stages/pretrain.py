@@ -26,7 +26,9 @@ def run(config: RunConfig, shards: ShardSet, folder: Path) -> Checkpoint:
     """
     from pipelines.stages.views import training_order
 
-    training_order(config, manifest.load(shards.folder))  # says at once when there are too few samples
+    listing = manifest.load(shards.folder)
+    training_order(config, listing)  # says at once when there are too few samples
+    manifest.verify(shards.folder, listing)
     engine.connect(config)
     use_gpu = _fits(config)
     for leftover in (FAILURE, STOP):

@@ -18,7 +18,13 @@ from pipelines.stages import ingest, pretrain
 from tests.support.recipe import TREE
 
 pytestmark = pytest.mark.timeout(400)
-CHANGES = {"train.steps": 60, "train.num_workers": 2, "train.checkpoint_seconds": 0.2, "train.monitor_samples": 64}
+CHANGES = {
+    "train.steps": 60,
+    "train.num_workers": 2,
+    "train.checkpoint_seconds": 0.2,
+    "train.monitor_samples": 64,
+    "train.monitor_every": 20,
+}
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +45,13 @@ def losses(folder: Path) -> list[tuple[int, float]]:
 
 def train_workers() -> list[psutil.Process]:
     """The training processes of this session's own Ray."""
-    found = [p for p in psutil.Process().children(recursive=True) if "RayTrainWorker" in " ".join(p.cmdline())]
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if "RayTrainWorker" in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.NoSuchProcess:  # it ended while we looked
+            continue
     return sorted(found, key=lambda p: p.pid)
 
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from pipelines import outbox, shipping, tracking
+from pipelines import mlflow_store, outbox, shipping, tracking
 from pipelines.errors import UserError
 from pipelines.mlflow_store import connect
 from tests.pipelines.test_outbox import WRITER, last_commit
@@ -30,7 +30,7 @@ def test_an_unreachable_server_is_said_within_ten_seconds(tmp_path):
     with pytest.raises(UserError, match="unreachable"):
         tracking.current()
     with pytest.raises(UserError, match=rf"^tracking\.uri: {uri}: "):
-        tracking.check(config, tmp_path)
+        mlflow_store.check(config, tmp_path)
 
 
 def test_what_was_kept_while_the_server_was_away_is_shipped_by_the_next_run(tmp_path, mlflow_server, caplog):
