@@ -28,18 +28,22 @@ def save(folder: Path, step: int, method: Method, optimizer: torch.optim.Optimiz
     """Write `folder/step_xxxxxxxx` and drop all but the newest two.
 
     Raises:
-        OSError: the storage is full or not writable; earlier checkpoints are untouched.
+        OSError, SafetensorError: the storage is full or not writable; earlier checkpoints are untouched.
     """
     final = folder / f"step_{step:08d}"
     part = folder / f".{final.name}.part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    save_file(_plain(method.state_dict()), part / METHOD)
-    save_file(_plain(optimizer_tensors(optimizer, method)), part / OPTIMIZER)
-    state = {"format": 1, "step": step, "sha256": {n: sha256_of(part / n) for n in (METHOD, OPTIMIZER)}, **extra}
-    (part / STATE).write_text(json.dumps(state, indent=2))
-    for name in (METHOD, OPTIMIZER, STATE):
-        _flush(part / name)
+    try:
+        save_file(_plain(method.state_dict()), part / METHOD)
+        save_file(_plain(optimizer_tensors(optimizer, method)), part / OPTIMIZER)
+        state = {"format": 1, "step": step, "sha256": {n: sha256_of(part / n) for n in (METHOD, OPTIMIZER)}, **extra}
+        (part / STATE).write_text(json.dumps(state, indent=2))
+        for name in (METHOD, OPTIMIZER, STATE):
+            _flush(part / name)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)  # half a checkpoint must not fill the disk further
+        raise
     if final.exists():  # the same step again, after a restart from an older one
         shutil.rmtree(final)
     part.replace(final)

@@ -83,7 +83,7 @@ def train(
     total = num_steps(settings, batches_per_epoch)
     start = worker.restore(method, optimizer)
     if settings.compile:
-        method.compile()
+        method.encoder.compile()  # the method itself draws by step: it would be compiled anew at each
     net: nn.Module = method
     if worker.size > 1:  # buffers need no broadcast: BatchNorm and queues see the batch of all workers
         net = DistributedDataParallel(method, broadcast_buffers=False, gradient_as_bucket_view=True)
@@ -95,11 +95,11 @@ def train(
         waiting = time.perf_counter()
         batch = to_batch(next(batches), kinds, worker.device, labels)
         recent.waited += time.perf_counter() - waiting
-        progress = Progress(step, total)
+        progress = Progress(step, total, config.seed)
         lr = _lr(config, progress)
         set_lr_(optimizer, lr)
         _step(net, batch, progress, optimizer, config, recent)
-        method.after_step(Progress(step + 1, total))
+        method.after_step(Progress(step + 1, total, config.seed))
         done, last = step + 1, step + 1 == total
         if not (last or done % settings.log_every == 0 or done % monitor_every == 0):
             continue
@@ -110,7 +110,7 @@ def train(
         worker.report(done, total, point)
         recent = Recent()
         if last or stop or time.monotonic() - saved > settings.checkpoint_seconds:
-            worker.save(done, method, optimizer, {"total": total, "manifest_rows": done * settings.global_batch_size})
+            worker.save(done, method, optimizer, {"total": total, "consumed_rows": done * settings.global_batch_size})
             saved = time.monotonic()
         if stop and not last:
             raise Interrupted(f"stopped at step {done} of {total}")
@@ -130,12 +130,16 @@ def to_batch(
     return Batch(views, torch.from_numpy(np.array(ids)).to(device), label=label)
 
 
+def chosen_precision(precision: str, device: torch.device) -> str:
+    """What `auto` means here: bf16 on CUDA and on CPUs with AMX; without AMX narrow networks gained nothing from it."""
+    if precision != "auto":
+        return precision
+    return "bf16" if device.type == "cuda" or torch.cpu._is_amx_tile_supported() else "fp32"
+
+
 def autocast(precision: str, device: torch.device) -> Any:
-    """bf16 autocast where it pays: CUDA, and CPUs with AMX; elsewhere fp32 was as fast (README, performance)."""
-    if precision == "auto":
-        fast = device.type == "cuda" or torch.cpu._is_amx_tile_supported()
-        precision = "bf16" if fast else "fp32"
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+    bf16 = chosen_precision(precision, device) == "bf16"
+    return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
 
 
 def _lr(config: RunConfig, progress: Progress) -> float:

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
 from pipelines import checkpoint, outbox
+from pipelines.errors import UserError
 from ssl_core.methods.base import Method
 
 STOP = "stop"
@@ -41,9 +43,22 @@ class Worker:
             outbox.append(self.folder, step=step, total=total, metrics=metrics)
 
     def save(self, step: int, method: Method, optimizer: torch.optim.Optimizer, extra: dict[str, object]) -> None:
-        if self.rank == 0:
+        """Write a checkpoint, and with it make the points up to here final.
+
+        Raises:
+            UserError: the storage is full or not writable.
+        """
+        if self.rank != 0:
+            return
+        try:
             checkpoint.save(self.checkpoints, step, method, optimizer, extra)
-            outbox.commit(self.folder, step)
+        except (OSError, SafetensorError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise UserError(
+                f"{self.checkpoints}: cannot write the checkpoint of step {step} ({reason}); {self.last_good()}; "
+                "free space or fix the rights, then run the same command again"
+            ) from None
+        outbox.commit(self.folder, step)
 
     def last_good(self) -> str:
         path, _ = checkpoint.latest(self.checkpoints)

@@ -31,6 +31,8 @@ class Progress:
     """Optimizer steps already taken."""
     total: int
     """Optimizer steps planned."""
+    seed: int = 0
+    """The run's: with the step and the sample id it keys what a method draws (masks, noise)."""
 
     @property
     def fraction(self) -> float:

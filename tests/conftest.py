@@ -16,6 +16,7 @@ TOKEN.write_text("a" * 64)
 # Set before any test module imports Ray, which reads some of them only then.
 os.environ.pop("RAY_ADDRESS", None)
 os.environ |= {
+    "OMP_NUM_THREADS": "1",  # tests share few cores: two threads that wait for each other take many times as long
     "RAY_TMPDIR": str(FOLDER),
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN_PATH": str(TOKEN),

@@ -139,7 +139,7 @@ def work(given: dict[str, Any]) -> None:
     from ray.train.torch import get_device
 
     from pipelines.stages.views import some_rows, training_batches, training_order
-    from pipelines.train_loop import train
+    from pipelines.train_loop import chosen_precision, train
     from ssl_core.build import build_chains
     from ssl_core.catalog import find
 
@@ -149,6 +149,9 @@ def work(given: dict[str, Any]) -> None:
     worker = Worker(context.get_world_rank(), context.get_world_size(), get_device(), folder)
     torch.set_num_threads(config.train.threads or max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
     engine.data_context(config.data.cpus)
+    if worker.rank == 0:
+        how = f"{chosen_precision(config.train.precision, worker.device)}, {torch.get_num_threads()} threads each"
+        outbox.note(folder, f"workers: {worker.size} on {worker.device.type}, {how}")
     try:
         listing = manifest.load(shards.folder)
         kinds = find("ssl_core.methods", config.method.name).view_kinds
@@ -176,7 +179,7 @@ def work(given: dict[str, Any]) -> None:
         return  # the checkpoint says how far it came
     except UserError as error:  # the same again after a restart: end without one
         if worker.rank == 0:
-            (folder / FAILURE).write_text(str(error))
+            (folder / FAILURE).write_text(str(error))  # a full disk fails this too, and then Ray carries the error
 
 
 def _reason(error: BaseException) -> str:

@@ -45,7 +45,7 @@ class DenoisingAutoencoder(Method):
 
     def forward(self, batch: Batch, progress: Progress) -> LossOutput:
         (clean,) = batch.views
-        corrupted = self._corrupt(clean, batch.sample_id, progress.step)
+        corrupted = self._corrupt(clean, batch.sample_id, progress.seed, progress.step)
         return LossOutput(mse(self.decoder(self.encoder(corrupted).pooled), clean), {})
 
     def _corrupt(self, clean: Tensor, sample_id: Tensor, *key: int) -> Tensor:

@@ -59,7 +59,7 @@ class MAE(Method):
 
     def forward(self, batch: Batch, progress: Progress) -> LossOutput:
         patches = self.encoder.patchify(batch.views[0])  # [B, N, P]
-        predicted, hidden = self._predict(patches, batch.sample_id, salt(progress.step, MASK))
+        predicted, hidden = self._predict(patches, batch.sample_id, salt(progress.seed, progress.step, MASK))
         loss = patch_mse(predicted, take(patches, hidden), standardized=self.standardize_targets)
         return LossOutput(loss, {})
 

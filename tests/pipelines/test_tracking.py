@@ -153,7 +153,10 @@ def test_links_and_the_command_of_the_pages(tmp_path):
     assert command[command.index("--backend-store-uri") + 1] == f"sqlite:///{tmp_path}/mlflow.db"
     assert str(tmp_path) in mlflow_store.how_to_open(config, tmp_path)
     remote = recipe(tmp_path, "pages", **{"tracking.uri": "https://me:secret@mlflow.example"})
-    assert mlflow_store.ui(remote, tmp_path) == (None, "https://mlflow.example/#/experiments?workflowType=machine_learning")
+    assert mlflow_store.ui(remote, tmp_path) == (
+        None,
+        "https://mlflow.example/#/experiments?workflowType=machine_learning",
+    )
     assert run_url(remote, tmp_path, "1", "ab").startswith(
         "https://mlflow.example/#/experiments/1/runs/ab?workflowType"
     )

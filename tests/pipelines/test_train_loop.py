@@ -1,5 +1,6 @@
 """The loop without Ray: what it computes is a function of config and step, however often it is interrupted."""
 
+import resource
 import shutil
 from pathlib import Path
 
@@ -118,6 +119,25 @@ def test_a_loss_that_is_not_finite_stops_with_step_ids_and_checkpoint(tmp_path):
     path, _ = checkpoint.latest(tmp_path / "checkpoints")
     if path is not None:
         assert all(t.isfinite().all() for t in weights(tmp_path).values() if t.is_floating_point())
+
+
+def test_a_full_disk_names_the_last_good_checkpoint(tmp_path):
+    changes = {"train.checkpoint_seconds": 1e-9}
+    folder = tmp_path / "full"
+    folder.mkdir()
+    (folder / STOP).touch()
+    with pytest.raises(Interrupted):
+        run(folder, changes)
+    (folder / STOP).unlink()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, before[1]))  # as a full disk: larger files cannot be written
+    try:
+        with pytest.raises(UserError, match=r"checkpoint of step 4 .*last good checkpoint: .*00000002"):
+            run(folder, changes)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list((folder / "checkpoints").glob(".*")), "nothing half-written is left"
+    assert run(folder, changes) == 12
 
 
 def test_two_workers_take_the_same_steps_as_one(tmp_path, undisturbed):

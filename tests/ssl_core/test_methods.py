@@ -157,3 +157,11 @@ def test_supervised_loss_and_accuracy_in_closed_form() -> None:
     want = -(0.8 * (2 * log_p[0] + log_p[1]) / 3 + 0.2 * log_p.mean())
     torch.testing.assert_close(out.loss, want)
     assert float(out.metrics["accuracy"]) == pytest.approx(2 / 3)
+
+
+def test_another_seed_draws_other_masks_and_noise() -> None:
+    for name in ("mae", "denoising_autoencoder"):
+        method = tiny_method(name)
+        batch = tiny_batch(method)
+        zero, one = (method(batch, Progress(3, 10, seed)).loss for seed in (0, 1))
+        assert zero != one, name
