@@ -107,24 +107,26 @@ def _fit(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool) -> No
             failure_config=FailureConfig(max_failures=config.train.max_failures),
         ),
     )
-    failures: list[BaseException] = []
+    failures: list[Exception] = []
+    ended = threading.Event()  # not Thread.join: interrupted, it takes a thread that runs for one that has ended
 
     def fit() -> None:
         try:
             trainer.fit()
         except Exception as error:  # handed to the main thread, which raises it
             failures.append(error)
+        finally:
+            ended.set()
 
-    thread = threading.Thread(target=fit, daemon=True)
-    thread.start()
+    threading.Thread(target=fit, daemon=True).start()
     try:
-        while thread.is_alive():
-            thread.join(0.2)
+        while not ended.wait(0.2):
+            pass
     except KeyboardInterrupt:
         (folder / STOP).touch()
         outbox.note(folder, "Ctrl-C: saving a checkpoint, then stopping (again: stop at once)")
-        while thread.is_alive():
-            thread.join(0.2)
+        while not ended.wait(0.2):
+            pass
     if failures:
         raise UserError(
             f"training failed after {config.train.max_failures} restarts: {_reason(failures[0])}; "

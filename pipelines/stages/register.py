@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
-from pipelines import manifest, provenance, report, tracking
+from pipelines import checkpoint, manifest, provenance, report, tracking
 from pipelines import mlflow_store as store
 from pipelines.artifacts import ModelVersion, ProbeReport
 from pipelines.config import RunConfig, fingerprint
@@ -60,9 +59,9 @@ REGISTER = Stage("register", 1, reads=("name", "encoder", "views", "tracking"), 
 
 def _pack(config: RunConfig, given: ProbeReport, folder: Path) -> Card:
     """The encoder alone, without the heads it was trained with."""
-    weights = load_file(given.checkpoint.folder / "method.safetensors")
     prefix = "encoder."
-    weights = {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
+    method = checkpoint.weights(given.checkpoint.folder)
+    weights = {name.removeprefix(prefix): w for name, w in method.items() if name.startswith(prefix)}
     with torch.device("meta"):  # only its shapes are asked for
         encoder = build_encoder(config.encoder, config.views)
     card = Card(

@@ -17,7 +17,7 @@ from pipelines.errors import UserError
 from pipelines.stages import ingest, pretrain
 from tests.support.recipe import TREE
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(900)
 CHANGES = {
     "train.steps": 60,
     "train.num_workers": 2,

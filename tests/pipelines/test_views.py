@@ -13,7 +13,7 @@ from pipelines.stages import ingest
 from pipelines.stages.views import some_rows, split_dataset, training_batches, training_order
 from tests.support.recipe import TREE
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 CONFIG = parse(TREE, {"train": {"epochs": 3, "global_batch_size": 16}, "data.shuffle_rows": 300})
 
 
