@@ -30,7 +30,7 @@ from tests.support.data import shared
 from tests.support.images import ARTIST, ORIENTATION, bad_files, encoded, good_tree, pixels, write_tree
 from tests.support.recipe import TREE
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 REPOSITORY = Path(__file__).parents[2]
 RULES = Rules(max_pixels=1_000_000, test_fraction=0.0, row_group_bytes=1 << 20)
 
