@@ -1,14 +1,26 @@
 """From checked configs to modules: the one place where names become objects."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from ssl_core.augment.base import Augmentation
 from ssl_core.catalog import find
 from ssl_core.config import NamedConfig
 from ssl_core.encoders.base import Encoder
 from ssl_core.methods.base import Method
+
+
+class _NoDraws(TorchFunctionMode):
+    """Leave weights undrawn: on the meta device a draw imports torch's compiler, five seconds in every process."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        draws = func in (Tensor.normal_, Tensor.uniform_) or getattr(func, "__module__", "") == "torch.nn.init"
+        return (args[0] if args else kwargs["tensor"]) if draws else func(*args, **kwargs)
 
 
 def build_chain(config: NamedConfig) -> Augmentation:
@@ -53,7 +65,7 @@ def build_method(
     if not issubclass(find("ssl_core.encoders", encoder.name), needed):
         raise ValueError(f"method {method.name} needs a {needed.__name__}; encoder {encoder.name} is not one")
     if torch.device(device).type == "meta":
-        with torch.device("meta"):
+        with torch.device("meta"), _NoDraws():
             return _build(method, encoder, views)
     with torch.random.fork_rng(devices=[]):  # the caller's generator is not ours to move
         torch.manual_seed(seed)

@@ -47,6 +47,8 @@ def keyed_uniform(sample_id: NDArray[np.int64], count: int, salt: int) -> NDArra
 
 def keyed_normal(sample_id: "Tensor", count: int, salt: int) -> "Tensor":
     """[B] ids -> [B, count] standard normal float32 on the ids' device (Box & Muller, 1958, from 24-bit uniforms)."""
+    if sample_id.is_meta:  # a module is only being checked: shapes suffice
+        return sample_id.new_empty((len(sample_id), count)).float()
     pairs = (count + 1) // 2
     column = sample_id.new_ones(pairs).cumsum(0)  # [count / 2]
     bits = keyed_bits(sample_id, column, salt)  # [B, count / 2]

@@ -59,8 +59,9 @@ def sincos_positions(dim: int, grid: tuple[int, ...]) -> Tensor:
     if dim < 2 * len(grid):
         raise ValueError(f"positions on {len(grid)} axes need a width of at least {2 * len(grid)}; got {dim}")
     per_axis = dim // (2 * len(grid))
-    frequency = 10_000.0 ** -(torch.arange(per_axis, dtype=torch.float64) / per_axis)
-    axes = torch.meshgrid(*[torch.arange(n, dtype=torch.float64) for n in grid], indexing="ij")
+    kind = {"dtype": torch.float64, "device": "cpu"}  # also where the module is only checked, on the meta device
+    frequency = 10_000.0 ** -(torch.arange(per_axis, **kind) / per_axis)  # type: ignore[call-overload]
+    axes = torch.meshgrid(*[torch.arange(n, **kind) for n in grid], indexing="ij")  # type: ignore[call-overload]
     angles = [axis.reshape(-1, 1) * frequency for axis in axes]  # [N, per_axis] each
     waves = torch.cat([wave for angle in angles for wave in (angle.sin(), angle.cos())], dim=1)
     positions = waves.new_zeros(prod(grid), dim)  # [N, D]

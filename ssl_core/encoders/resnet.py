@@ -7,9 +7,9 @@ from typing import Literal
 
 from pydantic import PositiveInt
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, Bottleneck, conv1x1
 
 from ssl_core.config import NamedConfig
+from ssl_core.encoders._residual import BasicBlock, Bottleneck, conv1x1
 from ssl_core.encoders.base import Encoder
 from ssl_core.norm import BatchNorm2d
 from ssl_core.types import Features
@@ -52,8 +52,7 @@ class ResNet(Encoder):
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
             if config.zero_init_residual and isinstance(layer, BasicBlock | Bottleneck):
-                last = layer.bn2 if isinstance(layer, BasicBlock) else layer.bn3
-                nn.init.zeros_(last.weight)
+                nn.init.zeros_(layer.last_norm.weight)
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Features:
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
@@ -67,5 +66,5 @@ def _stage(block: type[BasicBlock | Bottleneck], before: int, width: int, count:
     shortcut = None
     if stride != 1 or before != after:
         shortcut = nn.Sequential(conv1x1(before, after, stride), BatchNorm2d(after))
-    first = block(before, width, stride, shortcut, norm_layer=BatchNorm2d)
-    return nn.Sequential(first, *[block(after, width, norm_layer=BatchNorm2d) for _ in range(count - 1)])
+    first = block(before, width, stride, shortcut)
+    return nn.Sequential(first, *[block(after, width) for _ in range(count - 1)])
