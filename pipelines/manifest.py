@@ -81,7 +81,9 @@ def load(folder: Path) -> Manifest:
     except ValidationError as error:
         raise UserError(f"{path}: not a manifest: {error.errors(include_url=False)[0]['msg']}") from None
     if manifest.compute_digest() != manifest.digest:
-        raise UserError(f"{path}: its digest does not match its content; it was changed after ingest: ingest again")
+        raise UserError(
+            f"{path}: its digest does not match its content; it was changed after ingest; delete {folder} and run again"
+        )
     return manifest
 
 
@@ -101,9 +103,11 @@ def verify(folder: Path, manifest: Manifest) -> None:
             if name is None:
                 continue
             if not (folder / name).exists():
-                raise UserError(f"{folder / name}: listed in the manifest but missing; ingest again")
+                raise UserError(f"{folder / name}: listed in the manifest but missing; delete {folder} and run again")
             if sha256_of(folder / name) != wanted:
-                raise UserError(f"{folder / name}: its sha256 is not the one in the manifest; ingest again")
+                raise UserError(
+                    f"{folder / name}: its sha256 is not the one in the manifest; delete {folder} and run again"
+                )
 
 
 def labels(folder: Path, manifest: Manifest, split: Literal["train", "test"]) -> dict[int, int] | None:

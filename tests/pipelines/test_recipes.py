@@ -1,0 +1,69 @@
+"""Every shipped recipe, on the digits: twenty real steps through Ray Data, a checkpoint, features of its encoder."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import pipelines
+from pipelines import checkpoint, manifest, outbox
+from pipelines.artifacts import Nothing
+from pipelines.config import RunConfig, parse
+from pipelines.stages import ingest
+from pipelines.stages.views import training_batches, training_order
+from pipelines.train_loop import train
+from pipelines.worker import Worker
+from ssl_core.build import build_chain, build_method
+from ssl_core.catalog import find, names
+from ssl_core.types import Batch
+from tests.support.recipe import TREE
+
+pytestmark = pytest.mark.timeout(600)
+RECIPES = sorted((Path(pipelines.__file__).parent / "recipes").glob("*.yaml"))
+
+
+def shrunk(path: Path) -> RunConfig:
+    """The recipe with other data and less of it; method, encoder, views and optimizer as they are."""
+    tree = yaml.safe_load(path.read_text())
+    tree["source"] = {"name": "digits"}
+    tree["train"] = {"steps": 20, "global_batch_size": 16, "log_every": 5}
+    return parse(tree)
+
+
+@pytest.fixture(scope="module")
+def shards(ray_session, tmp_path_factory):
+    return ingest.run(parse(TREE), Nothing(), tmp_path_factory.mktemp("shards"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_twenty_steps_of_the_recipe(path, shards, tmp_path):
+    config, listing = shrunk(path), manifest.load(shards.folder)
+    worker = Worker(0, 1, torch.device("cpu"), tmp_path)
+    reads_labels = find("ssl_core.methods", config.method.name).reads_labels
+
+    def open_batches(start: int, stop: int):
+        return training_batches(config, shards.folder, listing, 0, 1, start, stop)
+
+    labels = manifest.labels(shards.folder, listing, "train") if reads_labels else None
+    per_epoch = training_order(config, listing).batches_per_epoch
+    assert train(config, worker, per_epoch, open_batches, labels=labels) == 20
+    losses = [point.metrics["loss"] for point in outbox.read(tmp_path)]
+    assert len(losses) == 4
+    if config.method.name != "moco":  # its queue of random keys is easy at first
+        assert losses[-1] < losses[0]
+    path_of, _ = checkpoint.latest(tmp_path / "checkpoints")
+    assert path_of is not None
+    method = build_method(config.method, config.encoder, config.views)
+    method.load_state_dict(checkpoint.weights(path_of))
+    size = build_chain(config.views["eval"]).view_shape
+    view = torch.zeros(2, *size)
+    features = method.encoder.eval()(view).pooled
+    assert features.shape == (2, method.encoder.embed_dim)
+    assert features.isfinite().all()
+    pictures = method.eval().reconstruct(Batch((view,), torch.arange(2)))
+    assert pictures is None or all(p.shape == view.shape for p in pictures)
+
+
+def test_every_method_has_a_recipe():
+    assert {shrunk(path).method.name for path in RECIPES} == set(names("ssl_core.methods"))
