@@ -1,17 +1,19 @@
 """Score the frozen encoder with every probe, beside its two floors, and draw the report."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipelines import checkpoint, manifest, outbox, report
-from pipelines.artifacts import Checkpoint, ProbeReport
+from pipelines.artifacts import Checkpoint, ProbeReport, ShardSet
 from pipelines.config import RunConfig, fingerprint, parse
 from pipelines.errors import UserError
 from pipelines.features import FeatureSet, raw_input
@@ -22,39 +24,48 @@ from ssl_core.build import build_chain, build_method
 from ssl_core.catalog import find
 from ssl_core.gauges import feature_std, rankme, uniformity
 
-Split = Literal["train", "test"]
 Columns = Mapping[str, NDArray[Any]]
 
 
-class Encode:
-    """A Ray Data actor: eval views in, one feature vector per sample out."""
+@dataclass(frozen=True)
+class Subject:
+    """Something whose features the probes score: the encoder, or a floor."""
 
-    def __init__(self, config: dict[str, Any], weights: str | None):
-        """weights: a checkpoint's folder, or None for the random initialization."""
+    name: Literal["encoder", "random_init", "raw_input"]
+    identity: str
+    """What tells its features from others on the same shards."""
+    checkpoint: str | None = None
+    """Folder of its weights; None: drawn from the run's seed."""
+
+
+class Encode:
+    """A Ray Data actor: eval views in, one feature vector per sample and subject out."""
+
+    def __init__(self, config: dict[str, Any], subjects: list[Subject]):
         run_config = parse(config)
         torch.set_num_threads(run_config.train.threads or os.cpu_count() or 1)
-        method = build_method(run_config.method, run_config.encoder, run_config.views, seed=run_config.seed)
-        if weights is not None:
-            method.load_state_dict(checkpoint.weights(Path(weights)))
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._encoder = method.encoder.eval().to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._chain = build_chain(run_config.views["eval"])
+        self._encoders: dict[str, nn.Module | None] = {}
+        for subject in subjects:
+            if subject.name == "raw_input":
+                self._encoders[subject.name] = None
+                continue
+            method = build_method(run_config.method, run_config.encoder, run_config.views, seed=run_config.seed)
+            if subject.checkpoint is not None:
+                method.load_state_dict(checkpoint.weights(Path(subject.checkpoint)))
+            encoder = method.encoder.eval().to(self._device)
+            self._encoders[subject.name] = encoder.to(memory_format=torch.channels_last)
 
     @torch.no_grad()
     def __call__(self, batch: Columns) -> dict[str, NDArray[Any]]:
-        view = torch.from_numpy(np.array(batch["view0"])).to(self._device)
-        pooled = self._encoder(self._chain.finish(view)).pooled  # [B, D]
-        return {"sample_id": batch["sample_id"], "features": pooled.float().cpu().numpy()}
-
-
-class Pixels:
-    """The same for the raw input."""
-
-    def __call__(self, batch: Columns) -> dict[str, NDArray[Any]]:
-        return {
-            "sample_id": batch["sample_id"],
-            "features": raw_input(torch.from_numpy(np.array(batch["view0"]))).numpy(),
-        }
+        raw = torch.from_numpy(np.array(batch["view0"])).to(self._device)  # [B, S, S, 3] uint8
+        view = self._chain.finish(raw)
+        made: dict[str, NDArray[Any]] = {"sample_id": batch["sample_id"]}
+        for name, encoder in self._encoders.items():
+            features = raw_input(raw) if encoder is None else encoder(view).pooled  # [B, D]
+            made[name] = features.float().cpu().numpy()
+        return made
 
 
 def run(config: RunConfig, given: Checkpoint, folder: Path) -> ProbeReport:
@@ -62,28 +73,20 @@ def run(config: RunConfig, given: Checkpoint, folder: Path) -> ProbeReport:
     shards = given.shards
     listing = manifest.load(shards.folder)
     labels = _labels(shards.folder, listing)
-    looked = _Progress(folder, 3 + (3 * len(config.evaluate.probes) if labels else 0) + 2)
-    subjects: dict[str, tuple[str, Callable[..., Any], tuple[Any, ...]]] = {
-        "encoder": (given.digest, Encode, (_plain(config), str(given.folder))),
-        "random_init": (f"random {config.seed}", Encode, (_plain(config), None)),
-        "raw_input": ("pixels", Pixels, ()),
-    }
-    features: dict[str, FeatureSet] = {}
-    scores: dict[str, dict[str, float]] = {}
-    for name, (identity, maker, arguments) in subjects.items():
-        encoder = None if name == "raw_input" else config.encoder.model_dump(mode="json")
-        key = fingerprint(
-            [shards.digest, config.views["eval"].model_dump(), encoder, identity, config.evaluate.max_samples]
-        )
-        kept = FeatureSet(folder=folder.parent.parent / "features" / key[:16])
-        _compute(config, shards.folder, listing, kept, maker, arguments)
-        looked.step({})
-        features[name], scores[name] = kept, {}
-        if labels:
-            for probe_config in config.evaluate.probes:
-                probe = find("ssl_core.evaluate", probe_config.name)(probe_config)
-                scores[name] |= kept.scores(probe, labels, config.seed)
-                looked.step({} if name != "encoder" else scores[name])
+    looked = _Progress(folder, (3 * len(config.evaluate.probes) if labels else 0) + 3)
+    encoder = config.encoder.model_dump(mode="json")
+    subjects = [
+        Subject("encoder", fingerprint([encoder, given.digest]), str(given.folder)),
+        Subject("random_init", fingerprint([encoder, config.seed])),  # drawn before the method's own weights
+        Subject("raw_input", "pixels"),
+    ]
+    features = _features(config, shards, listing, folder.parent.parent / "features", subjects)
+    looked.step({})
+    scores: dict[str, dict[str, float]] = {subject.name: {} for subject in subjects}
+    for subject, probe_config in product(subjects, config.evaluate.probes if labels else ()):
+        probe = find("ssl_core.evaluate", probe_config.name)(probe_config)
+        scores[subject.name] |= features[subject.name].scores(probe, labels, config.seed)
+        looked.step(scores["encoder"] if subject.name == "encoder" else {})
     num_train, test = len(features["encoder"].load("train")[1]), features["encoder"].load("test")
     test_features = test[0]
     gauges = {
@@ -113,36 +116,41 @@ def run(config: RunConfig, given: Checkpoint, folder: Path) -> ProbeReport:
 EVALUATE = Stage("evaluate", 1, reads=("seed", "views", "encoder", "method", "evaluate"), makes=ProbeReport, run=run)
 
 
-def _compute(
-    config: RunConfig,
-    shards: Path,
-    listing: Manifest,
-    kept: FeatureSet,
-    maker: Callable[..., Any],
-    arguments: tuple[Any, ...],
-) -> None:
-    """Fill `kept` with both splits, streaming through Ray Data; does nothing where it is filled already."""
-    from pipelines.stages.views import split_dataset
+def _features(
+    config: RunConfig, shards: ShardSet, listing: Manifest, root: Path, subjects: list[Subject]
+) -> dict[str, FeatureSet]:
+    """Features of every subject on both splits; what is not on disk yet is made in one pass over the shards."""
+    view, limit = config.views["eval"].model_dump(mode="json"), config.evaluate.max_samples
+    keys = {s.name: fingerprint([shards.digest, view, limit, s.name, s.identity])[:16] for s in subjects}
+    kept: dict[str, FeatureSet] = {name: FeatureSet(folder=root / key) for name, key in keys.items()}
+    missing = [s for s in subjects if not (kept[s.name].has("train") and kept[s.name].has("test"))]
+    if not missing:
+        return kept
+    from pipelines.stages.views import both_splits
 
-    splits: tuple[Split, Split] = ("train", "test")
-    for split in splits:
-        if kept.has(split):
-            continue
-        engine.connect(config)
-        engine.data_context(cpus=1 + config.data.cpus)
-        data = split_dataset(config, shards, listing, split, config.evaluate.max_samples)
-        made = data.map_batches(
-            maker,
-            fn_constructor_args=arguments,
-            batch_size=config.evaluate.batch_size,
-            concurrency=1,
-            num_gpus=int(maker is Encode and engine.num_gpus() > 0),
-            max_restarts=0,  # Ray warns that restarts could lose the arguments; a second `run` does the split again
-        )
-        parts = list(made.iter_batches(batch_size=None, batch_format="numpy"))
-        features = np.concatenate([part["features"] for part in parts])  # [N, D]
-        sample_id = np.concatenate([part["sample_id"] for part in parts])
-        kept.keep(split, torch.from_numpy(features), torch.from_numpy(sample_id))
+    engine.connect(config)
+    engine.data_context(cpus=1 + config.data.cpus)
+    data, num_train = both_splits(config, shards.folder, listing, limit)
+    made = data.map_batches(
+        Encode,
+        fn_constructor_args=(config.model_dump(mode="json"), missing),
+        batch_size=config.evaluate.batch_size,
+        concurrency=1,
+        num_gpus=int(engine.num_gpus() > 0),
+        ray_remote_args_fn=_no_restarts,
+    )
+    parts = list(made.iter_batches(batch_size=None, batch_format="numpy"))
+    sample_id = torch.from_numpy(np.concatenate([part["sample_id"] for part in parts]))  # [N]
+    for subject in missing:
+        rows = torch.from_numpy(np.concatenate([part[subject.name] for part in parts]))  # [N, D]
+        kept[subject.name].keep("train", rows[:num_train], sample_id[:num_train])
+        kept[subject.name].keep("test", rows[num_train:], sample_id[num_train:])
+    return kept
+
+
+def _no_restarts() -> dict[str, Any]:
+    """Ray says on the terminal that a restarted actor could lose its arguments; here a second `run` does the pass."""
+    return {"max_restarts": 0}
 
 
 def _write_report(
@@ -176,10 +184,6 @@ def _labels(shards: Path, listing: Manifest) -> dict[str, Mapping[int, int]]:
     """Sample id -> class number of both splits; empty: no labels."""
     train, test = manifest.labels(shards, listing, "train"), manifest.labels(shards, listing, "test")
     return {} if not train or not test else {"train": train, "test": test}
-
-
-def _plain(config: RunConfig) -> dict[str, Any]:
-    return config.model_dump(mode="json")
 
 
 class _Progress:

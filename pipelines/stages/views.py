@@ -101,10 +101,15 @@ def training_batches(
         yield from _stream(pieces, views).iter_batches(batch_size=share, batch_format="numpy", prefetch_batches=2)
 
 
-def split_dataset(config: RunConfig, folder: Path, manifest: Manifest, split: Split, limit: int | None) -> Dataset:
-    """A whole split, or about `limit` rows spread over it, in the order of the shards and in the eval view."""
+def both_splits(config: RunConfig, folder: Path, manifest: Manifest, limit: int | None) -> tuple[Dataset, int]:
+    """The eval views of train, then test, in the order of the shards; and how many of them are train.
+
+    With a limit, about that many rows of each split, spread evenly over it.
+    """
     views = Views((config.views["eval"],), config.seed, config.ingest.max_pixels)
-    return _stream(_in_order(_groups(folder, manifest, split), _sizes(manifest, split), limit), views)
+    splits: tuple[Split, Split] = ("train", "test")
+    train, test = (_in_order(_groups(folder, manifest, s), _sizes(manifest, s), limit) for s in splits)
+    return _stream([*train, *test], views), sum(len(piece.rows.row) for piece in train)
 
 
 def some_rows(

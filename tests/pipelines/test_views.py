@@ -10,7 +10,7 @@ from pipelines.artifacts import Nothing, ShardSet
 from pipelines.config import parse
 from pipelines.errors import UserError
 from pipelines.stages import ingest
-from pipelines.stages.views import some_rows, split_dataset, training_batches, training_order
+from pipelines.stages.views import both_splits, some_rows, training_batches, training_order
 from tests.support.recipe import TREE
 
 pytestmark = pytest.mark.timeout(600)
@@ -82,9 +82,11 @@ def test_two_views_differ_and_epochs_differ(shards):
 
 def test_a_split_comes_in_shard_order_and_a_limit_spreads_over_it(shards):
     listing = manifest.load(shards.folder)
-    whole = split_dataset(CONFIG, shards.folder, listing, "test", None)
+    whole, num_train = both_splits(CONFIG, shards.folder, listing, None)
     ids = np.concatenate([b["sample_id"] for b in whole.iter_batches(batch_size=None, batch_format="numpy")])
-    assert len(ids) == 360 == len(set(ids.tolist()))
+    assert num_train == 1437
+    assert len(ids) == 1797 == len(set(ids.tolist()))
+    ids = ids[num_train:]
     few = some_rows(CONFIG, shards.folder, listing, "test", 50, ("eval",))
     assert set(few["sample_id"].tolist()) <= set(ids.tolist())
     assert 40 <= len(few["sample_id"]) <= 50
