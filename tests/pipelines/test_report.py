@@ -93,7 +93,6 @@ def test_terminal_table_shows_every_score() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"encoder": {}}, "encoder"),
         ({"encoder": {"a": float("nan")}}, "encoder.a"),
         ({"encoder": {"a": 0.5}, "headline": "b"}, "headline: there is no score 'b'; choose one of a"),
         ({"encoder": {"a": 0.5}, "num_test": 0}, "num_test"),
