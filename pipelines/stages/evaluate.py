@@ -137,7 +137,7 @@ def _features(
         batch_size=config.evaluate.batch_size,
         concurrency=1,
         num_gpus=int(engine.num_gpus() > 0),
-        ray_remote_args_fn=_no_restarts,
+        max_restarts=0,  # Ray says on the terminal that restarts could lose the arguments; a second `run` does the pass
     )
     parts = list(made.iter_batches(batch_size=None, batch_format="numpy"))
     sample_id = torch.from_numpy(np.concatenate([part["sample_id"] for part in parts]))  # [N]
@@ -146,11 +146,6 @@ def _features(
         kept[subject.name].keep("train", rows[:num_train], sample_id[:num_train])
         kept[subject.name].keep("test", rows[num_train:], sample_id[num_train:])
     return kept
-
-
-def _no_restarts() -> dict[str, Any]:
-    """Ray says on the terminal that a restarted actor could lose its arguments; here a second `run` does the pass."""
-    return {"max_restarts": 0}
 
 
 def _write_report(
