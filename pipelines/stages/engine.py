@@ -10,6 +10,8 @@ from pathlib import Path
 from pipelines.config import RunConfig
 from pipelines.errors import UserError
 
+logger = logging.getLogger("selfray.ray")
+
 
 def connect(config: RunConfig) -> None:
     """Start or join Ray once; later calls do nothing.
@@ -32,13 +34,18 @@ def connect(config: RunConfig) -> None:
             raise UserError(f"ray.address: {config.ray.address}: no cluster answers ({reason})") from None
         return
     on_sigterm = signal.getsignal(signal.SIGTERM)
-    ray.init(
-        address="local",
-        num_cpus=config.ray.num_cpus or max(os.cpu_count() or 1, cpus_needed(config)),
-        object_store_memory=_object_store_bytes(config),
-        include_dashboard=False,
-        **quiet,
-    )
+    cpus, store = config.ray.num_cpus or max(os.cpu_count() or 1, cpus_needed(config)), _object_store_bytes(config)
+    for last in (False, True):
+        try:
+            ray.init(address="local", num_cpus=cpus, object_store_memory=store, include_dashboard=False, **quiet)
+            break
+        except Exception as error:  # Ray gives its node 30 s to start and raises a plain Exception
+            ray.shutdown()
+            if last or "timed out during startup" not in str(error):
+                raise UserError(
+                    f"ray: did not start ({error}); is the machine overloaded? run the same again"
+                ) from None
+            logger.warning("ray: did not start within 30 s on this busy machine; trying once more")
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray puts its own there, which aborts the process
 

@@ -7,6 +7,7 @@ environment.json, and the pre-training child's points. Rows are kept in results.
 
 import json
 import sys
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -77,23 +78,31 @@ def pretraining(client: MlflowClient, experiment: str, run_id: str, batch: int) 
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown: one line per run, each score as `encoder (random init / raw input)`."""
     lines = [
-        "| run | method | encoder | epochs | seed | "
+        "| run | method | encoder | epochs | seed | test samples | "
         + " | ".join(SCORES.values())
         + " | training | beats both floors |",
-        "|---|---|---|---:|---:|" + "---|" * len(SCORES) + "---:|---|",
+        "|---|---|---|---:|---:|---:|" + "---|" * len(SCORES) + "---:|---|",
     ]
     for row in sorted(rows, key=lambda row: (row["name"], row["seed"])):
         sides = [row["scores"][side] for side in ("encoder", "random_init", "raw_input")]
         cells = [" ".join(_cell(sides, name)) for name in SCORES]
-        gains = {text: sides[0][s] - max(sides[1][s], sides[2][s]) for s, text in SCORES.items() if s in sides[0]}
-        lost = [text for text, gain in gains.items() if gain <= 0]
+        lost = [text for s, text in SCORES.items() if s in sides[0] and not _beats(sides, s, row["num_test"])]
         lines.append(
             f"| {row['name']} | {row['method']} | {row['encoder']} | {row['epochs']:g} | {row['seed']} | "
+            f"{row['num_test']:,} | "
             + " | ".join(cells)
-            + f" | {row['train_minutes']:g} min | {'yes' if not lost else 'not on ' + ', '.join(lost)} |"
+            + f" | {row['train_minutes']:g} min | {'yes' if not lost else 'not beyond noise on ' + ', '.join(lost)} |"
         )
     machines = sorted({row["machine"] for row in rows})
-    return "\n".join([*lines, "", f"Machine: {'; '.join(machines)}, shared with other work while it ran.", ""])
+    noise = "Beats: the gain over the better floor exceeds two standard errors on this many test samples."
+    return "\n".join([*lines, "", f"{noise} Machine: {'; '.join(machines)}, shared with other work while it ran.", ""])
+
+
+def _beats(sides: list[dict[str, float]], name: str, num_test: int) -> bool:
+    """Whether the gain over the better floor exceeds two standard errors of the difference of two accuracies."""
+    score, floor = sides[0][name], max(sides[1][name], sides[2][name])
+    error = sqrt((score * (1 - score) + floor * (1 - floor)) / num_test)
+    return score - floor > 2 * error
 
 
 def _cell(sides: list[dict[str, float]], name: str) -> tuple[str, str]:
