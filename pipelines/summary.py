@@ -74,5 +74,4 @@ def list_components() -> None:
 
 def _scores(made: ProbeReport) -> None:
     console.print(report.rich_table(made.scores))
-    say(f"verdict:   {made.verdict}")
     say(f"report:    {made.folder / 'report' / 'report.md'}")
