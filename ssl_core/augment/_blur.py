@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ssl_core.augment._opencv import cv2
 from ssl_core.augment.base import Image
@@ -28,6 +29,13 @@ def blur_(view: Image, sigma: float, largest: int) -> None:
     if length > 1:
         kernel = cv2.getGaussianKernel(length, sigma, cv2.CV_32F)  # [K, 1]
         cv2.sepFilter2D(view, -1, kernel, kernel, dst=view, borderType=cv2.BORDER_REFLECT_101)
+
+
+def blur_kernels(sigma: NDArray[np.float64], largest: int) -> NDArray[np.float32]:
+    """The kernels of `blur_` for many images, all of the full length, zero beyond 3 sigma: [n] -> [n, largest]."""
+    taps = np.abs(np.arange(largest) - largest // 2)  # [K]
+    weights = np.exp(-(taps**2) / (2 * sigma[:, None] ** 2)) * (taps <= np.ceil(3 * sigma)[:, None])  # [n, K]
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
 
 
 def solarize_(view: Image, threshold: int) -> None:

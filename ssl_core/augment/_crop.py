@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from ssl_core.augment._opencv import cv2
+from ssl_core.augment._reduction import largest_reduction
 from ssl_core.augment._resize import image_shapes, resize
 from ssl_core.augment.base import Image
 from ssl_core.config import NamedConfig
+from ssl_core.noise import keyed_uniform
 
 _TRIES = 10
 CROP_DRAWS = 2 * _TRIES + 3
@@ -61,6 +63,14 @@ def random_crops(images: Sequence[Image], draws: NDArray[np.float64], config: Cr
         if flip:
             cv2.flip(view, 1, dst=view)
     return views
+
+
+def crop_reduction(
+    shapes: NDArray[np.int64], sample_id: NDArray[np.int64], salt: int, config: CropConfig
+) -> NDArray[np.int64]:
+    """How far each image may shrink before `random_crops` by the draws of (sample_id, salt); [B] of 1, 2, 4, 8."""
+    draws = keyed_uniform(sample_id, CROP_DRAWS, salt)  # [B, CROP_DRAWS]
+    return largest_reduction(shapes, lambda reduced: crop_boxes(reduced, draws, config), config.size)
 
 
 def crop_boxes(shapes: NDArray[np.int64], draws: NDArray[np.float64], config: CropConfig) -> NDArray[np.int64]:

@@ -27,7 +27,7 @@ from ssl_core.augment._container import (
 from ssl_core.augment._opencv import cv2
 from ssl_core.augment.base import Image
 
-__all__ = ["DecodeError", "clean", "decode"]
+__all__ = ["DecodeError", "clean", "decode", "image_shape"]
 
 # An allow-list: Pillow also knows formats that start other programs (EPS runs Ghostscript).
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
@@ -46,9 +46,25 @@ _UPRIGHT = {  # EXIF orientation -> what makes it 1
     7: Pillow.Transpose.TRANSVERSE,
     8: Pillow.Transpose.ROTATE_90,
 }
+_REDUCED = {  # flags that tell OpenCV's JPEG decoder to shrink while it decodes; alone they would ask for gray
+    1: 0,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
 
 
-def decode(data: bytes, *, max_pixels: int) -> Image:
+def image_shape(data: bytes, *, max_pixels: int) -> tuple[int, int]:
+    """Height and width by the header; no pixel is decoded.
+
+    Raises:
+        DecodeError: as in `decode`, where the header or, in JPEG and PNG, the end of the file shows it.
+    """
+    header = _checked_header(data, max_pixels)
+    return header.height, header.width
+
+
+def decode(data: bytes, *, max_pixels: int, reduction: int = 1) -> Image:
     """Decode JPEG, PNG, WebP, GIF, BMP, TIFF or PPM; the first frame of several.
 
     Gray, palette, CMYK and 16-bit pixels become 8-bit RGB; alpha is laid over white. EXIF orientation is ignored:
@@ -57,13 +73,15 @@ def decode(data: bytes, *, max_pixels: int) -> Image:
     Args:
         data: the encoded file.
         max_pixels: larger images are refused by their header, before any memory is taken for pixels.
+        reduction: 1, 2, 4 or 8. A JPEG of one or three channels comes with 1 / reduction of its pixels on each side,
+            rounded up, for less work; everything else comes whole.
     Returns: [H, W, 3] uint8 RGB.
     Raises:
         DecodeError: empty, not an image, truncated, corrupt or too large. Nothing is padded or grayed.
     """
-    if _checked_header(data, max_pixels).is_plain:
-        return _opencv_pixels(data)
-    return _rgb(_load(data))
+    if not _checked_header(data, max_pixels).is_plain:
+        return _rgb(_load(data))
+    return _opencv_pixels(data, reduction if data.startswith(JPEG_START) else 1)
 
 
 def clean(data: bytes, *, max_pixels: int) -> tuple[bytes, int, int]:
@@ -116,8 +134,8 @@ def _checked_header(data: bytes, max_pixels: int) -> Header:
     return header
 
 
-def _opencv_pixels(data: bytes) -> Image:
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+def _opencv_pixels(data: bytes, reduction: int) -> Image:
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | _REDUCED[reduction]
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:

@@ -2,6 +2,9 @@
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ssl_core.augment.base import Augmentation
 
 if TYPE_CHECKING:
@@ -19,16 +22,20 @@ class ImageAugmentation(Augmentation):
         self.size = size
         self.view_shape = (3, size, size)
 
-    def finish(self, view: "Tensor") -> "Tensor":
-        """Normalize on the training device: [B, size, size, 3] uint8 -> [B, 3, size, size] float32, channels_last."""
+    def finish(self, view: "Tensor", sample_id: NDArray[np.int64] | None = None, salt: int | None = None) -> "Tensor":
+        """Normalize: [B, size, size, 3] uint8 -> [B, 3, size, size] float32, channels_last."""
         pixels = view.movedim(-1, 1).float()  # [B, 3, H, W]; NHWC bytes seen as NCHW are channels_last already
-        mean = pixels.new_tensor(MEAN).view(3, 1, 1)
-        std = pixels.new_tensor(STD).view(3, 1, 1)
-        return pixels.sub(mean).div_(std)
+        return pixels.sub(_per_channel(MEAN, pixels)).div_(_per_channel(STD, pixels))
 
     def restore(self, view: "Tensor") -> "Tensor":
-        """Undo `finish` for pictures: [B, 3, size, size] float -> [B, size, size, 3] uint8, clipped to 0..255."""
+        """Undo the normalization for pictures: [B, 3, size, size] float -> [B, size, size, 3] uint8, clipped."""
         pixels = view.float()
-        mean = pixels.new_tensor(MEAN).view(3, 1, 1)
-        std = pixels.new_tensor(STD).view(3, 1, 1)
-        return pixels.mul(std).add_(mean).round_().clamp_(0, 255).byte().movedim(1, -1).contiguous()  # [B, H, W, 3]
+        levels = pixels.mul(_per_channel(STD, pixels)).add_(_per_channel(MEAN, pixels)).round_().clamp_(0, 255).byte()
+        return levels.movedim(1, -1).contiguous()  # [B, H, W, 3]
+
+
+def _per_channel(values: tuple[float, float, float], pixels: "Tensor") -> "Tensor":
+    """[3, 1, 1] beside the pixels; the copy waits for nothing that the device still has to do."""
+    import torch
+
+    return torch.tensor(values, dtype=pixels.dtype).to(pixels.device, non_blocking=True).view(3, 1, 1)

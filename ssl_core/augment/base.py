@@ -34,10 +34,29 @@ class Augmentation(ABC):
         Returns: [B, size, size, 3] uint8, C-contiguous: bytes that travel to the worker.
         """
 
+    def reduction(self, shapes: NDArray[np.int64], sample_id: NDArray[np.int64], salt: int) -> NDArray[np.int64]:
+        """How far a decoder may shrink each sample before it is augmented; 1 unless the chain says otherwise.
+
+        Args:
+            shapes: [B, 2] heights and widths of the whole images.
+            sample_id: [B]; with salt as in `__call__`, because how much of an image is needed is a matter of the draws.
+            salt: as in `__call__`.
+        Returns: [B] of 1, 2, 4, 8: the views of images of 1/2, 1/4, 1/8 of the size, by this factor or a smaller one,
+            are those of the whole images up to what a decoder's filter changes.
+        """
+        return np.ones(len(shapes), np.int64)
+
     @abstractmethod
-    def finish(self, view: "Tensor") -> "Tensor":
-        """On the training device: [B, size, size, 3] uint8 -> [B, 3, size, size] float32, normalised, channels_last."""
+    def finish(self, view: "Tensor", sample_id: NDArray[np.int64] | None = None, salt: int | None = None) -> "Tensor":
+        """What is left for the training device, normalization at least.
+
+        Args:
+            view: [B, size, size, 3] uint8, from `__call__`.
+            sample_id: [B] and salt as in `__call__`; read only by chains that finish augmenting here.
+            salt: see sample_id.
+        Returns: [B, 3, size, size] float32, normalized, channels_last.
+        """
 
     @abstractmethod
     def restore(self, view: "Tensor") -> "Tensor":
-        """The inverse of finish up to rounding, for pictures: [B, 3, size, size] float -> [B, size, size, 3] uint8."""
+        """Undo the normalization for pictures: [B, 3, size, size] float -> [B, size, size, 3] uint8."""

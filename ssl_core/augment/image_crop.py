@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ssl_core.augment._crop import CROP_DRAWS, CropConfig, random_crops
+from ssl_core.augment._crop import CROP_DRAWS, CropConfig, crop_reduction, random_crops
 from ssl_core.augment._image import ImageAugmentation
 from ssl_core.augment.base import Image
 from ssl_core.noise import keyed_uniform
@@ -31,3 +31,7 @@ class ImageCrop(ImageAugmentation):
     def __call__(self, images: Sequence[Image], sample_id: NDArray[np.int64], salt: int) -> NDArray[np.uint8]:
         """Crop, resize and flip: B images -> [B, size, size, 3] uint8."""
         return random_crops(images, keyed_uniform(sample_id, CROP_DRAWS, salt), self.config)
+
+    def reduction(self, shapes: NDArray[np.int64], sample_id: NDArray[np.int64], salt: int) -> NDArray[np.int64]:
+        """As far as the crop keeps `size` pixels on both sides: [B, 2] heights and widths -> [B] of 1, 2, 4, 8."""
+        return crop_reduction(shapes, sample_id, salt, self.config)

@@ -7,7 +7,7 @@ Shapes: B samples.
 """
 
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,13 @@ from ssl_core.augment._blur import blur_, kernel_size, solarize_
 from ssl_core.augment._color import JITTER, gray_
 from ssl_core.augment._color_draws import COLOR_DRAWS, ColorDraws, color_draws
 from ssl_core.augment._color_matrix import recolor_
-from ssl_core.augment._crop import CROP_DRAWS, CropConfig, random_crops
+from ssl_core.augment._crop import CROP_DRAWS, CropConfig, crop_reduction, random_crops
 from ssl_core.augment._image import ImageAugmentation
 from ssl_core.augment.base import Image
 from ssl_core.noise import keyed_uniform
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class ImageCropJitter(ImageAugmentation):
@@ -54,6 +57,8 @@ class ImageCropJitter(ImageAugmentation):
         """Values at or above it are inverted."""
         mode: Literal["exact", "fused"] = "fused"
         """exact: operations in turn, as torchvision; fused: jitter and gray as one matrix, unclipped in between."""
+        where: Literal["data", "worker"] = "data"
+        """data: all in the Ray Data tasks; worker: only crop and flip there, the rest by the same draws in `finish`."""
 
         @model_validator(mode="after")
         def _ranges_are_valid(self) -> Self:
@@ -73,7 +78,31 @@ class ImageCropJitter(ImageAugmentation):
         """Draw every parameter of the batch, then work image by image: B images -> [B, size, size, 3] uint8."""
         draws = keyed_uniform(sample_id, CROP_DRAWS + COLOR_DRAWS, salt)  # [B, draws]
         views = random_crops(images, draws[:, :CROP_DRAWS], self.config)  # [B, size, size, 3]
-        color = self._color(draws[:, CROP_DRAWS:])
+        if self.config.where == "data":
+            self._distort_(views, self._color(draws))
+        return views
+
+    def reduction(self, shapes: NDArray[np.int64], sample_id: NDArray[np.int64], salt: int) -> NDArray[np.int64]:
+        """As far as the crop keeps `size` pixels on both sides: [B, 2] heights and widths -> [B] of 1, 2, 4, 8."""
+        return crop_reduction(shapes, sample_id, salt, self.config)
+
+    def finish(self, view: "Tensor", sample_id: NDArray[np.int64] | None = None, salt: int | None = None) -> "Tensor":
+        """Normalize; with where: worker first jitter, gray, blur and solarize, by the draws of `__call__`.
+
+        Raises:
+            ValueError: where: worker without salt or without one sample id per view.
+        """
+        if self.config.where == "data":
+            return super().finish(view)
+        if sample_id is None or salt is None or len(sample_id) != len(view):
+            raise ValueError("with where: worker, `finish` needs the sample_id of each view and the salt")
+        from ssl_core.augment._device import distorted  # here, because it imports torch
+
+        color = self._color(keyed_uniform(sample_id, CROP_DRAWS + COLOR_DRAWS, salt))
+        is_fused, threshold = self.config.mode == "fused", self.config.solarize_threshold
+        return super().finish(distorted(view, color, is_fused=is_fused, solarize_threshold=threshold))
+
+    def _distort_(self, views: NDArray[np.uint8], color: ColorDraws) -> None:
         if self.config.mode == "fused":
             recolor_(views, color)
         else:
@@ -83,13 +112,12 @@ class ImageCropJitter(ImageAugmentation):
             blur_(views[row], sigma[row], largest)
         for row in np.flatnonzero(color.solarizes).tolist():
             solarize_(views[row], self.config.solarize_threshold)
-        return views
 
     def _color(self, draws: NDArray[np.float64]) -> ColorDraws:
         c = self.config
         strengths = c.brightness * c.strength, c.contrast * c.strength, c.saturation * c.strength, c.hue * c.strength
         probabilities = c.jitter, c.gray, c.blur, c.solarize
-        return color_draws(draws, strengths, probabilities, (c.blur_sigma_min, c.blur_sigma_max))
+        return color_draws(draws[:, CROP_DRAWS:], strengths, probabilities, (c.blur_sigma_min, c.blur_sigma_max))
 
 
 def _recolor_in_turn_(views: NDArray[np.uint8], color: ColorDraws) -> None:

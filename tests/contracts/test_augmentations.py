@@ -7,16 +7,20 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image as Pillow
 from pydantic import ValidationError
 
 from ssl_core import catalog
+from ssl_core.augment._decode import decode
 from ssl_core.augment.base import Augmentation
 from ssl_core.noise import salt
+from tests.support.kinds import encode
 from tests.support.pictures import picture
 
 PACKAGE = "ssl_core.augment"
 NAMES = catalog.names(PACKAGE)
 SHAPES = [(40, 40), (1, 1), (64, 33), (200, 150), (24, 90), (3, 200), (32, 32), (97, 31)]
+LIMIT = 1_000_000
 
 
 @pytest.fixture(params=NAMES)
@@ -81,6 +85,30 @@ def test_an_empty_batch_is_an_empty_view(chain):
 def test_gray_in_two_dimensions_is_refused(chain):
     with pytest.raises(ValueError, match="uint8"):
         chain([np.zeros((8, 8), np.uint8)], np.array([0]), salt(0))
+
+
+def test_reduction_is_a_factor_keyed_by_sample(chain):
+    shapes, sample_id = np.array(SHAPES) * 5, np.arange(len(SHAPES)) * 977 - 3000
+    factor = chain.reduction(shapes, sample_id, salt(7, 3, 1))
+    assert factor.shape == (len(SHAPES),)
+    assert factor.dtype == np.int64
+    assert set(factor.tolist()) <= {1, 2, 4, 8}
+    for i in range(len(SHAPES)):
+        assert chain.reduction(shapes[i : i + 1], sample_id[i : i + 1], salt(7, 3, 1)).tolist() == [factor[i]]
+    assert chain.reduction(np.zeros((0, 2), np.int64), np.zeros(0, np.int64), salt(0)).tolist() == []
+
+
+def test_view_of_a_reduced_image_is_that_of_the_whole_one(chain):
+    """Mean difference in levels, of the worst view. Measured: at most 9, after jitter; views of two pictures are 26 to
+    58 apart at the least."""
+    pixels = [picture(375, 500 - 8 * i, seed=i) for i in range(16)]
+    files = [encode("JPEG", Pillow.fromarray(image), quality=95) for image in pixels]
+    sample_id = np.arange(16) * 977 - 3000
+    factor = chain.reduction(np.array([image.shape[:2] for image in pixels]), sample_id, salt(7, 3, 1))
+    whole = [decode(file, max_pixels=LIMIT) for file in files]
+    reduced = [decode(file, max_pixels=LIMIT, reduction=n) for file, n in zip(files, factor.tolist(), strict=True)]
+    gap = chain(whole, sample_id, salt(7, 3, 1)).astype(int) - chain(reduced, sample_id, salt(7, 3, 1))
+    assert np.abs(gap).mean(axis=(1, 2, 3)).max() <= 15
 
 
 def test_finish_normalizes_into_channels_last(chain):

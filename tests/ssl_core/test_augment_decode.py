@@ -10,18 +10,13 @@ import pytest
 from PIL import ExifTags, PngImagePlugin
 from PIL import Image as Pillow
 
-from ssl_core.augment._decode import DecodeError, clean, decode
+from ssl_core.augment._decode import DecodeError, clean, decode, image_shape
+from tests.support.kinds import encode, kinds
 from tests.support.pictures import picture
 
 LIMIT = 40_000_000
 PIXELS = picture(37, 53, seed=1)
 IMAGE = Pillow.fromarray(PIXELS)
-
-
-def encode(kind: str, image: Pillow.Image = IMAGE, **options: object) -> bytes:
-    target = io.BytesIO()
-    image.save(target, kind, **options)
-    return target.getvalue()
 
 
 def private_exif(orientation: int = 1) -> Pillow.Exif:
@@ -37,23 +32,11 @@ def shown(data: bytes) -> np.ndarray:
     return np.asarray(Pillow.open(io.BytesIO(data)).convert("RGB"))
 
 
-KINDS = {
-    "jpeg": encode("JPEG", quality=90),
-    "progressive jpeg": encode("JPEG", quality=90, progressive=True),
-    "gray jpeg": encode("JPEG", IMAGE.convert("L"), quality=90),
-    "cmyk jpeg": encode("JPEG", IMAGE.convert("CMYK"), quality=90),
-    "rgb jpeg": encode("JPEG", quality=90, keep_rgb=True),
-    "png": encode("PNG"),
-    "gray png": encode("PNG", IMAGE.convert("L")),
-    "palette png": encode("PNG", IMAGE.quantize(32)),
-    "bilevel png": encode("PNG", IMAGE.convert("1")),
-    "webp": encode("WEBP", quality=90),
-    "lossless webp": encode("WEBP", lossless=True),
-    "gif": encode("GIF"),
-    "bmp": encode("BMP"),
-    "tiff": encode("TIFF", compression="tiff_lzw"),
-    "ppm": encode("PPM"),
-}
+def halved(data: bytes, *, max_pixels: int) -> np.ndarray:
+    return decode(data, max_pixels=max_pixels, reduction=2)
+
+
+KINDS = kinds(IMAGE)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -64,6 +47,24 @@ def test_decode_gives_what_pillow_shows(kind):
     gap = np.abs(pixels.astype(int) - shown(KINDS[kind]).astype(int))
     assert gap.max() <= 3  # two builds of libjpeg-turbo may differ in the last bits
     assert gap.mean() <= (0.5 if kind.endswith("jpeg") else 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_shape_is_read_without_decoding(kind):
+    assert image_shape(KINDS[kind], max_pixels=LIMIT) == (37, 53)
+    with pytest.raises(DecodeError, match=r"exceed ingest\.max_pixels 1000"):
+        image_shape(KINDS[kind], max_pixels=1000)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "progressive jpeg", "png"])
+@pytest.mark.parametrize("length", [0, 3, 60, 1000])
+def test_a_truncated_file_has_no_shape(kind, length):
+    reasons = []
+    for read in (image_shape, decode):
+        with pytest.raises(DecodeError) as error:
+            read(KINDS[kind][:length], max_pixels=LIMIT)
+        reasons.append(str(error.value))
+    assert reasons[0] == reasons[1]
 
 
 def test_sixteen_bits_keep_the_high_byte():
@@ -99,7 +100,7 @@ def test_images_of_one_pixel():
         assert clean(data, max_pixels=LIMIT)[1:] == (1, 1)
 
 
-@pytest.mark.parametrize("read", [decode, clean])
+@pytest.mark.parametrize("read", [decode, halved, clean])
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
@@ -110,7 +111,7 @@ def test_images_of_one_pixel():
         (KINDS["jpeg"][:-2], "truncated JPEG"),
         (KINDS["jpeg"][: len(KINDS["jpeg"]) // 2], "truncated JPEG"),
         (KINDS["progressive jpeg"][: len(KINDS["progressive jpeg"]) // 2], "truncated JPEG"),
-        (encode("JPEG", exif=private_exif(), quality=90)[:-400], "truncated JPEG"),
+        (encode("JPEG", IMAGE, exif=private_exif(), quality=90)[:-400], "truncated JPEG"),
         (KINDS["jpeg"][:100], "truncated JPEG"),
         (KINDS["png"][:-1], "truncated PNG"),
         (KINDS["png"][: len(KINDS["png"]) // 2], "truncated PNG"),
@@ -136,7 +137,7 @@ def png_of_size(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
-@pytest.mark.parametrize("read", [decode, clean])
+@pytest.mark.parametrize("read", [decode, halved, clean])
 def test_a_bomb_is_refused_by_its_header(read):
     """Decoded, 20,000 x 20,000 would take 1.2 GB; a BMP's size is read by Pillow, which has a limit of its own."""
     with pytest.raises(DecodeError, match=r"400\.0 megapixels exceed ingest\.max_pixels 40000000"):
@@ -169,7 +170,7 @@ def test_clean_turns_every_orientation_upright(kind, orientation):
 
 
 def test_decode_ignores_orientation():
-    data = encode("JPEG", exif=private_exif(6), quality=90)
+    data = encode("JPEG", IMAGE, exif=private_exif(6), quality=90)
     assert decode(data, max_pixels=LIMIT).shape == (37, 53, 3)
 
 
@@ -185,23 +186,25 @@ def png_with_metadata(**options: object) -> bytes:
     text = PngImagePlugin.PngInfo()
     text.add_text("Author", "SECRET")
     text.add_itxt("XML:com.adobe.xmp", "<x>SECRET</x>")
-    return encode("PNG", exif=private_exif(), pnginfo=text, dpi=(72, 72), **options) + b"SECRET trailer"
+    return encode("PNG", IMAGE, exif=private_exif(), pnginfo=text, dpi=(72, 72), **options) + b"SECRET trailer"
 
 
 @pytest.mark.parametrize(
     "data",
     [
-        with_comment_and_thumbnail(encode("JPEG", exif=private_exif(), quality=90, icc_profile=b"SECRET profile")),
-        with_comment_and_thumbnail(encode("JPEG", exif=private_exif(), quality=90, progressive=True)),
+        with_comment_and_thumbnail(
+            encode("JPEG", IMAGE, exif=private_exif(), quality=90, icc_profile=b"SECRET profile")
+        ),
+        with_comment_and_thumbnail(encode("JPEG", IMAGE, exif=private_exif(), quality=90, progressive=True)),
         with_comment_and_thumbnail(encode("JPEG", IMAGE.convert("CMYK"), exif=private_exif(), quality=90)),
-        with_comment_and_thumbnail(encode("JPEG", keep_rgb=True, exif=private_exif())),
+        with_comment_and_thumbnail(encode("JPEG", IMAGE, keep_rgb=True, exif=private_exif())),
         png_with_metadata(icc_profile=b"SECRET profile"),
         png_with_metadata(compress_level=0),
-        encode("WEBP", exif=private_exif(), lossless=True, xmp=b"SECRET"),
-        encode("TIFF", exif=private_exif()),
-        encode("GIF", comment=b"SECRET"),
-        encode("BMP") + b"SECRET trailer",
-        encode("WEBP", lossless=True) + b"SECRET trailer",
+        encode("WEBP", IMAGE, exif=private_exif(), lossless=True, xmp=b"SECRET"),
+        encode("TIFF", IMAGE, exif=private_exif()),
+        encode("GIF", IMAGE, comment=b"SECRET"),
+        encode("BMP", IMAGE) + b"SECRET trailer",
+        encode("WEBP", IMAGE, lossless=True) + b"SECRET trailer",
     ],
 )
 def test_clean_drops_metadata_and_keeps_every_pixel(data):
@@ -230,7 +233,7 @@ def test_filling_between_jpeg_segments_is_legal():
 
 
 def test_damaged_exif_does_not_cost_the_image():
-    data = encode("JPEG", quality=90)
+    data = encode("JPEG", IMAGE, quality=90)
     body = b"Exif\0\0II*\0\xff\xff\xff\xff garbage"
     data = data[:2] + struct.pack(">BBH", 0xFF, 0xE1, len(body) + 2) + body + data[2:]
     cleaned, width, height = clean(data, max_pixels=LIMIT)
@@ -240,7 +243,7 @@ def test_damaged_exif_does_not_cost_the_image():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_damage_never_raises_anything_but_decode_error(kind):
-    """Bytes flipped, cut out and cut off, 60 times per kind; also with damaged EXIF."""
+    """Bytes flipped and cut off, 60 times per kind."""
     rng = np.random.default_rng(zlib.crc32(kind.encode()))
     for trial in range(60):
         data = bytearray(KINDS[kind])
@@ -249,6 +252,6 @@ def test_damage_never_raises_anything_but_decode_error(kind):
             data[at] = int(rng.integers(0, 256))
         if trial % 5 == 0:
             data = data[: int(rng.integers(0, len(data)))]
-        for read in (decode, clean):
+        for read in (decode, halved, image_shape, clean):
             with contextlib.suppress(DecodeError):
                 assert len(read(bytes(data), max_pixels=1_000_000)) > 0
