@@ -7,6 +7,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -46,18 +47,39 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _stage(options: argparse.Namespace) -> int:
-    from pipelines import flow, summary
+    from pipelines import flow, inputs, summary
     from pipelines.config import load
     from pipelines.stages import engine
+    from pipelines.stages.pretrain import PRETRAIN
 
     config = load(options.recipe, options.set)
     root = summary.storage_root(config)
+    if getattr(options, "resume", False):
+        inputs.may_resume(root, PRETRAIN.name, config.name, PRETRAIN.keys(config))
     try:
         made = flow.up_to(STAGES[options.name][0], config, root)  # type: ignore[arg-type]
     finally:
         engine.close()
     summary.show(config, made, root)
     return 0
+
+
+def _audit(options: argparse.Namespace) -> int:
+    from pipelines import audit, inputs, summary
+    from pipelines.config import load
+    from pipelines.stages.pretrain import PRETRAIN
+
+    folder = Path(options.recipe)
+    if not folder.is_dir():
+        config = load(options.recipe, options.set)
+        root = summary.storage_root(config)
+        made = inputs.made_from(root, PRETRAIN.name, PRETRAIN.keys(config))
+        if not made:
+            raise UserError(f"audit: this recipe has no pre-training under {root} yet")
+        folder = made[-1]
+    found = audit.of_run(folder.absolute())
+    print(found.markdown(), end="")
+    return 0 if found.is_exact else 1
 
 
 def _show(options: argparse.Namespace) -> int:
@@ -108,7 +130,11 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     for name, (_, text) in STAGES.items():
-        add(name, text, _stage, "")
+        stage = add(name, text, _stage, "")
+        if name in ("run", "pretrain"):
+            resume = "go on with this run's unfinished pre-training, or say which keys have changed since"
+            stage.add_argument("--resume", action="store_true", help=resume)
+    add("audit", "was every sample consumed exactly once? RECIPE or the folder of a pre-training", _audit, "")
     add("show", "print the resolved config", _show, "")
     add("list", "methods, encoders, augmentations, probes, sources, recipes", _list, None)
     add("doctor", "check this machine and say what to do about each fault", _doctor, "digits")

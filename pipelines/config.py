@@ -38,6 +38,8 @@ class DataConfig(Config):
     """Augmented bytes per Ray Data block; smaller blocks cost 20-40 ms of CPU each."""
     cpus: PositiveInt = 1
     """CPUs reserved for reading and augmenting, per training worker."""
+    slow_read_seconds: PositiveFloat = 30
+    """A read that takes longer is reported, with the file's name; it goes on all the same."""
 
 
 class TrainConfig(Config):

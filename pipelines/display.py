@@ -59,6 +59,7 @@ def describe(point: Point, eta: float | None) -> str:
         f"{m['samples_per_s']:.0f} samples/s" if "samples_per_s" in m else "",
         f"data wait {m['data_wait']:.0%}" if "data_wait" in m else "",
         f"{m['quarantined']:.0f} quarantined" if m.get("quarantined") else "",
+        f"{m['replaced']:.0f} replaced" if m.get("replaced") else "",
         f"ETA {clock(eta)}" if eta is not None else "",
     ]
     return "  ".join(part for part in shown if part)

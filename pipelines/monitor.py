@@ -17,8 +17,10 @@ from ssl_core.evaluate.base import Labelled
 from ssl_core.evaluate.knn import KNN
 from ssl_core.gauges import alignment, feature_std, rankme, uniformity
 from ssl_core.methods.base import Method
+from ssl_core.noise import salt
 
 NEIGHBOURS = 20
+PART = 256  # samples encoded at once
 
 
 class Monitor:
@@ -28,8 +30,10 @@ class Monitor:
         chains: list[Augmentation],
         labels: Mapping[int, int] | None,
         device: torch.device,
+        seed: int,
     ):
         """arrays: `sample_id` and `view0` (eval), `view1`, `view2` (two draws of a training view); chains likewise."""
+        self._keys, self._salts = arrays["planned_id"], [salt(seed, 0, i) for i in range(len(chains))]
         self._views = [torch.from_numpy(np.array(arrays[f"view{i}"])) for i in range(len(chains))]  # [N, S, S, 3] each
         self._chains, self._device = chains, device
         ids = arrays["sample_id"].tolist()
@@ -39,7 +43,7 @@ class Monitor:
     def __call__(self, method: Method) -> dict[str, float]:
         was_training = method.training
         method.eval()
-        z, z_a, z_b = (self._encode(method, view, chain) for view, chain in zip(self._views, self._chains, strict=True))
+        z, z_a, z_b = (self._encode(method, index) for index in range(len(self._chains)))
         method.train(was_training)
         seen = {
             "monitor/feature_std": feature_std(z).item(),
@@ -53,6 +57,10 @@ class Monitor:
             seen["monitor/knn_top1"] = probe(bank, asked, 0)[f"knn_top1_k{NEIGHBOURS}"]
         return seen
 
-    def _encode(self, method: Method, view: Tensor, chain: Augmentation) -> Tensor:
-        parts = [method.encoder(chain.finish(part.to(self._device))).pooled for part in view.split(256)]
+    def _encode(self, method: Method, index: int) -> Tensor:
+        view, chain = self._views[index], self._chains[index]
+        parts = [
+            method.encoder(chain.finish(part.to(self._device), keys, self._salts[index])).pooled
+            for part, keys in zip(view.split(PART), np.split(self._keys, range(PART, len(view), PART)), strict=True)
+        ]
         return torch.cat(parts).float().cpu()  # [N, D]

@@ -58,6 +58,16 @@ class Order:
     global_batch_size: int
 
     @property
+    def identity(self) -> dict[str, str | int]:
+        """Everything that the order depends on, under the names of the config; checkpoints carry it."""
+        return {
+            "shards": self.digest,
+            "seed": self.seed,
+            "data.shuffle_rows": self.shuffle_rows,
+            "train.global_batch_size": self.global_batch_size,
+        }
+
+    @property
     def num_rows(self) -> int:
         return int(self.sizes.sum())
 

@@ -9,19 +9,17 @@ Only committed points are shipped. A worker that dies and goes on from a checkpo
 second time; `rewind` drops the first, uncommitted copies. Times are fixed when a point is logged, so
 shipping the same line twice changes nothing.
 
-One process writes at a time, any process may read. An append is one write of one line, so killing the
-writer can at worst tear the last line, which the next writer cuts off and readers do not look at.
+One process writes at a time, any process may read; pipelines/journal.py says why a kill does no harm.
 """
 
-import json
 import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
-from pipelines.errors import UserError
+from pipelines import journal
 
 NAME = "metrics.jsonl"
 NOTES = "notes.log"
@@ -56,7 +54,7 @@ def append(folder: Path, *, step: int, total: int, metrics: Mapping[str, float],
     if bad := [name for name in metrics if not _NAME.fullmatch(name)]:
         raise ValueError(f"metric names may hold letters, digits and _ . - / : only, not {', '.join(map(repr, bad))}")
     values = {name: float(value) for name, value in metrics.items()}
-    lines: list[dict[str, Any]] = [{"t": time.time_ns() // 1_000_000, "step": step, "total": total, "m": values}]
+    lines: list[journal.Line] = [{"t": time.time_ns() // 1_000_000, "step": step, "total": total, "m": values}]
     _write(folder, [*lines, {"commit": step}] if final else lines)
 
 
@@ -71,10 +69,10 @@ def rewind(folder: Path, step: int) -> None:
     if not path.exists():
         return
     with path.open("rb+") as file:
-        _cut_torn_line(file)
+        journal.cut_torn_line(file)
         committed = keep = 0
         dropping = False
-        for end, line in _lines(file, path):
+        for end, line in journal.lines(file, path):
             if "commit" in line:
                 committed, dropping = end, False  # what is committed may be shipped, so it stays
             elif line["step"] > step:
@@ -107,7 +105,7 @@ def tail(folder: Path, offset: int) -> tuple[list[Point], int]:
     with path.open("rb") as file:
         _seek_line(file, offset)
         start = file.tell()
-        read = [(end, line) for end, line in _lines(file, path)]
+        read = [(end, line) for end, line in journal.lines(file, path)]
     return [_point(line) for _, line in read if "m" in line], read[-1][0] if read else start
 
 
@@ -119,7 +117,7 @@ def committed(folder: Path, offset: int) -> list[tuple[int, Point]]:
     if path.exists():
         with path.open("rb") as file:
             file.seek(offset)
-            for end, line in _lines(file, path):
+            for end, line in journal.lines(file, path):
                 if "commit" in line:
                     final, pending = final + pending, []
                 else:
@@ -149,32 +147,8 @@ def unrepeated(points: Iterable[Point], last: dict[str, int]) -> Iterator[Point]
             yield point._replace(metrics=fresh)
 
 
-def _write(folder: Path, lines: list[dict[str, Any]], sync: bool = False) -> None:
-    data = "".join(json.dumps(line) + "\n" for line in lines).encode()
-    path = folder / NAME
-    path.touch()
-    with path.open("rb+", buffering=0) as file:
-        _cut_torn_line(file)
-        file.seek(0, os.SEEK_END)
-        file.write(data)
-        if sync:
-            os.fsync(file.fileno())
-
-
-def _cut_torn_line(file: BinaryIO | Any) -> None:
-    """Drop what follows the last newline: a writer was killed in the middle of a line."""
-    size = end = file.seek(0, os.SEEK_END)
-    while end:
-        start = max(0, end - 4096)
-        file.seek(start)
-        newline = file.read(end - start).rfind(b"\n")
-        if newline >= 0:
-            end = start + newline + 1
-            break
-        end = start
-    if end < size:
-        file.truncate(end)
-    file.seek(0)
+def _write(folder: Path, lines: list[journal.Line], sync: bool = False) -> None:
+    journal.append(folder / NAME, lines, sync)
 
 
 def _seek_line(file: BinaryIO, offset: int) -> None:
@@ -187,17 +161,5 @@ def _seek_line(file: BinaryIO, offset: int) -> None:
         file.seek(min(offset, size))
 
 
-def _lines(file: BinaryIO, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(offset after the line, line) of every complete line from here on."""
-    end = file.tell()
-    for raw in file.read().split(b"\n")[:-1]:  # one read: a writer may rewind meanwhile
-        end += len(raw) + 1
-        try:
-            line = json.loads(raw)
-        except ValueError:
-            raise UserError(f"{path}: the line that ends at byte {end} is damaged; delete it and run again") from None
-        yield end, line
-
-
-def _point(line: dict[str, Any]) -> Point:
+def _point(line: journal.Line) -> Point:
     return Point(line["t"], line["step"], line["total"], line["m"])

@@ -40,7 +40,7 @@ def draw(
     points: dict[str, list[tuple[int, float]]] = {}
     for point in outbox.read(given.folder.parent.parent):
         for name, value in point.metrics.items():
-            if name not in UNPLOTTED:
+            if name not in UNPLOTTED and not name.startswith("audit/"):
                 points.setdefault(name, []).append((point.step, value))
     if points:
         plots.curves(points, folder / "curves.png")

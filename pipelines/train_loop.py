@@ -3,54 +3,37 @@
 Everything it does at step t is a function of the config, the weights and t, so it can be killed
 anywhere: the next process restores a checkpoint and takes the same steps again.
 
-Shapes: B samples of this worker per step, W workers, L steps since the last look at the loss.
+Shapes: B samples of this worker per step.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
 from pipelines.config import RunConfig, TrainConfig
 from pipelines.errors import Interrupted, UserError
+from pipelines.order import Order
+from pipelines.reading import Arrays
+from pipelines.recent import Recent
 from pipelines.worker import Worker
 from ssl_core.augment.base import Augmentation
 from ssl_core.build import build_chains, build_method
-from ssl_core.collectives import gather, mean_over_workers
 from ssl_core.methods.base import Method
+from ssl_core.noise import salt
 from ssl_core.optim import build_optimizer, peak_lr, set_lr_
 from ssl_core.schedules import warmup_cosine
 from ssl_core.types import Batch, LossOutput, Progress
 
-Arrays = dict[str, NDArray[Any]]
 OpenBatches = Callable[[int, int], Iterator[Arrays]]
 """(start, stop) -> this worker's share of the global batches start..stop."""
 Monitor = Callable[[Method], dict[str, float]]
-
-
-@dataclass
-class Recent:
-    """What has happened since the last logged point, still on the device."""
-
-    losses: list[Tensor] = field(default_factory=list)
-    ids: list[Tensor] = field(default_factory=list)
-    metrics: dict[str, list[Tensor]] = field(default_factory=dict)
-    waited: float = 0.0
-    since: float = field(default_factory=time.perf_counter)
-
-    def add(self, out: LossOutput, loss: Tensor, ids: Tensor) -> None:
-        self.losses.append(loss)
-        self.ids.append(ids)
-        for name, value in out.metrics.items():
-            self.metrics.setdefault(name, []).append(value.detach())
 
 
 def num_steps(train: TrainConfig, batches_per_epoch: int) -> int:
@@ -60,7 +43,7 @@ def num_steps(train: TrainConfig, batches_per_epoch: int) -> int:
 def train(
     config: RunConfig,
     worker: Worker,
-    batches_per_epoch: int,
+    order: Order,
     open_batches: OpenBatches,
     monitor: Monitor | None = None,
     labels: Mapping[int, int] | None = None,
@@ -68,10 +51,12 @@ def train(
     """Run the steps that are left; returns the steps taken.
 
     Args:
+        order: what `open_batches` follows.
         monitor: looks at the representation now and then, on rank 0 only.
         labels: sample id -> class number, for a method that reads labels.
     Raises:
-        UserError: the loss is not finite; names step, sample ids and the last good checkpoint.
+        UserError: the loss is not finite (names step, sample ids and the last good checkpoint), too many samples
+            stopped decoding, or the checkpoint in the folder belongs to another order.
         Interrupted: asked to stop; a checkpoint of this very step is kept.
     """
     settings = config.train
@@ -80,8 +65,8 @@ def train(
     optimizer = build_optimizer(config.optim, method, peak_lr(config.optim, settings.global_batch_size))
     chains = build_chains(config.views)
     kinds = [chains[kind] for kind in method.view_kinds]
-    total = num_steps(settings, batches_per_epoch)
-    start = worker.restore(method, optimizer)
+    total = num_steps(settings, order.batches_per_epoch)
+    start = worker.restore(method, optimizer, order)
     if settings.compile:
         method.encoder.compile()  # the method itself draws by step: it would be compiled anew at each
     net: nn.Module = method
@@ -90,11 +75,13 @@ def train(
     monitor_every = settings.monitor_every or max(settings.log_every, total // 20)
     batches = open_batches(start, total)
     method.train()
-    saved, recent = time.monotonic(), Recent()
+    saved, recent, num_replaced = time.monotonic(), Recent(worker), 0
     for step in range(start, total):
         waiting = time.perf_counter()
-        batch = to_batch(next(batches), kinds, worker.device, labels)
-        recent.waited += time.perf_counter() - waiting
+        arrays = next(batches)
+        recent.took(arrays, time.perf_counter() - waiting)
+        salts = [salt(config.seed, step // order.batches_per_epoch, view) for view in range(len(kinds))]
+        batch = to_batch(arrays, kinds, salts, worker.device, labels)
         progress = Progress(step, total, config.seed)
         lr = _lr(config, progress)
         set_lr_(optimizer, lr)
@@ -103,14 +90,18 @@ def train(
         done, last = step + 1, step + 1 == total
         if not (last or done % settings.log_every == 0 or done % monitor_every == 0):
             continue
-        point, stop = _summary(recent, worker, done, settings.global_batch_size)
-        point |= {"lr": lr, "epoch": done / batches_per_epoch}
+        point, stop = recent.point(done, settings.global_batch_size)
+        point |= {"lr": lr, "epoch": done / order.batches_per_epoch}
+        if replaced := recent.log_consumed(done):
+            point["replaced"] = replaced
+            num_replaced += replaced
+            _within_budget(num_replaced, done - start, order, config.ingest.max_bad_fraction)
         if monitor and worker.rank == 0 and (last or done % monitor_every == 0):
             point |= monitor(method)
         worker.report(done, total, point)
-        recent = Recent()
+        recent = Recent(worker)
         if last or stop or time.monotonic() - saved > settings.checkpoint_seconds:
-            worker.save(done, method, optimizer, {"total": total, "consumed_rows": done * settings.global_batch_size})
+            worker.save(done, method, optimizer, {"total": total, "order": order.identity})
             saved = time.monotonic()
         if stop and not last:
             raise Interrupted(f"stopped at step {done} of {total}")
@@ -118,13 +109,20 @@ def train(
 
 
 def to_batch(
-    arrays: Arrays, chains: list[Augmentation], device: torch.device, labels: Mapping[int, int] | None
+    arrays: Arrays,
+    chains: Sequence[Augmentation],
+    salts: Sequence[int],
+    device: torch.device,
+    labels: Mapping[int, int] | None,
 ) -> Batch:
     """Bytes from the shards to what a method reads, finished on the training device."""
-    ids = arrays["sample_id"]
+    ids, keys = arrays["sample_id"], arrays["planned_id"]
+    stored = [torch.from_numpy(arrays[f"view{i}"]) for i in range(len(chains))]
+    if device.type == "cuda":  # from pageable memory the copy would wait for the step before
+        stored = [view.pin_memory() for view in stored]
     views = tuple(
-        chain.finish(torch.from_numpy(arrays[f"view{i}"]).to(device, non_blocking=True))
-        for i, chain in enumerate(chains)
+        chain.finish(view.to(device, non_blocking=True), keys, key)
+        for chain, view, key in zip(chains, stored, salts, strict=True)
     )
     label = None if labels is None else torch.tensor([labels[i] for i in ids.tolist()], device=device)
     return Batch(views, torch.from_numpy(np.array(ids)).to(device), label=label)
@@ -182,28 +180,12 @@ def _split(batch: Batch, parts: int) -> list[Batch]:
     return [Batch(v, i, label=y) for v, i, y in zip(views, batch.sample_id.chunk(parts), label, strict=True)]
 
 
-@torch.no_grad()
-def _summary(recent: Recent, worker: Worker, done: int, global_batch_size: int) -> tuple[dict[str, float], bool]:
-    """The point since the last one, equal on all workers, and whether somebody was asked to stop."""
-    names = sorted(recent.metrics)
-    steps = len(recent.losses)
-    stop = torch.tensor(float(worker.asked_to_stop()), device=worker.device)
-    local = torch.stack([*recent.losses, *(torch.stack(recent.metrics[n]).float().mean() for n in names), stop])
-    values = mean_over_workers(local.float())  # [L + metrics + 1]
-    losses = values[:steps]
-    if not losses.isfinite().all():
-        bad = int((~losses.isfinite()).nonzero()[0])
-        ids = gather(recent.ids[bad])
-        first = done - steps + bad
+def _within_budget(num_replaced: int, steps: int, order: Order, fraction: float) -> None:
+    """As at ingest: damage to a share of the data is survived, not to more (invariant 6)."""
+    rows = max(steps * order.global_batch_size, order.num_rows)
+    if num_replaced > fraction * rows:
         raise UserError(
-            f"the loss is not finite at step {first} ({losses[bad].item()}); sample ids of that batch: "
-            f"{', '.join(map(str, ids[:8].tolist()))}, ...; {worker.last_good()}; lower optim.lr or set optim.grad_clip"
+            f"{num_replaced} of {rows} samples no longer decode, more than ingest.max_bad_fraction {fraction:g} "
+            "allows; the shards were damaged after ingest: see quarantine/ in this stage's folder, then delete the "
+            "shards and run again"
         )
-    seconds = time.perf_counter() - recent.since
-    point = {
-        "loss": losses.mean().item(),
-        "samples_per_s": steps * global_batch_size / seconds,
-        "data_wait": recent.waited / seconds,
-        **dict(zip(names, values[steps:-1].tolist(), strict=True)),
-    }
-    return point, bool(values[-1] > 0)

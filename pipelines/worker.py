@@ -3,14 +3,18 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from pipelines import checkpoint, outbox
+from pipelines import checkpoint, consumption, outbox
 from pipelines.errors import UserError
+from pipelines.order import Order
 from ssl_core.methods.base import Method
 
 STOP = "stop"
+FAILURE = "failure.txt"
 
 
 @dataclass(frozen=True)
@@ -27,15 +31,27 @@ class Worker:
     def checkpoints(self) -> Path:
         return self.folder / "checkpoints"
 
-    def restore(self, method: Method, optimizer: torch.optim.Optimizer) -> int:
-        """Go back to the newest whole checkpoint; returns the steps taken, 0 at the very start."""
+    def restore(self, method: Method, optimizer: torch.optim.Optimizer, order: Order) -> int:
+        """Go back to the newest whole checkpoint; returns the steps taken, 0 at the very start.
+
+        Raises:
+            UserError: the checkpoint belongs to another sample order.
+        """
         path, passed = checkpoint.latest(self.checkpoints)
+        if path:
+            _same_order(path, checkpoint.state_of(path)["order"], order)
         step = checkpoint.restore_(path, method, optimizer) if path else 0
         if self.rank == 0:
             outbox.rewind(self.folder, step)
+            consumption.begin(self.folder, step)
             for line in passed:
                 outbox.note(self.folder, line)
         return step
+
+    def consumed(self, step: int, sums: NDArray[np.int64], replaced: NDArray[np.int64]) -> None:
+        """Log which samples the steps up to `step` took; see pipelines/consumption.py."""
+        if self.rank == 0:
+            consumption.append(self.folder, step, sums, replaced)
 
     def report(self, step: int, total: int, metrics: dict[str, float]) -> None:
         """Put a point in the outbox; it reaches MLflow once a checkpoint covers it."""
@@ -67,3 +83,15 @@ class Worker:
     def asked_to_stop(self) -> bool:
         """Ctrl-C in the driver leaves this file; every worker looks, the loop agrees on when."""
         return (self.folder / STOP).exists()
+
+
+def _same_order(path: Path, there: dict[str, object], order: Order) -> None:
+    """What was consumed is a prefix of one order; going on in another one would repeat and skip samples."""
+    differ = [
+        f"{key} ({there.get(key)} there, {here} here)" for key, here in order.identity.items() if there.get(key) != here
+    ]
+    if differ:
+        raise UserError(
+            f"{path}: cannot go on from here, the sample order is another one: {', '.join(differ)}; "
+            "set it back, or start in a new folder"
+        )

@@ -38,16 +38,9 @@ def ray_session() -> Iterator[None]:
     """A local Ray of our own: 4 logical CPUs, its own temp folder and token; about 7 s to start."""
     import ray
 
-    ray.init(
-        address="local",
-        num_cpus=4,
-        include_dashboard=False,
-        object_store_memory=256 << 20,
-        log_to_driver=False,
-        logging_level="ERROR",
-    )
-    from pipelines.stages.engine import data_context
+    from pipelines.stages.engine import data_context, start_local
 
+    start_local(num_cpus=4, object_store_bytes=256 << 20)
     data_context(cpus=4)
     yield
     ray.shutdown()

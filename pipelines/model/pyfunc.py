@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipelines.model.loader import load_chain, load_encoder, read_card
-from ssl_core.augment._decode import decode
+from ssl_core.augment._decode import decode, image_shape
 
 BATCH = 64
 
@@ -52,7 +52,10 @@ class EmbedImages(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         if isinstance(item, str):
             item = base64.b64decode("".join(item.split()), validate=True)  # MLflow's examples have line breaks
         if isinstance(item, bytes | bytearray | memoryview):
-            return decode(bytes(item), max_pixels=self._card.max_pixels)
+            data, limit = bytes(item), self._card.max_pixels
+            shapes = np.array([image_shape(data, max_pixels=limit)], np.int64)  # decoded as evaluation has done
+            reduction = int(self._chain.reduction(shapes, np.zeros(1, np.int64), 0)[0])
+            return decode(data, max_pixels=limit, reduction=reduction)
         image: NDArray[Any] = np.asarray(item)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(

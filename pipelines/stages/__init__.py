@@ -28,7 +28,6 @@ def _settings() -> None:
     }.items():
         os.environ.setdefault(name, value)
     warnings.filterwarnings("ignore", module=r"ray\..*")
-    warnings.filterwarnings("ignore", message=".*ray_remote_args.* is deprecated")  # max_restarts has no other way in
 
 
 _settings()

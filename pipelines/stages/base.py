@@ -1,21 +1,17 @@
 """A stage turns one recorded artifact into the next, once."""
 
-import fcntl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from pipelines import display, tracking
+from pipelines import display, lock, tracking
 from pipelines.artifacts import Artifact
 from pipelines.config import RunConfig, fingerprint, flat
-from pipelines.errors import UserError
+from pipelines.inputs import RECORD, Inputs
 
 Given = TypeVar("Given", bound=Artifact)
 Made = TypeVar("Made", bound=Artifact)
-
-RECORD = "artifact.json"
 
 
 @dataclass(frozen=True)
@@ -39,19 +35,23 @@ class Stage(Generic[Given, Made]):
     also: Callable[[RunConfig], str] | None = None
     """What the work depends on beside config and `given`, e.g. the state of raw files; enters the hash."""
 
+    def keys(self, config: RunConfig) -> dict[str, Any]:
+        """The dotted keys that decide what is made, with their values."""
+        return {k: v for k, v in flat(config).items() if _under(k, self.reads) and not _under(k, self.ignores)}
+
     def folder(self, config: RunConfig, given: Given, root: Path) -> Path:
-        read = {k: v for k, v in flat(config).items() if _under(k, self.reads) and not _under(k, self.ignores)}
         also = self.also(config) if self.also else None
-        return root / self.name / fingerprint([self.version, read, given.digest, also])[:16]
+        return root / self.name / fingerprint([self.version, self.keys(config), given.digest, also])[:16]
 
     def __call__(self, config: RunConfig, given: Given, root: Path) -> Made:
         folder = self.folder(config, given, root)
         record = folder / RECORD
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder), tracking.stage_run(config, root, self.name, folder, reused=record.exists()):
+        with lock.alone(folder / ".lock"), tracking.stage_run(config, root, self.name, folder, reused=record.exists()):
             if record.exists():
                 display.say(f"{self.name}: reused {folder}")
                 return self.makes.model_validate_json(record.read_text())
+            Inputs(run=config.name, keys=self.keys(config), given=given.model_dump(mode="json")).keep(folder)
             with display.watch(self.name, folder):
                 made = self.run(config, given, folder)
             part = record.with_suffix(".part")
@@ -62,14 +62,3 @@ class Stage(Generic[Given, Made]):
 
 def _under(key: str, prefixes: tuple[str, ...]) -> bool:
     return any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Two processes must not write one folder; the lock goes with the process, however it ends."""
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{folder}: another process is at work there; wait for it, or end it") from None
-        yield

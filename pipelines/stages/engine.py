@@ -25,19 +25,36 @@ def connect(config: RunConfig) -> None:
 
     if ray.is_initialized():
         return
-    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     if config.ray.address != "local":
         try:
-            ray.init(address=config.ray.address, **quiet)
+            ray.init(address=config.ray.address, logging_level=logging.ERROR, log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError) as error:
             reason = str(error).strip().split("\n")[0]
             raise UserError(f"ray.address: {config.ray.address}: no cluster answers ({reason})") from None
         return
-    on_sigterm = signal.getsignal(signal.SIGTERM)
     cpus, store = config.ray.num_cpus or max(os.cpu_count() or 1, cpus_needed(config)), _object_store_bytes(config)
+    start_local(cpus, store)
+
+
+def start_local(num_cpus: int, object_store_bytes: int) -> None:
+    """A Ray of our own on this machine, quiet and without a dashboard.
+
+    Raises:
+        UserError: it did not start, twice.
+    """
+    import ray
+
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     for last in (False, True):
         try:
-            ray.init(address="local", num_cpus=cpus, object_store_memory=store, include_dashboard=False, **quiet)
+            ray.init(
+                address="local",
+                num_cpus=num_cpus,
+                object_store_memory=object_store_bytes,
+                include_dashboard=False,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+            )
             break
         except Exception as error:  # Ray gives its node 30 s to start and raises a plain Exception
             ray.shutdown()
@@ -61,6 +78,24 @@ def close() -> None:
 
     if ray.is_initialized():
         ray.shutdown()
+
+
+def reservations() -> set[str]:
+    """Ids of this job's placement groups that hold resources or wait for them; an id ends with that of its job."""
+    import ray
+    from ray.util import placement_group_table
+
+    job = ray.get_runtime_context().get_job_id()
+    return {i for i, row in placement_group_table().items() if i.endswith(job) and row["state"] != "REMOVED"}
+
+
+def release(reserved: set[str]) -> None:
+    """Give back placement groups whose owner died: Ray's own cleaner needs a dashboard (ray.md, section 3.2)."""
+    from ray._raylet import PlacementGroupID
+    from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+    for name in reserved:
+        remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(name))))
 
 
 def num_gpus() -> int:

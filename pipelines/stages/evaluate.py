@@ -1,6 +1,7 @@
 """Score the frozen encoder with every probe, beside its two floors, and draw the report."""
 
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -131,14 +132,16 @@ def _features(
     engine.connect(config)
     engine.data_context(cpus=1 + config.data.cpus)
     data, num_train = both_splits(config, shards.folder, listing, limit)
-    made = data.map_batches(
-        Encode,
-        fn_constructor_args=(config.model_dump(mode="json"), missing),
-        batch_size=config.evaluate.batch_size,
-        concurrency=1,
-        num_gpus=int(engine.num_gpus() > 0),
-        max_restarts=0,  # Ray says on the terminal that restarts could lose the arguments; a second `run` does the pass
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*ray_remote_args")  # max_restarts has no other way in
+        made = data.map_batches(
+            Encode,
+            fn_constructor_args=(config.model_dump(mode="json"), missing),
+            batch_size=config.evaluate.batch_size,
+            concurrency=1,
+            num_gpus=int(engine.num_gpus() > 0),
+            max_restarts=0,  # else Ray says on the terminal that restarts could lose the arguments; `run` again does it
+        )
     parts = list(made.iter_batches(batch_size=None, batch_format="numpy"))
     sample_id = torch.from_numpy(np.concatenate([part["sample_id"] for part in parts]))  # [N]
     for subject in missing:

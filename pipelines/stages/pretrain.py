@@ -1,21 +1,21 @@
 """Pre-train the method's encoder on the shards, on Ray Train workers fed by Ray Data."""
 
-import os
 import threading
 import uuid
-import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipelines import checkpoint, manifest, outbox
 from pipelines.artifacts import Checkpoint, ShardSet
-from pipelines.config import RunConfig, parse
+from pipelines.audit import audit
+from pipelines.config import RunConfig
 from pipelines.errors import Interrupted, UserError
 from pipelines.stages import engine
 from pipelines.stages.base import Stage
-from pipelines.worker import STOP, Worker
+from pipelines.worker import FAILURE, STOP
 
-FAILURE = "failure.txt"
+if TYPE_CHECKING:
+    from ray.train.torch import TorchTrainer
 
 
 def run(config: RunConfig, shards: ShardSet, folder: Path) -> Checkpoint:
@@ -27,7 +27,7 @@ def run(config: RunConfig, shards: ShardSet, folder: Path) -> Checkpoint:
     from pipelines.stages.views import training_order
 
     listing = manifest.load(shards.folder)
-    training_order(config, listing)  # says at once when there are too few samples
+    order = training_order(config, listing)  # says at once when there are too few samples
     manifest.verify(shards.folder, listing)
     engine.connect(config)
     use_gpu = _fits(config)
@@ -42,6 +42,11 @@ def run(config: RunConfig, shards: ShardSet, folder: Path) -> Checkpoint:
     state = checkpoint.state_of(path)
     if state["step"] < state["total"]:
         raise Interrupted(f"stopped at step {state['step']} of {state['total']}; the checkpoint is {path}")
+    found = audit(order, shards.folder, listing, folder, state["total"])
+    found.write(folder / "report")
+    outbox.append(folder, step=state["step"], total=state["total"], metrics=found.metrics(), final=True)
+    if not found.is_exact:
+        raise UserError(f"{folder}: {found.verdict()}; this checkpoint is not used; please report it with {folder}")
     return Checkpoint(digest=checkpoint.digest(path), shards=shards, folder=path, step=state["step"])
 
 
@@ -53,6 +58,7 @@ PRETRAIN = Stage(
         "views.eval",
         "data.block_mb",
         "data.cpus",
+        "data.slow_read_seconds",
         "train.num_workers",
         "train.device",
         "train.threads",
@@ -86,33 +92,12 @@ def _fits(config: RunConfig) -> bool:
 
 def _fit(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool) -> None:
     """Run the trainer in a thread, so that Ctrl-C stays ours: it asks the workers to stop at a checkpoint."""
-    from ray.train import FailureConfig, ScalingConfig
-    from ray.train import RunConfig as TrainRun
-    from ray.train.torch import TorchConfig, TorchTrainer
-
-    trainer = TorchTrainer(
-        work,
-        train_loop_config={
-            "config": config.model_dump(mode="json"),
-            "shards": shards.model_dump(mode="json"),
-            "folder": str(folder),
-        },
-        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
-        scaling_config=ScalingConfig(
-            num_workers=config.train.num_workers, use_gpu=use_gpu, resources_per_worker={"CPU": 1}
-        ),
-        run_config=TrainRun(  # a fresh name: our own checkpoints say where to go on, Ray's snapshot never does
-            name=f"fit-{uuid.uuid4().hex[:8]}",
-            storage_path=str(folder / "ray"),
-            failure_config=FailureConfig(max_failures=config.train.max_failures),
-        ),
-    )
     failures: list[Exception] = []
     ended = threading.Event()  # not Thread.join: interrupted, it takes a thread that runs for one that has ended
 
     def fit() -> None:
         try:
-            trainer.fit()
+            _fit_again_without_controller(config, shards, folder, use_gpu)
         except Exception as error:  # handed to the main thread, which raises it
             failures.append(error)
         finally:
@@ -134,54 +119,46 @@ def _fit(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool) -> No
         ) from failures[0]
 
 
-def work(given: dict[str, Any]) -> None:
-    """What each Ray Train worker runs; all paths are absolute, since Ray changes the folder."""
-    import ray.train
-    import torch
-    from ray.train.torch import get_device
+def _fit_again_without_controller(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool) -> None:
+    """Ray Train restarts workers that die; its controller it does not, so that is done here."""
+    from ray.exceptions import RayActorError
 
-    from pipelines.stages.views import some_rows, training_batches, training_order
-    from pipelines.train_loop import chosen_precision, train
-    from ssl_core.build import build_chains
-    from ssl_core.catalog import find
+    before = engine.reservations()
+    for left in reversed(range(config.train.max_failures + 1)):
+        try:
+            _trainer(config, shards, folder, use_gpu).fit()
+            return
+        except RayActorError:
+            if not left or (folder / STOP).exists():
+                raise
+            engine.release(engine.reservations() - before)  # else readers find no CPU, and the run hangs
+            outbox.note(folder, "the training controller died; going on from the last checkpoint")
 
-    warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-    config, shards, folder = parse(given["config"]), ShardSet.model_validate(given["shards"]), Path(given["folder"])
-    context = ray.train.get_context()
-    worker = Worker(context.get_world_rank(), context.get_world_size(), get_device(), folder)
-    torch.set_num_threads(config.train.threads or max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
-    engine.data_context(config.data.cpus)
-    if worker.rank == 0:
-        how = f"{chosen_precision(config.train.precision, worker.device)}, {torch.get_num_threads()} threads each"
-        outbox.note(folder, f"workers: {worker.size} on {worker.device.type}, {how}")
-    try:
-        listing = manifest.load(shards.folder)
-        kinds = find("ssl_core.methods", config.method.name).view_kinds
-        reads_labels = find("ssl_core.methods", config.method.name).reads_labels
-        labels = manifest.labels(shards.folder, listing, "train")
-        if reads_labels and labels is None:
-            raise UserError(f"method {config.method.name} reads labels; the source has none (source.labels)")
-        monitor = None
-        if worker.rank == 0 and config.train.monitor_samples:
-            from pipelines.monitor import Monitor
 
-            chains = build_chains(config.views)
-            looked_at = ("eval", kinds[0], kinds[0])
-            arrays = some_rows(config, shards.folder, listing, "train", config.train.monitor_samples, looked_at)
-            monitor = Monitor(arrays, [chains[kind] for kind in looked_at], labels, worker.device)
-        train(
-            config,
-            worker,
-            training_order(config, listing).batches_per_epoch,
-            lambda start, stop: training_batches(config, shards.folder, listing, worker.rank, worker.size, start, stop),
-            monitor,
-            labels if reads_labels else None,
-        )
-    except Interrupted:
-        return  # the checkpoint says how far it came
-    except UserError as error:  # the same again after a restart: end without one
-        if worker.rank == 0:
-            (folder / FAILURE).write_text(str(error))  # a full disk fails this too, and then Ray carries the error
+def _trainer(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool) -> "TorchTrainer":
+    from ray.train import FailureConfig, ScalingConfig
+    from ray.train import RunConfig as TrainRun
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    from pipelines.stages.train_worker import work
+
+    return TorchTrainer(
+        work,
+        train_loop_config={
+            "config": config.model_dump(mode="json"),
+            "shards": shards.model_dump(mode="json"),
+            "folder": str(folder),
+        },
+        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=config.train.num_workers, use_gpu=use_gpu, resources_per_worker={"CPU": 1}
+        ),
+        run_config=TrainRun(  # a fresh name: our own checkpoints say where to go on, Ray's snapshot never does
+            name=f"fit-{uuid.uuid4().hex[:8]}",
+            storage_path=str(folder / "ray"),
+            failure_config=FailureConfig(max_failures=config.train.max_failures),
+        ),
+    )
 
 
 def _reason(error: BaseException) -> str:

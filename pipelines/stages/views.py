@@ -6,15 +6,11 @@ it gets never depends on how Ray schedules (invariant 1), and a restart simply p
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
 from ray.data import Dataset, read_datasource
 from ray.data.block import Block, BlockAccessor, BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
@@ -23,44 +19,13 @@ from pipelines.config import RunConfig
 from pipelines.errors import UserError
 from pipelines.manifest import Manifest
 from pipelines.order import Order, Rows
-from ssl_core.augment._decode import DecodeError, decode
-from ssl_core.augment.base import Augmentation, Image
+from pipelines.reading import Arrays, Group, Piece, Views, read_piece
 from ssl_core.build import build_chain
-from ssl_core.config import NamedConfig
-from ssl_core.noise import salt
 
 BLOCKS_AT_ONCE = 512
 """Read tasks planned per execution: one execution costs about half a second, one task a few kB."""
 
 Split = Literal["train", "test"]
-Arrays = dict[str, NDArray[Any]]
-
-
-class Group(NamedTuple):
-    """A row group as a task finds it."""
-
-    path: str
-    number: int
-
-
-@dataclass(frozen=True)
-class Views:
-    """What to make of each sample: one array per chain, `view0`, `view1`, ..."""
-
-    chains: tuple[NamedConfig, ...]
-    seed: int
-    max_pixels: int
-
-
-@dataclass(frozen=True)
-class Piece:
-    """The rows of one block."""
-
-    groups: tuple[Group, ...]
-    """Only those that the rows lie in."""
-    rows: Rows
-    """[n] with `group` counted in `groups`."""
-    epoch: int
 
 
 def training_order(config: RunConfig, manifest: Manifest) -> Order:
@@ -80,16 +45,17 @@ def training_order(config: RunConfig, manifest: Manifest) -> Order:
 
 
 def training_batches(
-    config: RunConfig, folder: Path, manifest: Manifest, rank: int, size: int, start: int, stop: int
+    config: RunConfig, folder: Path, manifest: Manifest, rank: int, size: int, start: int, stop: int, stage: Path
 ) -> Iterator[Arrays]:
     """One worker's share of the global batches start..stop, counted over epochs, already augmented.
 
-    Yields: `sample_id` [B] int64 and `view0`, `view1`, ... [B, size, size, 3] uint8, one per view kind.
+    Yields: `view0`, `view1`, ... [B, size, size, 3] uint8, one per view kind, `planned_id` [B] int64, the samples of
+    the order, and `sample_id` [B], the same but where a sample did not decode: there it is the one in its place.
     """
     from ssl_core.catalog import find
 
     kinds = find("ssl_core.methods", config.method.name).view_kinds
-    views = Views(tuple(config.views[kind] for kind in kinds), config.seed, config.ingest.max_pixels)
+    views = _views(config, kinds, stage)
     order = training_order(config, manifest)
     share = config.train.global_batch_size // size
     sample_bytes = sum(int(np.prod(build_chain(chain).view_shape)) for chain in views.chains)
@@ -106,7 +72,7 @@ def both_splits(config: RunConfig, folder: Path, manifest: Manifest, limit: int 
 
     With a limit, about that many rows of each split, spread evenly over it.
     """
-    views = Views((config.views["eval"],), config.seed, config.ingest.max_pixels)
+    views = _views(config, ("eval",))
     splits: tuple[Split, Split] = ("train", "test")
     train, test = (_in_order(_groups(folder, manifest, s), _sizes(manifest, s), limit) for s in splits)
     return _stream([*train, *test], views), sum(len(piece.rows.row) for piece in train)
@@ -116,9 +82,9 @@ def some_rows(
     config: RunConfig, folder: Path, manifest: Manifest, split: Split, count: int, kinds: Sequence[str]
 ) -> Arrays:
     """About `count` samples spread over a split, in several views; read in this process, for small counts."""
-    views = Views(tuple(config.views[kind] for kind in kinds), config.seed, config.ingest.max_pixels)
+    views = _views(config, kinds)
     pieces = _in_order(_groups(folder, manifest, split), _sizes(manifest, split), count)
-    parts = [_read(piece, views) for piece in pieces]
+    parts = [read_piece(piece, views) for piece in pieces]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -145,37 +111,12 @@ def _stream(pieces: Sequence[Piece], views: Views) -> Dataset:
 
 
 def _read_block(piece: Piece, views: Views) -> Iterator[Block]:
-    yield BlockAccessor.batch_to_block(_read(piece, views))
+    yield BlockAccessor.batch_to_block(read_piece(piece, views))
 
 
-def _read(piece: Piece, views: Views) -> Arrays:
-    """Read, decode and augment the rows of one piece."""
-    sample_id = np.empty(len(piece.rows.row), np.int64)  # [n]
-    images: list[Image | None] = [None] * len(sample_id)
-    for number, group in enumerate(piece.groups):
-        mine = np.flatnonzero(piece.rows.group == number)
-        table = _read_group(group).take(pa.array(piece.rows.row[mine]))
-        sample_id[mine] = table["sample_id"].to_numpy()
-        for position, data in zip(mine.tolist(), table["image"], strict=True):
-            try:
-                images[position] = decode(data.as_py(), max_pixels=views.max_pixels)
-            except DecodeError as error:
-                raise UserError(f"{group.path}: sample {sample_id[position]} does not decode: {error}") from None
-    whole = [image for image in images if image is not None]
-    arrays: Arrays = {"sample_id": sample_id}
-    for index, config in enumerate(views.chains):
-        chain: Augmentation = build_chain(config)
-        arrays[f"view{index}"] = chain(whole, sample_id, salt(views.seed, piece.epoch, index))
-    return arrays
-
-
-def _read_group(group: Group) -> pa.Table:
-    """The two columns that pre-training may see, of one row group."""
-    try:
-        with pq.ParquetFile(group.path, memory_map=True) as file:
-            return file.read_row_group(group.number, columns=["sample_id", "image"])
-    except (OSError, pa.ArrowInvalid) as error:
-        raise UserError(f"{group.path}: row group {group.number} cannot be read: {error}; ingest again") from None
+def _views(config: RunConfig, kinds: Sequence[str], stage: Path | None = None) -> Views:
+    chains = tuple(config.views[kind] for kind in kinds)
+    return Views(chains, config.seed, config.ingest.max_pixels, config.data.slow_read_seconds, stage)
 
 
 def _piece(groups: Sequence[Group], rows: Rows, epoch: int) -> Piece:

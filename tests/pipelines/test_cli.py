@@ -99,6 +99,15 @@ def test_ctrl_c_keeps_a_checkpoint_and_the_same_command_goes_on(recipe, tmp_path
     statuses = {run.data.tags.get("selfray.stage", "run"): run.info.status for run in runs}
     assert statuses["run"] == "KILLED" and statuses["pretrain"] == "KILLED" and statuses["ingest"] == "FINISHED"
 
+    audited = selfray("audit", *recipe, "--set", "train.steps=3000")
+    assert audited.returncode == 0, audited.stderr
+    assert f"exact: every planned sample was consumed once; {stopped:,} steps" in audited.stdout
+    other = selfray("run", *recipe, "--resume", "--set", "train.steps=3000", "--set", "seed=7")
+    assert other.returncode == 1
+    assert "--resume: cannot go on" in other.stderr and "seed (0 there, 7 here)" in other.stderr
+    same = selfray("pretrain", *recipe, "--resume", "--set", "train.steps=3000")
+    assert same.returncode == 0 and "checkpoint: step 3000" in same.stdout, same.stderr
+
 
 @pytest.mark.parametrize(
     ("arguments", "words"),

@@ -1,20 +1,24 @@
 """Pre-training on a real Ray: workers that die, clusters that are too small, Ctrl-C."""
 
 import os
+import shutil
 import signal
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import psutil
+import pyarrow.parquet as pq
 import pytest
 
-from pipelines import outbox
+from pipelines import manifest, outbox
 from pipelines.artifacts import Nothing, ShardSet
+from pipelines.audit import Audit
 from pipelines.config import RunConfig, parse
 from pipelines.errors import UserError
 from pipelines.stages import ingest, pretrain
+from tests.support.processes import ray_processes
 from tests.support.recipe import TREE
 
 pytestmark = pytest.mark.timeout(900)
@@ -40,23 +44,11 @@ def undisturbed(shards, tmp_path_factory) -> Path:
 
 
 def losses(folder: Path) -> list[tuple[int, float]]:
-    return [(p.step, p.metrics["loss"]) for p in outbox.read(folder)]
-
-
-def train_workers() -> list[psutil.Process]:
-    """The training processes of this session's own Ray."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        try:
-            if "RayTrainWorker" in " ".join(process.cmdline()):
-                found.append(process)
-        except psutil.NoSuchProcess:  # it ended while we looked
-            continue
-    return sorted(found, key=lambda p: p.pid)
+    return [(p.step, p.metrics["loss"]) for p in outbox.read(folder) if "loss" in p.metrics]
 
 
 def test_two_ray_workers_train_monitor_and_log(undisturbed):
-    points = list(outbox.read(undisturbed))
+    points = [point for point in outbox.read(undisturbed) if "loss" in point.metrics]
     assert [p.step for p in points] == list(range(2, 61, 2))
     assert points[-1].metrics["loss"] < points[0].metrics["loss"]
     last = points[-1].metrics
@@ -69,7 +61,7 @@ def test_a_killed_worker_changes_nothing(shards, undisturbed, tmp_path):
     def kill() -> None:
         while not killed:
             points, _ = outbox.tail(tmp_path, 0)
-            workers = train_workers()
+            workers = ray_processes("RayTrainWorker")
             if points and points[-1].step >= 10 and workers:
                 victim = workers[int(time.time()) % len(workers)]
                 os.kill(victim.pid, signal.SIGKILL)
@@ -82,7 +74,31 @@ def test_a_killed_worker_changes_nothing(shards, undisturbed, tmp_path):
     assert killed and killed[0] < 60, "the worker died while training"
     assert made.step == 60
     assert losses(tmp_path) == losses(undisturbed)
+    found = Audit.model_validate_json((tmp_path / "report" / "audit.json").read_text())
+    assert found.is_exact and len(found.restarts) == 1
     assert made.digest == pretrain.run(parse(TREE, CHANGES), shards, undisturbed).digest
+
+
+def test_a_killed_controller_changes_nothing(shards, undisturbed, tmp_path):
+    """Ray Train does not restart its controller; we do, and its orphans write nothing."""
+    killed: list[int] = []
+
+    def kill() -> None:
+        while not killed:
+            points, _ = outbox.tail(tmp_path, 0)
+            if points and points[-1].step >= 10:
+                (controller,) = ray_processes("TrainController")
+                os.kill(controller.pid, signal.SIGKILL)
+                killed.append(points[-1].step)
+            time.sleep(0.02)
+
+    threading.Thread(target=kill, daemon=True).start()
+    made = pretrain.run(parse(TREE, CHANGES), shards, tmp_path)
+    assert killed and killed[0] < 60, "the controller died while training"
+    assert "the training controller died" in (tmp_path / outbox.NOTES).read_text()
+    assert made.step == 60 and losses(tmp_path) == losses(undisturbed)
+    found = Audit.model_validate_json((tmp_path / "report" / "audit.json").read_text())
+    assert found.is_exact and len(found.restarts) == 1
 
 
 def test_one_worker_goes_on_where_two_were_stopped(shards, undisturbed, tmp_path):
@@ -126,3 +142,56 @@ def test_a_loss_that_is_not_finite_reaches_the_user_as_one_line(shards, tmp_path
     with pytest.raises(UserError, match="the loss is not finite at step") as caught:
         pretrain.run(config, shards, tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def copied(shards, tmp_path) -> ShardSet:
+    """Shards that a test may damage."""
+    return shards.model_copy(update={"folder": Path(shutil.copytree(shards.folder, tmp_path / "shards"))})
+
+
+def after_verification(monkeypatch: pytest.MonkeyPatch, act: Any) -> None:
+    """Do something to the shards at the worst moment: all sha256 are checked, nothing is read yet."""
+    verify = manifest.verify
+
+    def verify_then_act(folder: Path, listing: manifest.Manifest) -> None:
+        verify(folder, listing)
+        act(folder, listing)
+
+    monkeypatch.setattr(manifest, "verify", verify_then_act)
+
+
+def test_a_row_damaged_after_ingest_is_replaced_and_named_in_the_audit(copied, tmp_path, monkeypatch):
+    def damage(folder: Path, listing: manifest.Manifest) -> None:
+        path = folder / listing.train[0].path
+        image = pq.read_table(path)["image"][7].as_py()
+        data = bytearray(path.read_bytes())
+        where = data.index(image)
+        data[where + 40 : where + len(image)] = bytes(len(image) - 40)  # past the header of the PNG
+        path.write_bytes(data)
+
+    after_verification(monkeypatch, damage)
+    bad = int(pq.read_table(copied.folder / manifest.load(copied.folder).train[0].path)["sample_id"][7].as_py())
+    config = parse(TREE, {**CHANGES, "train.steps": 180})  # two epochs and a bit: 89 batches of 16 each
+    made = pretrain.run(config, copied, tmp_path / "stage")
+    assert made.step == 180
+    found = Audit.model_validate_json((tmp_path / "stage" / "report" / "audit.json").read_text())
+    assert found.is_exact, "the plan was kept"
+    assert [row.sample_id for row in found.quarantined] == [bad] and found.quarantined[0].origin
+    assert sum(epoch.replaced for epoch in found.epochs) in (1, 2, 3)  # an epoch may leave it over
+    assert f"sample {bad} (" in found.markdown()
+
+
+def test_a_shard_that_vanishes_ends_the_run_with_its_name(copied, tmp_path, monkeypatch):
+    after_verification(monkeypatch, lambda folder, listing: (folder / listing.train[0].path).unlink())
+    with pytest.raises(UserError, match=r"part-00000\.parquet: row group \d+ cannot be read") as caught:
+        pretrain.run(parse(TREE, CHANGES), copied, tmp_path / "stage")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_shard_of_another_ingest_is_refused(copied, tmp_path, ray_session):
+    other = ingest.run(parse(TREE, {"ingest.test_fraction": 0.3}), Nothing(), tmp_path / "other")
+    name = manifest.load(copied.folder).train[0].path
+    shutil.copy(other.folder / name, copied.folder / name)
+    with pytest.raises(UserError, match=r"part-00000\.parquet: its sha256 is not the one in the manifest"):
+        pretrain.run(parse(TREE, CHANGES), copied, tmp_path / "stage")

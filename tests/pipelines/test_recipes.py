@@ -43,11 +43,11 @@ def test_twenty_steps_of_the_recipe(path, shards, tmp_path):
     reads_labels = find("ssl_core.methods", config.method.name).reads_labels
 
     def open_batches(start: int, stop: int):
-        return training_batches(config, shards.folder, listing, 0, 1, start, stop)
+        return training_batches(config, shards.folder, listing, 0, 1, start, stop, tmp_path)
 
     labels = manifest.labels(shards.folder, listing, "train") if reads_labels else None
-    per_epoch = training_order(config, listing).batches_per_epoch
-    assert train(config, worker, per_epoch, open_batches, labels=labels) == 20
+    order = training_order(config, listing)
+    assert train(config, worker, order, open_batches, labels=labels) == 20
     losses = [point.metrics["loss"] for point in outbox.read(tmp_path)]
     assert len(losses) == 4
     if config.method.name != "moco":  # its queue of random keys is easy at first

@@ -8,15 +8,20 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines import checkpoint, outbox
+from pipelines import checkpoint, consumption, outbox
 from pipelines.config import RunConfig, parse
 from pipelines.errors import Interrupted, UserError
+from pipelines.order import Order
 from pipelines.train_loop import train
 from pipelines.worker import STOP, Worker
 from tests.support.recipe import TREE
 from tests.support.workers import on_workers
 
-PER_EPOCH = 5
+ROWS = np.full(5, 17)  # rows of each row group: 85 rows, so 5 global batches of 16 an epoch and 5 rows left over
+
+
+def order_of(config: RunConfig) -> Order:
+    return Order(ROWS, "ab" * 32, config.seed, config.data.shuffle_rows, config.train.global_batch_size)
 
 
 def batches(config: RunConfig, rank: int = 0, size: int = 1, poison: int | None = None):
@@ -28,7 +33,8 @@ def batches(config: RunConfig, rank: int = 0, size: int = 1, poison: int | None 
             draw = np.random.default_rng(step)
             ids = np.arange(step * 16, (step + 1) * 16)[rank * share : (rank + 1) * share]
             views = draw.integers(0, 256, (2, 16, 8, 8, 3), dtype=np.uint8)[:, rank * share : (rank + 1) * share]
-            yield {"sample_id": ids, "view0": np.ascontiguousarray(views[0]), "view1": np.ascontiguousarray(views[1])}
+            both = {"sample_id": ids, "planned_id": ids}
+            yield {**both, "view0": np.ascontiguousarray(views[0]), "view1": np.ascontiguousarray(views[1])}
 
     return open_batches
 
@@ -37,7 +43,7 @@ def run(folder: Path, changes: dict[str, object] | None = None, rank: int = 0, s
     folder.mkdir(parents=True, exist_ok=True)
     config = parse(TREE, changes)
     worker = Worker(rank, size, torch.device("cpu"), folder)
-    return train(config, worker, PER_EPOCH, batches(config, rank, size))
+    return train(config, worker, order_of(config), batches(config, rank, size))
 
 
 def losses(folder: Path) -> list[tuple[int, float]]:
@@ -111,6 +117,37 @@ def test_a_torn_and_a_tampered_checkpoint_are_passed_over(tmp_path):
     assert found == before and "unreadable" in passed[0]
 
 
+@pytest.mark.parametrize(("key", "value"), [("seed", 1), ("data.shuffle_rows", 8)])
+def test_another_sample_order_is_refused_with_its_key(tmp_path, key, value):
+    run(tmp_path, {"train.steps": 4})
+    with pytest.raises(UserError, match=rf"the sample order is another one: {key} \("):
+        run(tmp_path, {"train.steps": 4, key: value})
+    assert run(tmp_path, {"train.steps": 4, "data.block_mb": 1}) == 4, "what only changes speed is accepted"
+
+
+def test_the_consumption_log_follows_checkpoints(tmp_path):
+    run(tmp_path, {"train.checkpoint_seconds": 1e-9})
+    log = consumption.read(tmp_path)
+    assert sorted(log.sums) == list(range(1, 13)) and log.restarts == ()
+    newest, _ = checkpoint.latest(tmp_path / "checkpoints")
+    shutil.rmtree(newest)
+    run(tmp_path, {"train.checkpoint_seconds": 1e-9})
+    again = consumption.read(tmp_path)
+    assert again.sums == log.sums and again.restarts == (10,) and again.taken_again == 2
+
+
+def test_too_many_replaced_samples_stop_the_run(tmp_path):
+    config = parse(TREE)
+    whole = batches(config)
+
+    def damaged(start: int, stop: int):
+        for arrays in whole(start, stop):
+            yield {**arrays, "planned_id": arrays["planned_id"] + 1}
+
+    with pytest.raises(UserError, match=r"32 of 85 samples no longer decode, more than ingest.max_bad_fraction 0.01"):
+        train(config, Worker(0, 1, torch.device("cpu"), tmp_path), order_of(config), damaged)
+
+
 def test_a_loss_that_is_not_finite_stops_with_step_ids_and_checkpoint(tmp_path):
     with pytest.raises(UserError) as caught:
         run(tmp_path, {"optim.lr": 1e30, "optim.warmup_fraction": 0.0, "train.checkpoint_seconds": 1e-9})
@@ -141,22 +178,24 @@ def test_a_full_disk_names_the_last_good_checkpoint(tmp_path):
 
 
 def test_two_workers_take_the_same_steps_as_one(tmp_path, undisturbed):
-    on_workers(2, _run_on_worker, str(tmp_path))
+    on_workers(2, _run_on_worker, str(tmp_path), 2)
     assert [s for s, _ in losses(tmp_path)] == [s for s, _ in losses(undisturbed)]
     np.testing.assert_allclose([x for _, x in losses(tmp_path)], [x for _, x in losses(undisturbed)], rtol=1e-4)
 
 
-def test_from_two_workers_to_one_in_the_middle(tmp_path, undisturbed):
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (2, 4)])
+def test_another_number_of_workers_goes_on_in_the_middle(tmp_path, undisturbed, before, after):
     (tmp_path / STOP).touch()
-    assert on_workers(2, _run_on_worker, str(tmp_path)) == ["stopped", "stopped"]
+    assert on_workers(before, _run_on_worker, str(tmp_path), before) == ["stopped"] * before
     (tmp_path / STOP).unlink()
-    run(tmp_path)
+    assert on_workers(after, _run_on_worker, str(tmp_path), after) == ["done"] * after
+    assert consumption.read(tmp_path).sums == consumption.read(undisturbed).sums, "the same global batches"
     np.testing.assert_allclose([x for _, x in losses(tmp_path)], [x for _, x in losses(undisturbed)], rtol=1e-4)
 
 
-def _run_on_worker(rank: int, folder: str) -> str:
+def _run_on_worker(rank: int, folder: str, size: int) -> str:
     try:
-        run(Path(folder), {"train.num_workers": 2}, rank, 2)
+        run(Path(folder), {"train.num_workers": size}, rank, size)
     except Interrupted:
         return "stopped"
     return "done"

@@ -1,5 +1,6 @@
 """Invariants 1 and 2 through Ray Data: each worker streams exactly its planned rows, and views follow the sample."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ def shards(ray_session, tmp_path_factory) -> ShardSet:
 
 def stream(shards: ShardSet, rank: int, size: int, start: int, stop: int) -> dict[str, np.ndarray]:
     listing = manifest.load(shards.folder)
-    parts = list(training_batches(CONFIG, shards.folder, listing, rank, size, start, stop))
+    parts = list(training_batches(CONFIG, shards.folder, listing, rank, size, start, stop, shards.folder / "stage"))
     assert len(parts) == stop - start
     return {name: np.stack([part[name] for part in parts]) for name in ("sample_id", "view0", "view1")}
 
@@ -116,3 +117,38 @@ def test_a_changed_shard_is_found(shards, tmp_path):
     (copy / manifest.NAME).write_text(text.replace('"num_duplicates"', '"num_duplicates"').replace("train/", "trian/"))
     with pytest.raises(UserError, match="digest does not match"):
         manifest.load(copy)
+
+
+def test_a_full_object_store_spills_and_nothing_is_lost(shards):
+    import ray
+
+    held = [ray.put(np.full(20 << 20, number, np.uint8)) for number in range(12)]  # 240 of 256 MB
+    per_epoch = training_order(CONFIG, manifest.load(shards.folder)).batches_per_epoch
+    seen = stream(shards, 0, 1, 0, per_epoch)
+    assert np.array_equal(seen["sample_id"], planned(shards, 0, per_epoch))
+    assert [int(ray.get(ref)[-1]) for ref in held] == list(range(12))
+
+
+@pytest.mark.parametrize("key", ["data.shuffle_rows", "train.global_batch_size", "data.block_mb", "train.num_workers"])
+@pytest.mark.parametrize("value", [0, -4])
+def test_sizes_below_one_are_refused_with_their_key(key, value):
+    with pytest.raises(UserError, match=rf"{key}: .*greater than 0"):
+        parse(TREE, {key: value})
+
+
+def test_a_window_larger_than_the_data_is_a_full_shuffle(shards):
+    listing = manifest.load(shards.folder)
+    order = training_order(parse(TREE, {"data.shuffle_rows": 10**9}), listing)
+    rows = order.rows(0, 0, order.num_rows)
+    flat = (np.cumsum(order.sizes) - order.sizes)[rows.group] + rows.row
+    assert np.array_equal(np.sort(flat), np.arange(order.num_rows))
+    neighbors = np.abs(np.diff(flat))  # of a full shuffle: a third of the rows apart on average
+    assert abs(neighbors.mean() / order.num_rows - 1 / 3) < 0.03
+
+
+def test_a_manifest_of_a_newer_format_is_refused(shards, tmp_path):
+    text = (shards.folder / manifest.NAME).read_text()
+    newer = json.loads(text) | {"format": 2}
+    (tmp_path / manifest.NAME).write_text(json.dumps(newer))
+    with pytest.raises(UserError, match=r"manifest\.json: format 2, this Selfray reads format 1"):
+        manifest.load(tmp_path)

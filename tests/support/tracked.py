@@ -40,7 +40,7 @@ def history(config: RunConfig, root: Path, run: Any, metric: str = "loss") -> li
 
 
 def written(folder: Path) -> list[tuple[int, float, int]]:
-    return [(p.step, p.metrics["loss"], p.time) for p in outbox.read(folder)]
+    return [(p.step, p.metrics["loss"], p.time) for p in outbox.read(folder) if "loss" in p.metrics]
 
 
 def files(config: RunConfig, root: Path, run: Any, path: str | None = None) -> list[str]:

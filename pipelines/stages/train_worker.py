@@ -1,0 +1,89 @@
+"""What each Ray Train worker runs: its share of the plan, through the loop."""
+
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import torch
+from ray.train.torch import get_device
+
+from pipelines import lock, manifest, outbox
+from pipelines.artifacts import ShardSet
+from pipelines.config import RunConfig, parse
+from pipelines.errors import Interrupted, UserError
+from pipelines.manifest import Manifest
+from pipelines.monitor import Monitor
+from pipelines.reading import Arrays
+from pipelines.stages import engine
+from pipelines.stages.views import some_rows, training_batches, training_order
+from pipelines.train_loop import chosen_precision, train
+from pipelines.worker import FAILURE, Worker
+from ssl_core.build import build_chains
+from ssl_core.catalog import find
+
+WRITER = ".writer"
+PATIENCE_S = 60
+
+
+def work(given: dict[str, Any]) -> None:
+    """Train until done, stopped or failed; all paths are absolute, since Ray changes the folder.
+
+    An error that a restart cannot cure is left in the stage's folder, where the driver and every other worker finds it.
+    """
+    warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+    config, shards, folder = parse(given["config"]), ShardSet.model_validate(given["shards"]), Path(given["folder"])
+    if (folder / FAILURE).exists():
+        return
+    context = ray.train.get_context()
+    worker = Worker(context.get_world_rank(), context.get_world_size(), get_device(), folder)
+    torch.set_num_threads(config.train.threads or max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
+    engine.data_context(config.data.cpus)
+    try:
+        with _sole_writer(worker):
+            _train(config, shards, worker)
+    except Interrupted:
+        return  # the checkpoint says how far it came
+    except UserError as error:
+        text = str(getattr(error, "cause", error))  # from a read task it comes wrapped by Ray
+        (folder / FAILURE).write_text(text)  # on a full disk this raises, and Ray carries that to the driver
+        if worker.size > 1:
+            raise  # the others may be waiting for this one; after the restart all find FAILURE and end
+
+
+def _sole_writer(worker: Worker) -> AbstractContextManager[None]:
+    """Rank 0 writes alone: one whose controller or node has died may still be ending."""
+    return lock.alone(worker.folder / WRITER, PATIENCE_S) if worker.rank == 0 else nullcontext()
+
+
+def _train(config: RunConfig, shards: ShardSet, worker: Worker) -> None:
+    if worker.rank == 0:
+        how = f"{chosen_precision(config.train.precision, worker.device)}, {torch.get_num_threads()} threads each"
+        outbox.note(worker.folder, f"workers: {worker.size} on {worker.device.type}, {how}")
+    listing = manifest.load(shards.folder)
+    labels = manifest.labels(shards.folder, listing, "train")
+    reads_labels = find("ssl_core.methods", config.method.name).reads_labels
+    if reads_labels and labels is None:
+        raise UserError(f"method {config.method.name} reads labels; the source has none (source.labels)")
+
+    def open_batches(start: int, stop: int) -> Iterator[Arrays]:
+        return training_batches(config, shards.folder, listing, worker.rank, worker.size, start, stop, worker.folder)
+
+    order = training_order(config, listing)
+    monitor = _monitor(config, shards, listing, labels, worker)
+    train(config, worker, order, open_batches, monitor, labels if reads_labels else None)
+
+
+def _monitor(
+    config: RunConfig, shards: ShardSet, listing: Manifest, labels: Mapping[int, int] | None, worker: Worker
+) -> Monitor | None:
+    if worker.rank != 0 or not config.train.monitor_samples:
+        return None
+    chains = build_chains(config.views)
+    view = find("ssl_core.methods", config.method.name).view_kinds[0]
+    looked_at = ("eval", view, view)
+    arrays = some_rows(config, shards.folder, listing, "train", config.train.monitor_samples, looked_at)
+    return Monitor(arrays, [chains[kind] for kind in looked_at], labels, worker.device, config.seed)

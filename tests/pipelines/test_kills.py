@@ -1,0 +1,110 @@
+"""kill -9 at any moment changes nothing: real commands, real signals. Kills in one process: test_pretrain.py."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines import checkpoint, outbox
+from pipelines.audit import of_run
+from tests.support.kill_runs import ROLES, KilledRun
+from tests.support.recipe import TREE
+
+LONG = {"steps": 4000, "num_workers": 2, "checkpoint_seconds": 0.5, "max_failures": 100}
+SHORT = {**LONG, "steps": 600, "num_workers": 1}
+
+
+def recipe(train: dict[str, Any]) -> dict[str, Any]:
+    return {**TREE, "train": {**TREE["train"], **train}}
+
+
+def losses(folder: Path | None) -> list[tuple[int, float]]:
+    assert folder is not None
+    return [(p.step, p.metrics["loss"]) for p in outbox.read(folder) if "loss" in p.metrics]
+
+
+def weights(folder: Path | None) -> str:
+    assert folder is not None
+    path, _ = checkpoint.latest(folder / "checkpoints")
+    assert path is not None
+    return checkpoint.digest(path)
+
+
+def undisturbed(folder: Path, train: dict[str, Any]) -> KilledRun:
+    run = KilledRun(folder, recipe(train))
+    run.start()
+    try:
+        assert run.wait(600) == 0, run.printed()
+    finally:
+        run.close()
+    return run
+
+
+def assert_equal(run: KilledRun, whole: KilledRun) -> None:
+    folder = run.folder()
+    assert folder is not None
+    assert losses(folder) == losses(whole.folder()) and weights(folder) == weights(whole.folder())
+    assert of_run(folder).is_exact
+
+
+@pytest.mark.timeout(900)
+def test_a_killed_driver_goes_on_with_the_same_command(tmp_path):
+    """Once while training, once while a checkpoint is being written."""
+    whole = undisturbed(tmp_path / "whole", SHORT)
+    run = KilledRun(tmp_path / "killed", recipe(SHORT))
+
+    def writes_checkpoint() -> bool:
+        folder = run.folder()
+        return folder is not None and run.step() > 150 and any((folder / "checkpoints").glob(".*.part"))
+
+    try:
+        run.start()
+        assert run.until(lambda: run.step() >= 50, 300) and run.kill("driver"), run.printed()
+        run.wait(60)
+        run.start()
+        assert run.until(writes_checkpoint, 300) and run.kill("worker") and run.kill("driver"), run.printed()
+        run.wait(60)
+        assert 50 <= run.step() < 600
+        run.start()
+        assert run.wait(600) == 0, run.printed()
+        assert_equal(run, whole)
+        assert len(of_run(run.folder() or tmp_path).restarts) >= 2
+    finally:
+        run.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_twenty_kills_at_random_moments_change_nothing(tmp_path):
+    """Workers, controllers, raylets and drivers; some of them in the middle of a checkpoint write."""
+    whole = undisturbed(tmp_path / "whole", LONG)
+    run = KilledRun(tmp_path / "killed", recipe(LONG))
+    dice, kills, limit = random.Random(0), [], LONG["steps"] * 0.95
+    try:
+        run.start()
+        while len(kills) < 24:
+            target, role = run.step() + dice.randrange(1, 150), dice.choice(list(ROLES))
+            in_write = dice.random() < 0.3
+
+            def moment(target: int = target, in_write: bool = in_write) -> bool:
+                folder = run.folder()
+                busy = folder is not None and any((folder / "checkpoints").glob(".*.part"))
+                return run.step() >= target and (busy or not in_write)
+
+            assert run.until(moment, 300), run.printed()
+            assert run.step() < limit, f"too few steps for the kills: {kills}"
+            if run.kill(role):
+                kills.append((role, run.step(), in_write))
+            if role in ("driver", "raylet"):
+                run.wait(120)
+                run.start()
+        status = run.wait(900)
+        if status != 0:  # the last kill took the driver with it
+            run.start()
+            assert run.wait(900) == 0, run.printed()
+        assert_equal(run, whole)
+        found = of_run(run.folder() or tmp_path)
+        print(f"\n{len(kills)} kills: {kills}\n{found.markdown()}")
+    finally:
+        run.close()

@@ -1,0 +1,99 @@
+"""`selfray pretrain` as a user runs it, in processes of its own, and `kill -9` into it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from pipelines import outbox
+from tests.support.processes import ray_processes
+
+ROLES = {"worker": "RayTrainWorker", "controller": "TrainController", "raylet": "raylet/raylet", "driver": ""}
+
+
+class KilledRun:
+    """One run of `selfray pretrain`, started again by `start` each time its driver has ended.
+
+    Args:
+        folder: holds the recipe, the storage and what the commands print.
+        tree: the recipe.
+    """
+
+    def __init__(self, folder: Path, tree: dict[str, Any]):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.storage, self._recipe, self._log = folder / "store", folder / "recipe.yaml", folder / "printed.log"
+        self._recipe.write_text(yaml.safe_dump({**tree, "storage": str(self.storage)}))
+        self._driver: subprocess.Popen[bytes] | None = None
+        self._family: list[psutil.Process] = []
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            command = [sys.executable, "-m", "pipelines", "pretrain", str(self._recipe)]
+            self._driver = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+
+    @property
+    def running(self) -> bool:
+        return self._driver is not None and self._driver.poll() is None
+
+    def wait(self, seconds: float) -> int:
+        """Exit status of the command."""
+        assert self._driver is not None
+        status = self._driver.wait(seconds)
+        self._reap()
+        return status
+
+    def kill(self, role: str) -> bool:
+        """SIGKILL the newest process of that role; False if there is none just now."""
+        assert self._driver is not None
+        if not self.running:
+            return False
+        self._family = psutil.Process(self._driver.pid).children(recursive=True)
+        found = [psutil.Process(self._driver.pid)] if role == "driver" else ray_processes(ROLES[role], self._driver.pid)
+        if not found:
+            return False
+        os.kill(found[-1].pid, signal.SIGKILL)
+        return True
+
+    def step(self) -> int:
+        """The newest step logged."""
+        folder = self.folder()
+        points = outbox.tail(folder, 0)[0] if folder else []
+        return points[-1].step if points else 0
+
+    def folder(self) -> Path | None:
+        """The stage's folder, once there is one."""
+        return next(iter((self.storage / "pretrain").glob("*")), None)
+
+    def printed(self) -> str:
+        return self._log.read_text()
+
+    def until(self, condition: Callable[[], bool], seconds: float) -> bool:
+        """Whether it came true in time, and before the command ended."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and self.running:
+            if condition():
+                return True
+            time.sleep(0.01)
+        return condition()
+
+    def close(self) -> None:
+        """End what is left of it, by pid."""
+        if self.running and self._driver is not None:
+            self._family = psutil.Process(self._driver.pid).children(recursive=True)
+            self._driver.kill()
+            self._driver.wait()
+        self._reap()
+
+    def _reap(self) -> None:
+        """What outlives its driver ends by itself, soon."""
+        _, left = psutil.wait_procs(self._family, timeout=30)
+        for process in left:
+            process.kill()
+        self._family = []
