@@ -95,7 +95,8 @@ def _reductions(
     for row, data in enumerate(encoded):
         with suppress(DecodeError):  # decoding it will say so
             shapes[row] = image_shape(data, max_pixels=views.max_pixels)
-    return np.min([chain.reduction(shapes, ids, key) for chain, key in zip(chains, salts, strict=True)], axis=0)
+    allowed = [chain.reduction(shapes, ids, key) for chain, key in zip(chains, salts, strict=True)]
+    return np.min(allowed, axis=0) if allowed else np.ones(len(shapes), np.int64)
 
 
 def _pixels(
