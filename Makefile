@@ -25,8 +25,13 @@ format: env
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: env
-	$(BIN)/python -m tests.benchmarks.augment
+bench: $(VENV)/.bench  # make bench NAMES="augment decode" for some of them
+	$(BIN)/python -m tests.benchmarks $(NAMES)
+
+$(VENV)/.bench: $(VENV)/.installed
+	UV=$$(command -v uv || echo $(BIN)/uv); \
+	"$$UV" pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[dev,bench]"
+	touch $@
 
 results: env
 	$(BIN)/python -m tests.benchmarks.results $(or $(STORAGE),selfray-runs)

@@ -23,6 +23,9 @@ class Labelled:
 class Probe(ABC):
     """Built as `cls(config)`; called on a train and a test split; returns named scores in [0, 1].
 
+    `..._top1` is an accuracy, a mean over test samples; `..._std` is the spread of another score over draws;
+    `..._error` is better when low, every other score when high.
+
     Whatever a probe chooses (a learning rate, an L2 strength) it chooses on a slice of train;
     test only ever gives the reported score.
     """

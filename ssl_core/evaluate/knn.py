@@ -5,6 +5,7 @@ Shapes: N train samples, M test samples, Q test samples at once, D feature width
 
 from typing import ClassVar, Literal
 
+import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -45,19 +46,27 @@ class KNN(Probe):
         Raises:
             ValueError: splits that cannot be scored; see `count_classes`.
         """
+        votes = self._voted(train, test)
+        return {f"knn_top1_k{k}": int((found == test.label).sum()) / len(test.label) for k, found in votes.items()}
+
+    def predict(self, train: Labelled, test: Labelled, seed: int) -> Tensor:
+        """The class of each test sample that the score of the largest k rests on: [M] int64. Raises as `__call__`."""
+        return self._voted(train, test)[max(self.config.k)]
+
+    def _voted(self, train: Labelled, test: Labelled) -> dict[int, Tensor]:
+        """k -> [M] int64, the class with the heaviest vote."""
         num_classes = count_classes(train, test)
         keys = normalize(train.features.float(), dim=1)  # [N, D]
         ks = {k: min(k, len(keys)) for k in self.config.k}
-        hits = dict.fromkeys(ks, 0)
-        rows = max(1, _BLOCK // len(keys))
-        for x, y in zip(test.features.split(rows), test.label.split(rows), strict=True):
+        found: dict[int, list[Tensor]] = {k: [] for k in ks}
+        for x in test.features.split(max(1, _BLOCK // len(keys))):
             similarity, index = nearest(x, keys, max(ks.values()))  # [Q, k] each
             weight = ((similarity - 1) / self.config.temperature).exp()  # <= 1 each: no overflow at low temperature
             for k, used in ks.items():
                 votes = weight.new_zeros(len(x), num_classes)  # [Q, C]
                 votes.scatter_add_(1, train.label[index[:, :used]], weight[:, :used])
-                hits[k] += int((votes.argmax(dim=1) == y).sum())
-        return {f"knn_top1_k{k}": hits[k] / len(test.label) for k in ks}
+                found[k].append(votes.argmax(dim=1))
+        return {k: torch.cat(parts) for k, parts in found.items()}
 
 
 def nearest(queries: Tensor, unit_keys: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -1,14 +1,18 @@
-"""The linear probe: how well one linear layer reads the classes from frozen features."""
+"""The linear probe: how well one linear layer reads the classes from frozen features.
+
+Shapes: N train samples, M test samples, D feature width.
+"""
 
 from typing import ClassVar, Literal
 
 from pydantic import Field, PositiveFloat
+from torch import Tensor
 
 from ssl_core.config import NamedConfig
-from ssl_core.evaluate._features import count_classes, standardized, stratified_slice
-from ssl_core.evaluate._logistic import accuracy, fit_logistic
+from ssl_core.evaluate._features import count_classes, standardized
+from ssl_core.evaluate._linear import choose_l2, predict
+from ssl_core.evaluate._logistic import fit_logistic
 from ssl_core.evaluate.base import Labelled, Probe
-from ssl_core.noise import salt
 
 
 class LinearProbe(Probe):
@@ -41,11 +45,13 @@ class LinearProbe(Probe):
         Raises:
             ValueError: splits that cannot be scored; see `count_classes`.
         """
+        hits = self.predict(train, test, seed) == test.label  # [M]
+        return {"linear_top1": float(hits.double().mean())}
+
+    def predict(self, train: Labelled, test: Labelled, seed: int) -> Tensor:
+        """The class of each test sample that `linear_top1` scores: [M] int64. Raises as `__call__` does."""
         num_classes = count_classes(train, test)
         x, x_test = standardized(train.features.float(), test.features.float())  # [N, D], [M, D]
-        held = stratified_slice(train.label, self.config.holdout_every, salt(seed))  # [N]
-        strengths = sorted(self.config.l2, reverse=True)  # strongest first: argmax breaks ties towards it
-        candidates = fit_logistic(x[~held][None], train.label[~held][None], num_classes, strengths)
-        chosen = strengths[int(accuracy(candidates, x[held], train.label[held])[0].argmax())]
-        final = fit_logistic(x[None], train.label[None], num_classes, [chosen])
-        return {"linear_top1": float(accuracy(final, x_test, test.label))}
+        chosen = choose_l2(x, train.label, num_classes, self.config.l2, self.config.holdout_every, seed)
+        final = fit_logistic(x[None], train.label[None], num_classes, [chosen.l2])
+        return predict(x_test, final.weight[0, 0], final.bias[0, 0]).label

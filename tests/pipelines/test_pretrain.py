@@ -190,7 +190,7 @@ def test_a_shard_that_vanishes_ends_the_run_with_its_name(copied, tmp_path, monk
 
 
 def test_a_shard_of_another_ingest_is_refused(copied, tmp_path, ray_session):
-    other = ingest.run(parse(TREE, {"ingest.test_fraction": 0.3}), Nothing(), tmp_path / "other")
+    other = ingest.run(parse(TREE, {"ingest.row_group_kb": 1}), Nothing(), tmp_path / "other")
     name = manifest.load(copied.folder).train[0].path
     shutil.copy(other.folder / name, copied.folder / name)
     with pytest.raises(UserError, match=r"part-00000\.parquet: its sha256 is not the one in the manifest"):

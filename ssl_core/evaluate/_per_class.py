@@ -1,0 +1,64 @@
+"""Scores per class from predictions: where an encoder is right, and what it takes for what.
+
+Shapes: M samples, C classes.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PerClass:
+    """Precision, recall and F1 of each class. A ratio with nothing below its line is 0, as in scikit-learn."""
+
+    confusion: Tensor
+    """[C, C] int64: row is the true class, column the predicted one."""
+    precision: Tensor
+    """[C] float64: of the samples given this class, the share that have it."""
+    recall: Tensor
+    """[C] float64: of the samples of this class, the share that were given it."""
+    f1: Tensor
+    """[C] float64: harmonic mean of both."""
+    support: Tensor
+    """[C] int64: samples of this class."""
+
+    @property
+    def accuracy(self) -> float:
+        return int(self.confusion.diagonal().sum()) / int(self.support.sum())
+
+    @property
+    def macro(self) -> dict[str, float]:
+        """Unweighted means of precision, recall and f1 over the classes that have samples."""
+        present = self.support > 0
+        columns = {"precision": self.precision, "recall": self.recall, "f1": self.f1}
+        return {f"macro_{name}": float(column[present].mean()) for name, column in columns.items()}
+
+
+def per_class(predicted: Tensor, label: Tensor, num_classes: int) -> PerClass:
+    """Compare predictions with labels.
+
+    Args:
+        predicted, label: [M] int64 in 0..num_classes-1.
+    Raises:
+        ValueError: no samples, different lengths, or a class out of range.
+    """
+    if predicted.ndim != 1 or predicted.shape != label.shape or not len(label):
+        raise ValueError(
+            f"predictions and labels must be [M] of one length > 0; got {list(predicted.shape)}, {list(label.shape)}"
+        )
+    for name, values in (("predictions", predicted), ("labels", label)):
+        low, high = int(values.min()), int(values.max())
+        if low < 0 or high >= num_classes:
+            raise ValueError(f"{name} must be 0..{num_classes - 1}; they span {low} to {high}")
+    flat = torch.bincount(label * num_classes + predicted, minlength=num_classes**2)
+    confusion = flat.view(num_classes, num_classes)
+    hits, given, support = confusion.diagonal(), confusion.sum(dim=0), confusion.sum(dim=1)  # [C] each
+    return PerClass(
+        confusion=confusion,
+        precision=hits.double() / given.clamp_min(1),
+        recall=hits.double() / support.clamp_min(1),
+        f1=2 * hits.double() / (given + support).clamp_min(1),
+        support=support,
+    )

@@ -1,0 +1,77 @@
+"""Label propagation: few labels, spread over the neighbor graph of the features.
+
+Zhou et al. 2004, "Learning with local and global consistency" (NeurIPS 16).
+
+Shapes: N train samples, M test samples, P draws at once, D feature width, C classes.
+"""
+
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field, PositiveFloat, PositiveInt
+from torch.nn.functional import normalize, one_hot
+
+from ssl_core.config import NamedConfig
+from ssl_core.evaluate._features import count_classes, place_in_class
+from ssl_core.evaluate._graph import neighbor_graph, neighbor_links, spread
+from ssl_core.evaluate.base import Labelled, Probe
+from ssl_core.noise import salt
+
+
+class LabelPropagation(Probe):
+    """A few labels per class spread over the graph of all train features, read at the test samples."""
+
+    version: ClassVar[int] = 1
+
+    class Config(NamedConfig):
+        name: Literal["label_propagation"] = "label_propagation"
+        per_class: tuple[PositiveInt, ...] = Field((1, 5, 10), min_length=1)
+        """Labelled samples per class; a setting that some class of train cannot fill is left out."""
+        draws: PositiveInt = 3
+        """Random choices of the labelled samples per setting, the first ones of few_label: the score is their mean."""
+        neighbors: PositiveInt = 15
+        """Edges that each sample starts."""
+        temperature: PositiveFloat = 0.07
+        """An edge weighs exp((cosine similarity - 1) / temperature)."""
+        alpha: float = Field(0.99, gt=0, lt=1)
+        """Share of a sample's score that comes from its neighbors (Zhou et al., section 4)."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    @property
+    def protocol(self) -> str:
+        c = self.config
+        return (
+            f"label_propagation v{self.version}: {', '.join(f'{n} per class' for n in c.per_class)} of the labels "
+            f"where every class has enough, spread (alpha = {c.alpha:g}) over the cosine graph of train "
+            f"(k = {c.neighbors}, weights exp((similarity - 1) / {c.temperature:g})), test reads its k neighbors; "
+            f"mean and std of {c.draws} draws"
+        )
+
+    def __call__(self, train: Labelled, test: Labelled, seed: int) -> dict[str, float]:
+        """Mean top-1 accuracy per setting, and `_std`, its spread over draws (two draws or more).
+
+        A test sample that no label reaches counts as wrong.
+
+        Raises:
+            ValueError: splits that cannot be scored; see `count_classes`.
+        """
+        num_classes, c = count_classes(train, test), self.config
+        unit = normalize(train.features.float(), dim=1)  # [N, D]
+        graph = neighbor_graph(unit, c.neighbors, c.temperature)
+        links = neighbor_links(test.features, unit, min(c.neighbors, len(unit)), c.temperature)
+        place = torch.stack([place_in_class(train.label, salt(seed, d)) for d in range(c.draws)], dim=1)  # [N, P]
+        counts = torch.bincount(train.label)
+        smallest = int(counts[counts > 0].min())
+        classes = one_hot(train.label, num_classes).float()  # [N, C]
+        scores = {}
+        for n in (n for n in c.per_class if n <= smallest):
+            seeds = (place < n)[..., None] * classes[:, None]  # [N, P, C]
+            reached = spread(graph, links, seeds.flatten(1), c.alpha).unflatten(1, (c.draws, num_classes))  # [M, P, C]
+            best, found = reached.max(dim=2)  # [M, P]
+            top1 = ((found == test.label[:, None]) & (best > 0)).double().mean(dim=0)  # [P]
+            scores[f"label_propagation_n{n}_top1"] = float(top1.mean())
+            if c.draws > 1:
+                scores[f"label_propagation_n{n}_top1_std"] = float(top1.std())
+        return scores

@@ -1,0 +1,97 @@
+"""Pseudo-labels: a classifier on few labels labels the rest of train where it is sure, and is fitted again.
+
+Lee 2013, "Pseudo-label: the simple and efficient semi-supervised learning method for deep neural networks"
+(ICML workshop), with a linear probe on frozen features as the classifier and one round.
+
+Shapes: N train samples, n labelled ones, U the others, D feature width, C classes.
+"""
+
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field, PositiveFloat, PositiveInt
+from torch import Tensor
+
+from ssl_core.config import NamedConfig
+from ssl_core.evaluate._features import centered_unit, count_classes, place_in_class
+from ssl_core.evaluate._linear import predict
+from ssl_core.evaluate._logistic import fit_logistic
+from ssl_core.evaluate.base import Labelled, Probe
+from ssl_core.noise import salt
+
+
+class PseudoLabel(Probe):
+    """Few labels, then the classifier's own confident ones: accuracy and coverage against confidence."""
+
+    version: ClassVar[int] = 1
+
+    class Config(NamedConfig):
+        name: Literal["pseudo_label"] = "pseudo_label"
+        per_class: PositiveInt = 5
+        """Labelled samples per class; as many as the smallest class of train has, where that is fewer."""
+        confidence: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field((0.5, 0.7, 0.9), min_length=1)
+        """Thresholds on the probability of the likeliest class; one fit and one set of scores each."""
+        draws: PositiveInt = 3
+        """Random choices of the labelled samples, the first ones of few_label: scores are their means."""
+        inverse_l2: PositiveFloat = 100.0
+        """scikit-learn's C of both fits."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    @property
+    def protocol(self) -> str:
+        c = self.config
+        thresholds = ", ".join(f"{t:g}" for t in c.confidence)
+        return (
+            f"pseudo_label v{self.version}: logistic regression (C = {c.inverse_l2:g}) on centered, L2-normalized "
+            f"features, {c.per_class} labels per class (or all of the smallest class), fitted again with its own "
+            f"labels on the train samples above confidence {thresholds}; mean of {c.draws} draws"
+        )
+
+    def __call__(self, train: Labelled, test: Labelled, seed: int) -> dict[str, float]:
+        """Per threshold of t %: `pseudo_label_t.._top1` on test after the second fit, `_coverage` of the unlabelled
+        train samples, and `_precision`, the share of the given labels that are right (absent where none was given).
+        `pseudo_label_start_top1` is the first fit's accuracy.
+
+        Raises:
+            ValueError: splits that cannot be scored; see `count_classes`.
+        """
+        num_classes, c = count_classes(train, test), self.config
+        x, x_test = centered_unit(train.features.float(), test.features.float())  # [N, D], [M, D]
+        counts = torch.bincount(train.label)
+        quota = min(c.per_class, int(counts[counts > 0].min()))
+        start, top1 = 0.0, dict.fromkeys(c.confidence, 0.0)
+        given, right, asked = dict.fromkeys(c.confidence, 0), dict.fromkeys(c.confidence, 0), 0
+        for draw in range(c.draws):
+            labelled = place_in_class(train.label, salt(seed, draw)) < quota  # [N]
+            weight, bias = self._fit(x[labelled], train.label[labelled], num_classes)
+            start += _top1(x_test, test.label, weight, bias) / c.draws
+            guess, sure = predict(x, weight, bias)  # [N] each
+            asked += int((~labelled).sum())
+            for threshold in c.confidence:
+                added = ~labelled & (sure >= threshold)  # [N]
+                given[threshold] += int(added.sum())
+                right[threshold] += int((guess == train.label)[added].sum())
+                used = labelled | added
+                label = torch.where(labelled, train.label, guess)[used]
+                again = self._fit(x[used], label, num_classes) if bool(added.any()) else (weight, bias)
+                top1[threshold] += _top1(x_test, test.label, *again) / c.draws
+        scores = {"pseudo_label_start_top1": min(start, 1.0)}
+        for threshold in c.confidence:
+            name = f"pseudo_label_t{100 * threshold:g}"
+            scores[f"{name}_top1"] = min(top1[threshold], 1.0)  # a sum of thirds may round up
+            scores[f"{name}_coverage"] = given[threshold] / max(asked, 1)
+            if given[threshold]:
+                scores[f"{name}_precision"] = right[threshold] / given[threshold]
+        return scores
+
+    def _fit(self, x: Tensor, label: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+        """[n, D] and [n] -> weight [D, C] and bias [C]."""
+        l2 = 1 / (self.config.inverse_l2 * len(x))
+        fitted = fit_logistic(x[None], label[None], num_classes, [l2])
+        return fitted.weight[0, 0], fitted.bias[0, 0]
+
+
+def _top1(x: Tensor, label: Tensor, weight: Tensor, bias: Tensor) -> float:
+    return float((predict(x, weight, bias).label == label).double().mean())

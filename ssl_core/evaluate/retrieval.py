@@ -1,0 +1,86 @@
+"""Retrieval: test samples as queries, train samples as keys, relevant where the class agrees.
+
+Shapes: N keys, M queries, Q queries at once, D feature width.
+"""
+
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ssl_core.config import NamedConfig
+from ssl_core.evaluate._features import count_classes
+from ssl_core.evaluate.base import Labelled, Probe
+
+_BLOCK = 1 << 23  # similarities held at once: 32 MB of float32, and about six arrays of that size
+
+
+class Retrieval(Probe):
+    """Mean average precision and recall at k of test queries among train keys, by cosine; nothing is trained."""
+
+    version: ClassVar[int] = 1
+
+    class Config(NamedConfig):
+        name: Literal["retrieval"] = "retrieval"
+        k: tuple[PositiveInt, ...] = Field((1, 5, 10), min_length=1)
+        """Recall at k, one score each: the share of queries with a key of their class among the k nearest."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    @property
+    def protocol(self) -> str:
+        ks = ", ".join(map(str, self.config.k))
+        return (
+            f"retrieval v{self.version}: test queries, train keys, exact cosine; mAP over the whole ranking, "
+            f"recall at {ks} (a key of the same class among the k nearest); of equal keys the wrong ones come first"
+        )
+
+    def __call__(self, train: Labelled, test: Labelled, seed: int) -> dict[str, float]:
+        """`retrieval_map` and `retrieval_recall_k..`. Exact, so `seed` changes nothing.
+
+        A query whose class train lacks scores 0.
+
+        Raises:
+            ValueError: splits that cannot be scored; see `count_classes`.
+        """
+        count_classes(train, test)
+        keys = normalize(train.features.float(), dim=1)  # [N, D]
+        precision, hits = 0.0, dict.fromkeys(self.config.k, 0)
+        rows = max(1, _BLOCK // len(keys))
+        for x, y in zip(test.features.split(rows), test.label.split(rows), strict=True):
+            similarity = normalize(x.float(), dim=1) @ keys.mT  # [Q, N]
+            ranked = ranked_relevance(similarity, train.label == y[:, None])  # [Q, N]
+            precision += float(average_precision(ranked).sum())
+            for k in hits:
+                hits[k] += int(ranked[:, :k].any(dim=1).sum())
+        found = {"retrieval_map": min(precision / len(test.label), 1.0)}  # a sum of ones may round up
+        return found | {f"retrieval_recall_k{k}": hits[k] / len(test.label) for k in hits}
+
+
+def ranked_relevance(similarity: Tensor, relevant: Tensor) -> Tensor:
+    """[Q, N] bool: relevance of the keys from the most to the least similar one; of equals the irrelevant first.
+
+    One sort of 32-bit integers, the similarity in the upper 31 bits and relevance in the lowest: NumPy sorts those
+    with vector instructions, 15 times faster than an argsort. Similarities closer than 2^-29 count as equal, which
+    is below the rounding of a float32 dot product.
+
+    Args:
+        similarity: [Q, N] in [-1, 1] up to rounding.
+        relevant: [Q, N] bool.
+    """
+    packed = (similarity.clamp(-1, 1) * -(2.0**29)).to(torch.int32).mul_(2).add_(relevant)  # [Q, N], best first
+    order = packed.cpu().numpy()
+    order.sort(axis=1)
+    return torch.from_numpy(np.bitwise_and(order, 1, out=order)).bool().to(similarity.device)
+
+
+def average_precision(ranked: Tensor) -> Tensor:
+    """Mean over the relevant keys of the precision at their rank: [Q, N] bool -> [Q] float64; 0 without any."""
+    found = ranked.cumsum(dim=1, dtype=torch.float32)  # [Q, N] relevant keys so far; exact below 2^24
+    rank = torch.arange(1, ranked.shape[1] + 1, device=ranked.device)  # [N]
+    total = found[:, -1].double()  # [Q]
+    return (found / rank).mul_(ranked).sum(dim=1, dtype=torch.float64) / total.clamp_min(1)

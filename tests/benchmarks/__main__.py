@@ -1,0 +1,48 @@
+"""Speed, measured: `python -m tests.benchmarks [NAME ...]`; all of them take a quarter of an hour on two idle cores.
+
+Each benchmark runs in a process of its own. Outcomes go to bench.json and from there to the README.
+"""
+
+import argparse
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+BENCHMARKS = ("augment", "decode", "stream", "wait", "memory", "startup", "placement", "probes")
+LONG = ("modes",)  # only when asked for by name
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join((*BENCHMARKS, *LONG)))
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that it runs; README stays as it is")
+    parser.add_argument("--json", type=Path, help="keep the outcome here and leave the README as it is")
+    options = parser.parse_args()
+    names = options.names or BENCHMARKS
+    if unknown := [name for name in names if name not in BENCHMARKS + LONG]:
+        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS + LONG)}")
+    if len(names) == 1:
+        _one(names[0], options.quick, options.json)
+        return 0
+    flags = [*(["--quick"] if options.quick else []), *(["--json", str(options.json)] if options.json else [])]
+    failed = [n for n in names if subprocess.call([sys.executable, "-m", "tests.benchmarks", n, *flags])]
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _one(name: str, quick: bool, file: Path | None) -> None:
+    from tests.benchmarks import record, tables
+
+    benchmark = importlib.import_module(f"tests.benchmarks.{name}")
+    entry = record.measured(benchmark.__doc__ or name, benchmark.run, quick)
+    print(tables.section({name: entry}), flush=True)
+    if file or not quick:
+        record.keep(name, entry, file or record.FILE)
+    if not (file or quick):
+        tables.write()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

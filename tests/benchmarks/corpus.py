@@ -1,0 +1,67 @@
+"""Data made on the spot: image files in a folder, and the shards that our own ingest makes of them."""
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image as Pillow
+
+from pipelines import shards
+from pipelines.artifacts import Nothing, ShardSet
+from pipelines.config import RunConfig, parse
+from pipelines.shards import Job, Rules
+from pipelines.stages import ingest
+from tests.support.pictures import picture
+
+DISTINCT = 256
+"""Different pictures in a folder; more files repeat them, since drawing one takes as long as decoding it ten times."""
+
+
+def jpeg(height: int, width: int, seed: int) -> bytes:
+    """A picture as a camera or the web would store it: quality 95."""
+    file = BytesIO()
+    Pillow.fromarray(picture(height, width, seed)).save(file, "JPEG", quality=95)
+    return file.getvalue()
+
+
+def png(height: int, width: int, seed: int) -> bytes:
+    file = BytesIO()
+    Pillow.fromarray(picture(height, width, seed)).save(file, "PNG")
+    return file.getvalue()
+
+
+def image_files(folder: Path, count: int, height: int, width: int) -> list[Path]:
+    """`count` files: PNG where the side is at most 64 pixels, else JPEG."""
+    small = max(height, width) <= 64
+    distinct = [(png if small else jpeg)(height, width, seed) for seed in range(min(count, DISTINCT))]
+    folder.mkdir(parents=True)
+    paths = [folder / f"{i:06d}.{'png' if small else 'jpg'}" for i in range(count)]
+    for i, path in enumerate(paths):
+        path.write_bytes(distinct[i % len(distinct)])
+    return paths
+
+
+def simclr(files: Path, storage: Path, size: int, batch: int, changes: dict[str, Any] | None = None) -> RunConfig:
+    """SimCLR with a ResNet-18 on a folder of images, the full augmentation, nothing held out."""
+    tree = {
+        "name": "bench",
+        "storage": str(storage),
+        "source": {"name": "image_folder", "path": str(files)},
+        "ingest": {"test_fraction": 0},
+        "views": {"global": {"name": "image_crop_jitter", "size": size}, "eval": {"name": "image_eval", "size": size}},
+        "encoder": {"name": "resnet", "depth": 18, "width": 16},
+        "method": {"name": "simclr"},
+        "train": {"steps": 1_000_000, "global_batch_size": batch, "log_every": 1, "monitor_samples": 0},
+    }
+    return parse(tree, changes)
+
+
+def ingested(config: RunConfig, folder: Path) -> ShardSet:
+    """What the ingest stage makes of `config.source`; the parts are written here, so that no Ray is needed."""
+    source = ingest.source_of(config)
+    rules = Rules(config.ingest.max_pixels, config.ingest.test_fraction, config.ingest.row_group_kb << 10)
+    first_id = 0
+    for index, part in enumerate(source.parts(config.ingest.shard_mb)):
+        shards.write(source, Job(index, first_id, part), rules, folder.resolve())
+        first_id += part.count
+    return ingest.run(config, Nothing(), folder)  # finds every part done
