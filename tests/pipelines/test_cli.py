@@ -76,7 +76,7 @@ def test_without_labels_it_still_registers_and_says_what_is_missing(recipe):
 
 
 def test_ctrl_c_keeps_a_checkpoint_and_the_same_command_goes_on(recipe, tmp_path):
-    command = [sys.executable, "-m", "pipelines", "run", *recipe, "--set", "train.steps=3000"]
+    command = [sys.executable, "-m", "pipelines", "run", *recipe, "--set", "train.steps=800"]
     log = tmp_path / "log"
     with log.open("w") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
@@ -89,7 +89,7 @@ def test_ctrl_c_keeps_a_checkpoint_and_the_same_command_goes_on(recipe, tmp_path
     text = log.read_text()
     assert "run the same command again to go on from there" in text and "Traceback" not in text
     stopped = int(text.split("stopped at step ")[1].split(" ")[0])
-    assert 0 < stopped < 3000
+    assert 0 < stopped < 800
     assert list((tmp_path / "storage" / "pretrain").glob(f"*/checkpoints/step_{stopped:08d}"))
     from mlflow import MlflowClient
 
@@ -99,14 +99,14 @@ def test_ctrl_c_keeps_a_checkpoint_and_the_same_command_goes_on(recipe, tmp_path
     statuses = {run.data.tags.get("selfray.stage", "run"): run.info.status for run in runs}
     assert statuses["run"] == "KILLED" and statuses["pretrain"] == "KILLED" and statuses["ingest"] == "FINISHED"
 
-    audited = selfray("audit", *recipe, "--set", "train.steps=3000")
+    audited = selfray("audit", *recipe, "--set", "train.steps=800")
     assert audited.returncode == 0, audited.stderr
     assert f"exact: every planned sample was consumed once; {stopped:,} steps" in audited.stdout
-    other = selfray("run", *recipe, "--resume", "--set", "train.steps=3000", "--set", "seed=7")
+    other = selfray("run", *recipe, "--resume", "--set", "train.steps=800", "--set", "seed=7")
     assert other.returncode == 1
     assert "--resume: cannot go on" in other.stderr and "seed (0 there, 7 here)" in other.stderr
-    same = selfray("pretrain", *recipe, "--resume", "--set", "train.steps=3000")
-    assert same.returncode == 0 and "checkpoint: step 3000" in same.stdout, same.stderr
+    same = selfray("pretrain", *recipe, "--resume", "--set", "train.steps=800")
+    assert same.returncode == 0 and "checkpoint: step 800" in same.stdout, same.stderr
 
 
 @pytest.mark.parametrize(
