@@ -63,8 +63,8 @@ def table(raced: Race, case: str) -> list[Row]:
         data, device = (raced.rate(f"{mode}, {where}: {side}") for side in ("data core", "device"))
         rows.append({"case": case, "chain": f"{mode}, where: {where}", "data core": data, "device": device})
     if KORNIA in raced.rates or KORNIA in raced.absent:
-        device = raced.rate(KORNIA) if KORNIA in raced.rates else raced.absent[KORNIA]
-        rows.append({"case": case, "chain": KORNIA, "data core": "-", "device": device})
+        rate = raced.rate(KORNIA) if KORNIA in raced.rates else raced.absent[KORNIA]
+        rows.append({"case": case, "chain": KORNIA, "data core": "-", "device": rate})
     return rows
 
 
