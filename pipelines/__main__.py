@@ -82,6 +82,22 @@ def _audit(options: argparse.Namespace) -> int:
     return 0 if found.is_exact else 1
 
 
+def _tune(options: argparse.Namespace) -> int:
+    from pipelines import summary
+    from pipelines.config import load
+    from pipelines.stages import engine
+    from pipelines.tuning import flow
+
+    config = load(options.recipe, options.set)
+    root = summary.storage_root(config)
+    try:
+        _, made = flow.tune(config, root, resume=options.resume)
+    finally:
+        engine.close()
+    summary.show(config, made, root)
+    return 0
+
+
 def _show(options: argparse.Namespace) -> int:
     from pipelines.config import load
 
@@ -135,6 +151,10 @@ def _parser() -> argparse.ArgumentParser:
             resume = "go on with this run's unfinished pre-training, or say which keys have changed since"
             stage.add_argument("--resume", action="store_true", help=resume)
     add("audit", "was every sample consumed exactly once? RECIPE or the folder of a pre-training", _audit, "")
+    tune = add("tune", "search the recipe's space by the quality of the representation", _tune, "")
+    tune.add_argument(
+        "--resume", action="store_true", help="go on with an interrupted campaign; an error if none is there"
+    )
     add("show", "print the resolved config", _show, "")
     add("list", "methods, encoders, augmentations, probes, sources, recipes", _list, None)
     add("doctor", "check this machine and say what to do about each fault", _doctor, "digits")

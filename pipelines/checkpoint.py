@@ -64,6 +64,12 @@ def latest(folder: Path) -> tuple[Path | None, list[str]]:
     return None, passed
 
 
+def latest_step(folder: Path) -> int:
+    """Steps taken by the newest whole checkpoint; 0: there is none."""
+    path, _ = latest(folder)
+    return int(state_of(path)["step"]) if path else 0
+
+
 def state_of(path: Path) -> dict[str, Any]:
     state: dict[str, Any] = json.loads((path / STATE).read_text())
     return state

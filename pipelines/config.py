@@ -11,6 +11,7 @@ import yaml
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, SerializeAsAny, ValidationError, model_validator
 
 from pipelines.errors import UserError
+from pipelines.tuning.config import TuneConfig
 from ssl_core.build import build_chains, build_method
 from ssl_core.catalog import find, named_in
 from ssl_core.config import Config, NamedConfig
@@ -130,6 +131,8 @@ class RunConfig(Config):
     evaluate: EvaluateConfig = EvaluateConfig()
     tracking: TrackingConfig = TrackingConfig()
     ray: RayConfig = RayConfig()
+    tune: TuneConfig | None = None
+    """What `selfray tune` searches; other verbs do not look at it."""
 
     @model_validator(mode="after")
     def _parts_agree(self) -> "RunConfig":
@@ -194,8 +197,8 @@ def fingerprint(value: Any) -> str:
 
 
 def identity(config: RunConfig) -> str:
-    """Hash of everything that decides what a run computes; where it is stored and logged does not."""
-    return fingerprint(config.model_dump(mode="json", exclude={"storage", "tracking", "ray"}))
+    """Hash of everything that decides what a run computes; where it lies, and what else could be tried, does not."""
+    return fingerprint(config.model_dump(mode="json", exclude={"storage", "tracking", "ray", "tune"}))
 
 
 def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:

@@ -198,6 +198,13 @@ def log_params(client: "MlflowClient", run_id: str, params: dict[str, object]) -
         client.log_batch(run_id, params=rows[first : first + 100])
 
 
+def log_new(client: "MlflowClient", run_id: str, params: dict[str, object]) -> None:
+    """Log the params of a run that has none yet, at most 100 of them, in one request."""
+    from mlflow.entities import Param
+
+    client.log_batch(run_id, params=[Param(key, str(value)[:6000]) for key, value in params.items()])
+
+
 def log_values(
     client: "MlflowClient", run_id: str, values: Iterable[Value], model_id: str | None = None, data: Any = None
 ) -> None:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_MUTED = ("#332288", "#CC6677", "#117733", "#DDCC77", "#88CCEE", "#882255", "#44AA99", "#999933", "#AA4499", "#661100")
-_GREY, _RIGHT, _WRONG = "#BBBBBB", "#009E73", "#D55E00"
-_INK = "#333333"
+MUTED = ("#332288", "#CC6677", "#117733", "#DDCC77", "#88CCEE", "#882255", "#44AA99", "#999933", "#AA4499", "#661100")
+GREY, _RIGHT, _WRONG = "#BBBBBB", "#009E73", "#D55E00"
+INK = "#333333"
 
 
 def curves(points: Mapping[str, Sequence[tuple[int, float]]], path: Path, title: str = "Training") -> None:
@@ -35,16 +35,16 @@ def curves(points: Mapping[str, Sequence[tuple[int, float]]], path: Path, title:
         raise ValueError("there is no curve to draw: every series is empty")
     columns = 2 if len(drawn) == 4 else min(3, len(drawn))
     num_rows = -(-len(drawn) // columns)
-    figure = _figure(4 * columns, 2.6 * num_rows + 0.5, title)
+    figure = new_figure(4 * columns, 2.6 * num_rows + 0.5, title)
     for position, (name, series) in enumerate(drawn.items()):
         axes = figure.add_subplot(num_rows, columns, position + 1)
         steps, values = zip(*series, strict=True)
-        axes.plot(steps, values, color=_MUTED[0], linewidth=1.5, marker="o" if len(steps) < 20 else "", markersize=3)
+        axes.plot(steps, values, color=MUTED[0], linewidth=1.5, marker="o" if len(steps) < 20 else "", markersize=3)
         axes.annotate(  # the last value, in words
-            f"{values[-1]:.3g}", (steps[-1], values[-1]), xytext=(4, 0), textcoords="offset points", color=_MUTED[0],
+            f"{values[-1]:.3g}", (steps[-1], values[-1]), xytext=(4, 0), textcoords="offset points", color=MUTED[0],
             fontsize=8, va="center", annotation_clip=False,
         )  # fmt: skip
-        axes.set_title(name, fontsize=10, color=_INK)
+        axes.set_title(name, fontsize=10, color=INK)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
@@ -72,16 +72,16 @@ def embedding_map(
     """
     chosen = keyed_permutation(len(features), salt(seed))[:limit]
     xy, how = _project(features[chosen], seed)  # [n, 2]
-    figure = _figure(7, 6.4, title)
+    figure = new_figure(7, 6.4, title)
     axes = figure.add_subplot()
     if label is None:
-        axes.scatter(xy[:, 0], xy[:, 1], s=14, color=_MUTED[0], alpha=0.6, linewidths=0)
+        axes.scatter(xy[:, 0], xy[:, 1], s=14, color=MUTED[0], alpha=0.6, linewidths=0)
     else:
         _draw_classes(axes, xy, label[chosen], class_names)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
-    axes.set_xlabel(f"{how} of {len(chosen)} samples, cosine similarity", fontsize=9, color=_INK)
+    axes.set_xlabel(f"{how} of {len(chosen)} samples, cosine similarity", fontsize=9, color=INK)
     _save(figure, path)
 
 
@@ -110,12 +110,12 @@ def gallery(
     if label is not None:
         right = float((label[neighbors] == label[queries][:, None]).mean())
         header = f"{title}: {right:.0%} of those shown share the query's class"
-    figure = _figure(1.0 * num_neighbors + 1.6, 1.0 * num_queries + 0.8, header)
+    figure = new_figure(1.0 * num_neighbors + 1.6, 1.0 * num_queries + 0.8, header)
     widths = [1.0, 0.25] + [1.0] * num_neighbors  # a gap sets the query apart
     grid = figure.add_gridspec(num_queries, num_neighbors + 2, width_ratios=widths)
     for row in range(num_queries):
         axes = figure.add_subplot(grid[row, 0])
-        _image(axes, images[queries[row]], _INK)
+        _image(axes, images[queries[row]], INK)
         if row == 0:
             axes.set_title("query", fontsize=9)
         if label is not None:
@@ -123,7 +123,7 @@ def gallery(
         for column in range(num_neighbors):
             axes = figure.add_subplot(grid[row, column + 2])
             same = None if label is None else bool(label[neighbors[row, column]] == label[queries[row]])
-            frame = _INK if same is None else _RIGHT if same else _WRONG
+            frame = INK if same is None else _RIGHT if same else _WRONG
             _image(axes, images[neighbors[row, column]], frame, dashed=same is False, width=1 if same is None else 2.5)
             if row == 0:
                 axes.set_title(str(column + 1), fontsize=9)
@@ -142,12 +142,12 @@ def reconstructions(
     Args:
         shown, made, original: [N, H, W, 3] each.
     """
-    figure = _figure(1.1 * len(original) + 1.2, 4.0, title)
+    figure = new_figure(1.1 * len(original) + 1.2, 4.0, title)
     parts = {"the encoder saw": shown, "the decoder made": made, "original": original}
     for row, (name, images) in enumerate(parts.items()):
         for column, image in enumerate(images):
             axes = figure.add_subplot(3, len(original), row * len(original) + column + 1)
-            _image(axes, image, _GREY)
+            _image(axes, image, GREY)
             if column == 0:
                 axes.set_ylabel(name, fontsize=9)
     _save(figure, path)
@@ -173,16 +173,16 @@ def _draw_classes(
     from matplotlib.patheffects import withStroke
 
     classes, counts = np.unique(label, return_counts=True)
-    named = sorted(classes[np.argsort(-counts, kind="stable")[: len(_MUTED)]].tolist())
+    named = sorted(classes[np.argsort(-counts, kind="stable")[: len(MUTED)]].tolist())
     rest = ~np.isin(label, named)
     if rest.any():
-        axes.scatter(xy[rest, 0], xy[rest, 1], s=10, color=_GREY, alpha=0.5, linewidths=0, label="other classes")
-    for color, each in zip(_MUTED, named, strict=False):
+        axes.scatter(xy[rest, 0], xy[rest, 1], s=10, color=GREY, alpha=0.5, linewidths=0, label="other classes")
+    for color, each in zip(MUTED, named, strict=False):
         mine, name = xy[label == each], _class_name(each, class_names)
         axes.scatter(mine[:, 0], mine[:, 1], s=16, color=color, alpha=0.75, linewidths=0, label=name)
         amid = mine[np.linalg.norm(mine - np.median(mine, axis=0), axis=1).argmin()]  # a point, not a gap between two
         halo = [withStroke(linewidth=3, foreground="white")]
-        axes.annotate(name, amid, color=_INK, fontsize=11, weight="bold", ha="center", va="center", path_effects=halo)
+        axes.annotate(name, amid, color=INK, fontsize=11, weight="bold", ha="center", va="center", path_effects=halo)
     handles = {"markerscale": 2, "fontsize": 9, "frameon": False, "title": "class", "title_fontsize": 9}
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), **handles)
 
@@ -199,12 +199,12 @@ def _class_name(label: int, class_names: Sequence[str] | None) -> str:
     return str(label) if class_names is None else class_names[label]
 
 
-def _figure(width: float, height: float, title: str) -> "Figure":
+def new_figure(width: float, height: float, title: str) -> "Figure":
     """A figure outside pyplot: no global state, no display, Agg by default."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    figure.suptitle(title, fontsize=12, color=_INK)
+    figure.suptitle(title, fontsize=12, color=INK)
     return figure
 
 

@@ -62,13 +62,15 @@ _current: ContextVar[Tracked | None] = ContextVar("tracked run", default=None)
 
 
 @contextmanager
-def run(config: RunConfig, root: Path) -> Iterator[None]:
+def run(config: RunConfig, root: Path, campaign: str = "") -> Iterator[None]:
     """The parent run of everything inside; it goes on with the last run of this config if that did not finish.
 
+    Args:
+        campaign: hash of the tuning campaign that the run is the parent of, instead of one training.
     Raises:
         UserError: the server is unreachable and `tracking.when_unreachable` is `error`.
     """
-    tracked = _begin_or_explain(config, root)
+    tracked = _begin_or_explain(config, root, campaign)
     tokens = _inside.set(True), _current.set(tracked)
     status = "FAILED"
     try:
@@ -134,10 +136,10 @@ def final_scores(folder: Path) -> list[Value]:
     return list({value.name: value for value in values}.values())
 
 
-def _begin_or_explain(config: RunConfig, root: Path) -> Tracked | None:
+def _begin_or_explain(config: RunConfig, root: Path, campaign: str) -> Tracked | None:
     embedded = config.tracking.uri is None
     try:
-        return _begin(config, root)
+        return _begin(config, root, campaign)
     except Unreachable as error:
         key = "storage" if embedded else "tracking.uri"
         problem = f"{key}: {store.shown(store.storage(config, root))}: unreachable ({error})"
@@ -149,7 +151,7 @@ def _begin_or_explain(config: RunConfig, root: Path) -> Tracked | None:
         return None
 
 
-def _begin(config: RunConfig, root: Path) -> Tracked:
+def _begin(config: RunConfig, root: Path, campaign: str) -> Tracked:
     if config.tracking.uri is None:
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -161,14 +163,17 @@ def _begin(config: RunConfig, root: Path) -> Tracked:
     client = store.connect(uri)
     with reached():
         experiment_id = _experiment(client, config, root)
-        key = identity(config)
+        key = campaign or identity(config)
         found = client.search_runs([experiment_id], f"tags.`selfray.identity` = '{key}'", max_results=1)
-        if found and found[0].info.status != "FINISHED":
+        if found and (campaign or found[0].info.status != "FINISHED"):  # a campaign may grow
             run_id = found[0].info.run_id
             client.update_run(run_id, status="RUNNING")
             client.set_tag(run_id, "selfray.restarts", int(found[0].data.tags.get("selfray.restarts", 0)) + 1)
         else:
-            run_id = client.create_run(experiment_id, tags=_tags(key), run_name=config.name).info.run_id
+            tags, name = _tags(key), config.name
+            if campaign:
+                tags, name = {**tags, "selfray.campaign": campaign}, f"{name} campaign"
+            run_id = client.create_run(experiment_id, tags=tags, run_name=name).info.run_id
         _describe(client, run_id, config)
         return Tracked(client, uri, experiment_id, run_id)
 

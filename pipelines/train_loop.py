@@ -7,7 +7,7 @@ Shapes: B samples of this worker per step.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -47,6 +47,7 @@ def train(
     open_batches: OpenBatches,
     monitor: Monitor | None = None,
     labels: Mapping[int, int] | None = None,
+    milestones: Container[int] = (),
 ) -> int:
     """Run the steps that are left; returns the steps taken.
 
@@ -54,6 +55,7 @@ def train(
         order: what `open_batches` follows.
         monitor: looks at the representation now and then, on rank 0 only.
         labels: sample id -> class number, for a method that reads labels.
+        milestones: steps at which the monitor looks and a checkpoint is saved, instead of every `monitor_every`.
     Raises:
         UserError: the loss is not finite (names step, sample ids and the last good checkpoint), too many samples
             stopped decoding, or the checkpoint in the folder belongs to another order.
@@ -88,7 +90,8 @@ def train(
         _step(net, batch, progress, optimizer, config, recent)
         method.after_step(Progress(step + 1, total, config.seed))
         done, last = step + 1, step + 1 == total
-        if not (last or done % settings.log_every == 0 or done % monitor_every == 0):
+        look = last or (done in milestones if milestones else done % monitor_every == 0)
+        if not (look or done % settings.log_every == 0):
             continue
         point, stop = recent.point(done, settings.global_batch_size)
         point |= {"lr": lr, "epoch": done / order.batches_per_epoch}
@@ -96,11 +99,11 @@ def train(
             point["replaced"] = replaced
             num_replaced += replaced
             _within_budget(num_replaced, done - start, order, config.ingest.max_bad_fraction)
-        if monitor and worker.rank == 0 and (last or done % monitor_every == 0):
+        if monitor and worker.rank == 0 and look:
             point |= monitor(method)
         worker.report(done, total, point)
         recent = Recent(worker)
-        if last or stop or time.monotonic() - saved > settings.checkpoint_seconds:
+        if last or stop or done in milestones or time.monotonic() - saved > settings.checkpoint_seconds:
             worker.save(done, method, optimizer, {"total": total, "order": order.identity})
             saved = time.monotonic()
         if stop and not last:

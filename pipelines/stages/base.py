@@ -37,7 +37,11 @@ class Stage(Generic[Given, Made]):
 
     def keys(self, config: RunConfig) -> dict[str, Any]:
         """The dotted keys that decide what is made, with their values."""
-        return {k: v for k, v in flat(config).items() if _under(k, self.reads) and not _under(k, self.ignores)}
+        return {k: v for k, v in flat(config).items() if self.decides(k)}
+
+    def decides(self, key: str) -> bool:
+        """Whether a dotted key, or one below it, decides what is made."""
+        return _under(key, self.reads) and not _under(key, self.ignores)
 
     def folder(self, config: RunConfig, given: Given, root: Path) -> Path:
         also = self.also(config) if self.also else None

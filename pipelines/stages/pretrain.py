@@ -30,7 +30,7 @@ def run(config: RunConfig, shards: ShardSet, folder: Path) -> Checkpoint:
     order = training_order(config, listing)  # says at once when there are too few samples
     manifest.verify(shards.folder, listing)
     engine.connect(config)
-    use_gpu = _fits(config)
+    use_gpu = fits(config)
     for leftover in (FAILURE, STOP):
         (folder / leftover).unlink(missing_ok=True)
     _fit(config, shards, folder, use_gpu)
@@ -73,7 +73,7 @@ PRETRAIN = Stage(
 )
 
 
-def _fits(config: RunConfig) -> bool:
+def fits(config: RunConfig) -> bool:
     """Whether to train on GPUs; says within seconds when the cluster is too small."""
     import ray
 
@@ -95,15 +95,15 @@ def _fit(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool) -> No
     failures: list[Exception] = []
     ended = threading.Event()  # not Thread.join: interrupted, it takes a thread that runs for one that has ended
 
-    def fit() -> None:
+    def train() -> None:
         try:
-            _fit_again_without_controller(config, shards, folder, use_gpu)
+            fit(config, shards, folder, use_gpu)
         except Exception as error:  # handed to the main thread, which raises it
             failures.append(error)
         finally:
             ended.set()
 
-    threading.Thread(target=fit, daemon=True).start()
+    threading.Thread(target=train, daemon=True).start()
     try:
         while not ended.wait(0.2):
             pass
@@ -119,14 +119,18 @@ def _fit(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool) -> No
         ) from failures[0]
 
 
-def _fit_again_without_controller(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool) -> None:
-    """Ray Train restarts workers that die; its controller it does not, so that is done here."""
+def fit(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool, record: Path | None = None) -> None:
+    """Ray Train restarts workers that die; its controller it does not, so that is done here.
+
+    Args:
+        record: folder of records of the tuning trial that this is a part of.
+    """
     from ray.exceptions import RayActorError
 
     before = engine.reservations()
     for left in reversed(range(config.train.max_failures + 1)):
         try:
-            _trainer(config, shards, folder, use_gpu).fit()
+            _trainer(config, shards, folder, use_gpu, record).fit()
             return
         except RayActorError:
             if not left or (folder / STOP).exists():
@@ -135,7 +139,7 @@ def _fit_again_without_controller(config: RunConfig, shards: ShardSet, folder: P
             outbox.note(folder, "the training controller died; going on from the last checkpoint")
 
 
-def _trainer(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool) -> "TorchTrainer":
+def _trainer(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool, record: Path | None) -> "TorchTrainer":
     from ray.train import FailureConfig, ScalingConfig
     from ray.train import RunConfig as TrainRun
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -148,6 +152,7 @@ def _trainer(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool) -
             "config": config.model_dump(mode="json"),
             "shards": shards.model_dump(mode="json"),
             "folder": str(folder),
+            "record": None if record is None else str(record),
         },
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
         scaling_config=ScalingConfig(

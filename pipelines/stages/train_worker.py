@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from pipelines.train_loop import chosen_precision, train
 from pipelines.worker import FAILURE, Worker
 from ssl_core.build import build_chains
 from ssl_core.catalog import find
+from ssl_core.methods.base import Method
 
 WRITER = ".writer"
 PATIENCE_S = 60
@@ -44,7 +45,10 @@ def work(given: dict[str, Any]) -> None:
     engine.data_context(config.data.cpus)
     try:
         with _sole_writer(worker):
-            _train(config, shards, worker)
+            if given.get("record"):
+                _trial(config, Path(given["record"]), worker)
+            else:
+                train_here(config, shards, worker)
     except Interrupted:
         return  # the checkpoint says how far it came
     except UserError as error:
@@ -59,7 +63,19 @@ def _sole_writer(worker: Worker) -> AbstractContextManager[None]:
     return lock.alone(worker.folder / WRITER, PATIENCE_S) if worker.rank == 0 else nullcontext()
 
 
-def _train(config: RunConfig, shards: ShardSet, worker: Worker) -> None:
+def train_here(
+    config: RunConfig,
+    shards: ShardSet,
+    worker: Worker,
+    look: Callable[[Method], dict[str, float]] | None = None,
+    milestones: Collection[int] = (),
+) -> None:
+    """This worker's part of a pre-training, in this process.
+
+    Args:
+        look: takes the place of the usual monitor.
+        milestones: steps at which it looks and a checkpoint is saved.
+    """
     if worker.rank == 0:
         how = f"{chosen_precision(config.train.precision, worker.device)}, {torch.get_num_threads()} threads each"
         outbox.note(worker.folder, f"workers: {worker.size} on {worker.device.type}, {how}")
@@ -73,8 +89,19 @@ def _train(config: RunConfig, shards: ShardSet, worker: Worker) -> None:
         return training_batches(config, shards.folder, listing, worker.rank, worker.size, start, stop, worker.folder)
 
     order = training_order(config, listing)
-    monitor = _monitor(config, shards, listing, labels, worker)
-    train(config, worker, order, open_batches, monitor, labels if reads_labels else None)
+    monitor = look or _monitor(config, shards, listing, labels, worker)
+    train(config, worker, order, open_batches, monitor, labels if reads_labels else None, milestones)
+
+
+def _trial(config: RunConfig, record: Path, worker: Worker) -> None:
+    """A part of a tuning trial; the process that Tune runs passes its looks on to the driver."""
+    from pipelines.stages.trial import train_trial
+    from pipelines.tuning import plan, records
+    from pipelines.tuning.worker import TrialWorker
+
+    trial = records.read(record)
+    looked_at = TrialWorker(worker.rank, worker.size, worker.device, worker.folder, record, trial.total)
+    train_trial(config, plan.load(record.parents[1]), looked_at)
 
 
 def _monitor(

@@ -1,0 +1,153 @@
+"""One trial: the pre-training of its config, in the folder where `selfray run` of that config would put it.
+
+With one worker the loop runs in Tune's own actor, which costs no further process; with more, Ray Train runs it
+(pipelines/stages/pretrain.py). Either way a look comes with a checkpoint, is reported to the driver, and
+the trial goes on once the driver has written into its record what became of it. So a trial always stops at a
+checkpoint of its own accord, and nobody kills a training that holds placement groups.
+"""
+
+import threading
+import warnings
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import ray.tune
+import torch
+
+from pipelines import checkpoint, lock, manifest, outbox
+from pipelines.config import RunConfig
+from pipelines.errors import Interrupted, UserError
+from pipelines.features import raw_input
+from pipelines.inputs import Inputs
+from pipelines.stages import engine, pretrain
+from pipelines.stages.train_worker import train_here
+from pipelines.stages.views import some_rows
+from pipelines.tuning import plan, records
+from pipelines.tuning.objective import NUM_VIEWS, Objective
+from pipelines.tuning.plan import Plan
+from pipelines.tuning.records import Look, Trial
+from pipelines.tuning.worker import Ended, TrialWorker, looks
+from pipelines.worker import FAILURE, STOP
+from ssl_core.build import build_chain, build_method
+from ssl_core.catalog import find
+
+PATIENCE_S = 60
+"""For the process of a killed campaign to end."""
+
+
+def run(given: dict[str, Any]) -> None:
+    """What Tune calls; `given` names the trial's folder of records."""
+    record = Path(given["record"])
+    trial, shared = records.read(record), plan.load(record.parents[1])
+    try:
+        trial.work.mkdir(parents=True, exist_ok=True)
+        with lock.alone(trial.work / ".lock", PATIENCE_S):
+            _run(trial, shared, record)
+    except (Interrupted, Ended):
+        return  # the record and the checkpoint say how far it came
+    except Exception as error:  # handed to the driver, which writes the reason down; the other trials go on
+        cause = getattr(error, "cause", error)  # from a read task it comes wrapped by Ray
+        kind = "" if isinstance(cause, UserError) else f"{type(cause).__name__}: "
+        ray.tune.report({"failed": kind + " ".join(str(cause).split())[:2000]})
+
+
+def objective(config: RunConfig, shared: Plan, device: torch.device, spent: float = 0.0) -> Objective:
+    """The eyes of the looks; reads its samples from the shards, in this process."""
+    listing, tune = manifest.load(shared.shards.folder), shared.tune
+    kind = find("ssl_core.methods", config.method.name).view_kinds[0]
+
+    def read(count: int, kinds: tuple[str, ...]) -> Any:
+        return some_rows(config, shared.shards.folder, listing, "train", count, kinds)
+
+    return Objective(
+        read(tune.samples, ("eval",)),
+        read(tune.view_samples, (kind,) * NUM_VIEWS),
+        (build_chain(config.views["eval"]), build_chain(config.views[kind])),
+        manifest.labels(shared.shards.folder, listing, "train"),
+        tune.holdout,
+        device,
+        spent=spent,
+    )
+
+
+def floors(config: RunConfig, shared: Plan) -> dict[str, dict[str, float]]:
+    """The metrics of the raw input and of the encoder as it is drawn, on the same samples as every trial's."""
+    eye = objective(config, shared, torch.device("cpu"))
+    method = build_method(config.method, config.encoder, config.views, seed=config.seed)
+    raw = eye.of_features(raw_input(torch.from_numpy(eye.pixels)), None)
+    found = {"raw_input": raw, "random_init": eye.of_features(eye.encode_plain(method), None)}
+    return {name: {k: v for k, v in values.items() if isfinite(v)} for name, values in found.items()}
+
+
+def train_trial(config: RunConfig, shared: Plan, worker: TrialWorker) -> None:
+    """One worker's part of a trial; rank 0 looks."""
+    known = worker.known()
+    if worker.rank == 0:
+        for look in known:  # of an earlier process: the driver may not have heard of them
+            worker.ask(look.step)
+    eye = objective(config, shared, worker.device, known[-1].seconds if known else 0.0) if worker.rank == 0 else None
+    train_here(config, shared.shards, worker, eye, plan.milestones(worker.total, shared.tune.looks))
+    if eye and all(look.step < worker.total for look in looks(worker.folder)):
+        _look_at_the_end(config, worker, eye)
+
+
+def _run(trial: Trial, shared: Plan, record: Path) -> None:
+    config = shared.config(trial.changes)
+    given = shared.shards.model_dump(mode="json")
+    Inputs(run=config.name, keys=pretrain.PRETRAIN.keys(config), given=given).keep(trial.work)
+    for leftover in (FAILURE, STOP):
+        (trial.work / leftover).unlink(missing_ok=True)
+    if config.train.num_workers > 1:
+        _on_ray_train(config, shared, trial, record)
+        return
+    warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+    device = torch.device("cuda" if config.train.device != "cpu" and torch.cuda.is_available() else "cpu")
+    torch.set_num_threads(config.train.threads or shared.threads or 1)
+    engine.data_context(config.data.cpus)
+    worker = TrialWorker(0, 1, device, trial.work, record, trial.total, tell)
+    train_trial(config, shared, worker)
+
+
+def tell(look: Look) -> None:
+    """Report to the driver; comes back when it has dealt with it."""
+    ray.tune.report({"look": look.model_dump()})
+
+
+def _on_ray_train(config: RunConfig, shared: Plan, trial: Trial, record: Path) -> None:
+    """Several workers: Ray Train runs them, this process passes their looks on."""
+    failures: list[Exception] = []
+    ended = threading.Event()
+    use_gpu = pretrain.fits(config)
+
+    def fit() -> None:
+        try:
+            pretrain.fit(config, shared.shards, trial.work, use_gpu, record)
+        except Exception as error:  # handed to the thread of the trial, which raises it
+            failures.append(error)
+        finally:
+            ended.set()
+
+    threading.Thread(target=fit, daemon=True).start()
+    over = False
+    while not over:
+        over = ended.wait(0.2)
+        reached = checkpoint.latest_step(trial.work / "checkpoints")
+        for look in looks(trial.work):
+            if look.step <= reached and records.read(record).look_at(look.step) is None:
+                tell(look)
+    if (trial.work / FAILURE).exists():
+        raise UserError((trial.work / FAILURE).read_text())
+    if failures:
+        raise failures[0]
+
+
+def _look_at_the_end(config: RunConfig, worker: TrialWorker, eye: Objective) -> None:
+    """For a training that `selfray run` has done before, which does not look."""
+    path, _ = checkpoint.latest(worker.checkpoints)
+    if path is None:
+        raise UserError(f"{worker.checkpoints}: training ended without a checkpoint")
+    method = build_method(config.method, config.encoder, config.views, device=worker.device)
+    method.load_state_dict(checkpoint.weights(path))
+    outbox.append(worker.folder, step=worker.total, total=worker.total, metrics=eye(method), final=True)
+    worker.ask(worker.total)

@@ -1,0 +1,265 @@
+"""What a campaign has found, as one typed value: the content of report.json, and what the pages draw."""
+
+from collections.abc import Mapping, Sequence
+from math import isfinite, sqrt
+from statistics import fmean, stdev
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.tuning import halving
+from pipelines.tuning.campaign import Campaign
+from pipelines.tuning.config import METRICS, Range, oriented
+from pipelines.tuning.plan import milestones
+from pipelines.tuning.records import Trial
+from pipelines.tuning.space import Changes, place
+from ssl_core.config import Config
+from ssl_core.statistics import spearman
+
+JUDGES = ("knn_top1", "linear_top1")
+"""Metrics with labels, against which the others are held."""
+MISLED = 0.2
+"""Below this rank correlation a metric is said not to rank these trials."""
+
+
+class Confirmed(Config):
+    """One config on fresh seeds."""
+
+    trial: int | None
+    """The search trial; None: the recipe's own config."""
+    changes: Changes
+    values: tuple[float, ...]
+    """The metric, one per seed."""
+
+    @property
+    def mean(self) -> float:
+        return fmean(self.values)
+
+    @property
+    def std(self) -> float | None:
+        """Over seeds; None: fewer than two."""
+        return stdev(self.values) if len(self.values) > 1 else None
+
+
+class Agreement(Config):
+    """How well a metric ranked the trials, against one that has labels."""
+
+    metric: str
+    against: str
+    spearman: float
+    """Rank correlation once both are turned so that larger is better."""
+    num_trials: int
+
+
+class Rung(Config):
+    """What the scores at a rung said about the scores at the end."""
+
+    share: float
+    """Of a full training."""
+    reached: int
+    stopped: int
+    spearman: float | None
+    """Between the score here and at the end, over the trials that came to the end; None: too few, or all equal."""
+
+
+class Cost(Config):
+    spent: float
+    """Seconds of all search trials together."""
+    in_full: float
+    """What the same trials would have taken without early stopping, at each trial's own speed."""
+    confirmation: float
+
+    @property
+    def ratio(self) -> float:
+        return self.in_full / self.spent if self.spent else 1.0
+
+
+class Findings(Config):
+    name: str
+    metric: str
+    meaning: str
+    searcher: str
+    scheduler: str
+    space: dict[str, Range]
+    trials: tuple[Trial, ...]
+    winner: int
+    confirmed: tuple[Confirmed, ...]
+    """Best first; the recipe's own config is among them where there was a confirmation."""
+    verdict: str
+    importance: dict[str, float]
+    """Key -> share of the score's variance that a quadratic in this key alone explains."""
+    agreements: tuple[Agreement, ...]
+    rungs: tuple[Rung, ...]
+    cost: Cost
+    floors: dict[str, dict[str, float]]
+    """raw_input and random_init -> metric -> value, on the same held-out slice."""
+    advice: tuple[str, ...]
+
+    @property
+    def best(self) -> Trial:
+        return next(trial for trial in self.trials if trial.number == self.winner)
+
+
+def find(campaign: Campaign, name: str, floors: Mapping[str, Mapping[str, float]]) -> Findings:
+    """Look at all records. Some search trial must have come to its end."""
+    tune = campaign.plan.tune
+    confirmed = _confirmed(campaign)
+    tried = [c for c in confirmed if c.trial is not None]
+    winner = tried[0].trial if tried else campaign.ranked()[0].number
+    deep = _deepest(campaign)
+    agreements = _agreements(deep)
+    return Findings(
+        name=name,
+        metric=tune.metric,
+        meaning=METRICS[tune.metric].meaning,
+        searcher=tune.searcher,
+        scheduler=tune.scheduler,
+        space=dict(tune.space),
+        trials=tuple(campaign.trials),
+        winner=-1 if winner is None else winner,
+        confirmed=tuple(confirmed),
+        verdict=_verdict(tune.metric, confirmed, campaign),
+        importance=_importance(tune.space, tune.metric, deep),
+        agreements=tuple(agreements),
+        rungs=tuple(_rungs(campaign)),
+        cost=_cost(campaign),
+        floors={floor: dict(values) for floor, values in floors.items()},
+        advice=tuple(_advice(tune.metric, agreements)),
+    )
+
+
+def _confirmed(campaign: Campaign) -> list[Confirmed]:
+    metric, groups = campaign.plan.tune.metric, dict[int | None, list[Trial]]()
+    for trial in campaign.of("confirm", "default"):
+        if trial.state == "done" and trial.value(metric) is not None:
+            groups.setdefault(trial.of, []).append(trial)
+    found = [
+        Confirmed(
+            trial=of,
+            changes={key: value for key, value in trials[0].changes.items() if key != "seed"},
+            values=tuple(value for trial in trials if (value := trial.value(metric)) is not None),
+        )
+        for of, trials in groups.items()
+    ]
+    return sorted(found, key=lambda c: -fmean(oriented(metric, v) for v in c.values))
+
+
+def _verdict(metric: str, confirmed: Sequence[Confirmed], campaign: Campaign) -> str:
+    """One line: is the winner better than the recipe, beyond what seeds do?"""
+    tried = [c for c in confirmed if c.trial is not None]
+    default = next((c for c in confirmed if c.trial is None), None)
+    if not tried or default is None:
+        first = campaign.ranked()[0]
+        said = f"trial {first.number} is the best: {metric} {first.value(metric):.3f}"
+        return f"{said} on one seed; how much of that is luck was not measured"
+    best = tried[0]
+    there, here = (fmean(oriented(metric, v) for v in c.values) for c in (default, best))
+    said = f"trial {best.trial}: {metric} {_spread(best)} against {_spread(default)} of the recipe's own config"
+    if best.std is None or default.std is None:
+        return f"{said}; on one seed each, so the noise is not known"
+    error = sqrt(best.std**2 / len(best.values) + default.std**2 / len(default.values))
+    gain = f"{here - there:+.3f}, noise {2 * error:.3f}"
+    if here - there > 2 * error:
+        return f"better than the recipe beyond the noise ({gain}): {said}"
+    how = "worse" if there - here > 2 * error else "not better"
+    return f"{how} than the recipe beyond the noise ({gain}): {said}"
+
+
+def _spread(confirmed: Confirmed) -> str:
+    spread = "" if confirmed.std is None else f" +- {confirmed.std:.3f}"
+    return f"{confirmed.mean:.3f}{spread} ({len(confirmed.values)} seeds)"
+
+
+Deep = list[tuple[Trial, dict[str, float]]]
+
+
+def _deepest(campaign: Campaign) -> Deep:
+    """The search trials that came to the farthest look which at least half of them reached, and what was seen there."""
+    looks, trials = campaign.plan.tune.looks, [t for t in campaign.of("search") if t.looks]
+    for number in reversed(range(looks)):
+        there = [(t, t.look_at(milestones(t.total, looks)[number])) for t in trials]
+        seen = [(t, look.values) for t, look in there if look is not None]
+        if 2 * len(seen) >= len(trials):
+            return seen
+    return []
+
+
+def _agreements(deep: Deep) -> list[Agreement]:
+    found = []
+    for against in JUDGES:
+        for metric in METRICS:
+            pairs = [(v[metric], v[against]) for _, v in deep if metric in v and against in v]
+            if metric == against or len(pairs) < 4:
+                continue
+            here, there = ([oriented(name, p[i]) for p in pairs] for i, name in enumerate((metric, against)))
+            if isfinite(rho := spearman(here, there)):
+                found.append(Agreement(metric=metric, against=against, spearman=rho, num_trials=len(pairs)))
+    return found
+
+
+def _importance(space: Mapping[str, Range], metric: str, deep: Deep) -> dict[str, float]:
+    pairs = [(t, oriented(metric, v[metric])) for t, v in deep if metric in v]
+    score = np.array([s for _, s in pairs])
+    if len(pairs) < 6 or score.std() == 0:
+        return {}
+    found = {key: _explained(key, values, [t for t, _ in pairs], score) for key, values in space.items()}
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def _explained(key: str, values: Range, trials: Sequence[Trial], score: NDArray[np.float64]) -> float:
+    """Adjusted R^2 of score on one key: a mean per choice, else a quadratic in its place in the range."""
+    if values.choice is not None:
+        group = np.array([values.choice.index(t.changes[key]) for t in trials])
+        columns = (group[:, None] == np.unique(group)).astype(float)  # [N, choices]
+    else:
+        x = np.array([place(values, t.changes[key]) for t in trials])
+        columns = np.stack([np.ones_like(x), x, x**2], axis=1)  # [N, 3]
+    rank = int(np.linalg.matrix_rank(columns))
+    if rank >= len(score):
+        return 0.0
+    rest = score - columns @ np.linalg.lstsq(columns, score, rcond=None)[0]
+    unexplained = (rest @ rest / (len(score) - rank)) / score.var(ddof=1)
+    return float(np.clip(1 - unexplained, 0, 1))
+
+
+def _rungs(campaign: Campaign) -> list[Rung]:
+    tune, trials = campaign.plan.tune, campaign.of("search")
+    found = []
+    for number in halving.rungs(tune.looks, tune.grace, tune.reduction) if tune.scheduler == "asha" else ():
+        there = [(t, milestones(t.total, tune.looks)[number - 1]) for t in trials if t.looks]
+        reached = [(t, step) for t, step in there if t.look_at(step) is not None]
+        ended = [(campaign.score(t, step), campaign.score(t)) for t, step in reached if t.state == "done"]
+        rho = spearman(*zip(*ended, strict=True)) if len(ended) >= 3 and np.isfinite(ended).all() else None
+        found.append(
+            Rung(
+                share=number / tune.looks,
+                reached=len(reached),
+                stopped=sum(t.state == "stopped" and t.step == step for t, step in reached),
+                spearman=rho if rho is not None and isfinite(rho) else None,
+            )
+        )
+    return found
+
+
+def _cost(campaign: Campaign) -> Cost:
+    search = [trial for trial in campaign.of("search") if trial.step]
+    return Cost(
+        spent=sum(trial.seconds for trial in search),
+        in_full=sum(trial.seconds * (trial.total / trial.step if trial.state == "stopped" else 1) for trial in search),
+        confirmation=sum(trial.seconds for trial in campaign.of("confirm", "default")),
+    )
+
+
+def _advice(metric: str, agreements: Sequence[Agreement]) -> list[str]:
+    lines = []
+    for each in agreements:
+        if METRICS[each.metric].needs_labels or each.against != JUDGES[0] or each.spearman >= MISLED:
+            continue
+        how = "backwards" if each.spearman < -MISLED else "no better than chance"
+        lines.append(
+            f"{each.metric} ranked these trials {how} (Spearman {each.spearman:+.2f} against {each.against}, "
+            f"{each.num_trials} trials): do not choose by it here"
+        )
+    if not METRICS[metric].needs_labels and not agreements:
+        lines.append(f"{metric} needs no labels, and without labels nothing says how well it ranked these trials")
+    return lines

@@ -1,0 +1,112 @@
+"""A campaign on one screen: search, confirm, report, register the winner."""
+
+import json
+import os
+from pathlib import Path
+
+from pipelines import flow, manifest, tracking
+from pipelines.artifacts import ModelVersion, Nothing, ShardSet
+from pipelines.config import RunConfig, parse
+from pipelines.display import clock, say
+from pipelines.errors import UserError
+from pipelines.stages import engine
+from pipelines.stages.ingest import INGEST
+from pipelines.stages.pretrain import PRETRAIN
+from pipelines.tuning import findings, plan, records, report, space, table
+from pipelines.tuning.campaign import Campaign, Work
+from pipelines.tuning.config import METRICS, TuneConfig
+from pipelines.tuning.confirm import plan_confirmation
+from pipelines.tuning.findings import Findings
+from pipelines.tuning.plan import Plan
+from pipelines.tuning.tracking import TrialRuns, finish
+from ssl_core.catalog import find
+
+
+def tune(config: RunConfig, root: Path, *, resume: bool = False) -> tuple[Findings, ModelVersion]:
+    """Everything is recorded under `root/tune/<hash>`; what is there is gone on with.
+
+    Args:
+        resume: insist that there is something to go on with.
+
+    Raises:
+        UserError: the space does not fit, nothing can rank the trials, or none came to its end.
+        Interrupted: Ctrl-C; every running trial has saved a checkpoint.
+    """
+    settings = space.section(config)
+    space.check(config, PRETRAIN.decides)
+    folder = plan.folder(config, root)
+    if resume and not (folder / plan.NAME).exists():
+        raise UserError(f"--resume: no campaign of this recipe and space under {root}; run without --resume")
+    with tracking.run(config, root, campaign=folder.name):
+        shards = INGEST(config, Nothing(), root)
+        can_be_ranked(config, settings, shards)
+        found, shared = _search_and_confirm(config, settings, shards, root, folder)
+        page = report.write(found, shared, folder / "report")
+        finish(found, page.parent)
+        say(f"tune: {found.verdict}")
+        say(f"report: {page}")
+        winner = parse(report.apply(shared.recipe, found.best.changes))
+        return found, flow.train_and_register(winner, root)
+
+
+def _search_and_confirm(
+    config: RunConfig, settings: TuneConfig, shards: ShardSet, root: Path, folder: Path
+) -> tuple[Findings, Plan]:
+    from pipelines.stages import trial
+    from pipelines.stages.tune import max_concurrent, run_trials
+
+    engine.connect(config)
+    at_a_time, why = max_concurrent(config, settings.max_concurrent)
+    threads = max(1, (os.cpu_count() or 1) // at_a_time)
+    shared = Plan(recipe=space.tree(config), tune=settings, shards=shards, threads=threads)
+    folder.mkdir(parents=True, exist_ok=True)
+    shared.keep(folder)
+    runs = TrialRuns(folder)
+    campaign = Campaign(shared, folder, config.seed, work_of(shards, root), [runs])
+    said = f"tune: campaign {folder}, {campaign.num_planned} search trials, {at_a_time} at a time ({why})"
+    say(f"{said}; {len(campaign.trials)} recorded before" if campaign.trials else said)
+    try:
+        with table.watch(campaign, at_a_time):
+            run_trials(campaign, campaign.next_search, config, at_a_time)
+            plan_confirmation(campaign)
+            run_trials(campaign, campaign.next_confirmation, config, at_a_time)
+    finally:
+        runs.close(campaign.trials)
+    kept = folder / "floors.json"
+    if not kept.exists():
+        records.write(kept, json.dumps(trial.floors(config, shared)))
+    found = findings.find(campaign, config.name, json.loads(kept.read_text()))
+    say(f"tune: {report.cost_line(found)} ({clock(found.cost.spent)} of search)")
+    return found, shared
+
+
+def work_of(shards: ShardSet, root: Path) -> Work:
+    listing = manifest.load(shards.folder)
+
+    def of(config: RunConfig) -> tuple[Path, int]:
+        from pipelines.stages.views import training_order
+        from pipelines.train_loop import num_steps
+
+        steps = num_steps(config.train, training_order(config, listing).batches_per_epoch)
+        return PRETRAIN.folder(config, shards, root), steps
+
+    return of
+
+
+def can_be_ranked(config: RunConfig, settings: TuneConfig, shards: ShardSet) -> None:
+    metric = METRICS[settings.metric]
+    if find("ssl_core.methods", config.method.name).reads_labels and metric.needs_labels:
+        raise UserError(
+            f"tune.metric: method {config.method.name} trains on the labels of train, so a slice of train cannot "
+            f"score it; a label-free metric can, e.g. rankme"
+        )
+    if metric.needs_labels and shards.num_classes is None:
+        free = ", ".join(name for name, m in METRICS.items() if not m.needs_labels and name != "loss")
+        raise UserError(f"tune.metric: {settings.metric} needs labels, the source has none; take one of {free}")
+    if settings.metric == "loss":
+        say(
+            "tune: warning: the pretext loss cannot be compared across temperatures, mask ratios or losses; "
+            "on 36 digits trials it picked the worst one"
+        )
+    elif not metric.needs_labels and shards.num_classes is not None:
+        say(f"tune: warning: there are labels, and {settings.metric} may rank backwards; the report will say")

@@ -1,0 +1,60 @@
+"""campaign.json: what all trials of a campaign have in common, as every process of it reads it."""
+
+from pathlib import Path
+from typing import Any
+
+from pipelines.artifacts import ShardSet
+from pipelines.config import RunConfig, fingerprint, parse
+from pipelines.errors import UserError
+from pipelines.tuning import records
+from pipelines.tuning.config import TuneConfig
+from pipelines.tuning.space import Changes, section, tree
+from ssl_core.config import Config
+
+NAME = "campaign.json"
+GROWS = ("num_trials", "confirm", "max_concurrent")
+"""Keys of `tune:` that extend a campaign instead of making it another one."""
+
+
+class Plan(Config):
+    recipe: dict[str, Any]
+    """As written, without its `tune:` section."""
+    tune: TuneConfig
+    shards: ShardSet
+    threads: int | None = None
+    """CPU threads of one trial's worker, where the recipe does not say."""
+
+    def config(self, changes: Changes) -> RunConfig:
+        """The resolved config of a trial."""
+        return parse(self.recipe, changes)
+
+    def keep(self, folder: Path) -> None:
+        records.write(folder / NAME, self.model_dump_json(indent=1))
+
+
+def load(folder: Path) -> Plan:
+    """
+    Raises:
+        UserError: `folder` is not that of a campaign.
+    """
+    if not (folder / NAME).exists():
+        raise UserError(f"{folder}: holds no {NAME}; not the folder of a campaign")
+    return Plan.model_validate_json((folder / NAME).read_text())
+
+
+def folder(config: RunConfig, root: Path) -> Path:
+    """Where a campaign lies: named by all that decides which trials it makes, and how they are ranked."""
+    searched = section(config).model_dump(mode="json", exclude=set(GROWS))
+    recipe = {key: value for key, value in tree(config).items() if key not in ("storage", "tracking", "ray")}
+    return root / "tune" / fingerprint([recipe, searched])[:16]
+
+
+def milestones(total: int, looks: int) -> tuple[int, ...]:
+    """Steps at which a trial is looked at, the last at its end.
+
+    Raises:
+        UserError: fewer steps than looks.
+    """
+    if total < looks:
+        raise UserError(f"tune.looks: a trial of {total} steps cannot be looked at {looks} times; lower tune.looks")
+    return tuple(round(total * look / looks) for look in range(1, looks + 1))

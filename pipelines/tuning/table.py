@@ -1,0 +1,121 @@
+"""What the user sees of a campaign: one live table on a terminal, a line per change otherwise."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.display import clock, console, say
+from pipelines.tuning.campaign import Campaign
+from pipelines.tuning.records import OPEN, Trial
+
+ROWS = 30
+"""The best and the newest; a campaign may have hundreds."""
+
+
+@contextmanager
+def watch(campaign: Campaign, at_a_time: int) -> Iterator[None]:
+    """Show the campaign while the body runs."""
+    began, done = time.monotonic(), threading.Event()
+    lines = _Lines(campaign)
+    live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+
+    def follow() -> None:
+        while not done.wait(0.5):
+            if live:
+                live.update(table(campaign, began, at_a_time), refresh=True)
+            else:
+                lines.news()
+
+    thread = threading.Thread(target=follow, daemon=True)
+    if live:
+        live.start()
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        if live:
+            live.update(table(campaign, began, at_a_time), refresh=True)
+            live.stop()
+        else:
+            lines.news()
+
+
+def table(campaign: Campaign, began: float, at_a_time: int) -> Table:
+    """Trials, state, score, values; in the caption the best so far and how long it may still take."""
+    metric, trials = campaign.plan.tune.metric, campaign.trials
+    shown = sorted(trials, key=lambda t: (t.state not in OPEN, -campaign.score(t), t.number))[:ROWS]
+    made = Table(
+        title=f"campaign {campaign.folder.name}", caption=status(campaign, began, at_a_time), title_justify="left"
+    )
+    for column, justify in (
+        ("trial", "right"),
+        ("state", "left"),
+        (metric, "right"),
+        ("done", "right"),
+        ("time", "right"),
+    ):
+        made.add_column(column, justify=justify)  # type: ignore[arg-type]
+    for key in campaign.plan.tune.space:
+        made.add_column(key.rpartition(".")[2], justify="right", overflow="fold")
+    for trial in sorted(shown, key=lambda t: t.number):
+        style = {"running": "bold", "failed": "red", "collapsed": "red", "stopped": "dim"}.get(trial.state, "")
+        values = [_value(trial.changes.get(key)) for key in campaign.plan.tune.space]
+        kind = "" if trial.kind == "search" else f" ({trial.kind})"
+        cells = [f"{trial.number}", f"{trial.state}{kind}", _score(trial, metric), _share(trial), clock(trial.seconds)]
+        made.add_row(*(Text(cell, style=style) for cell in (*cells, *values)))  # Text: values are not markup
+    return made
+
+
+def status(campaign: Campaign, began: float, at_a_time: int) -> str:
+    """One line: how many are done, the best so far, ETA."""
+    metric, trials, planned = campaign.plan.tune.metric, campaign.trials, campaign.num_planned
+    ended = [t for t in trials if t.state not in OPEN]
+    best = campaign.ranked()
+    said = [f"{len(ended)} of {planned} trials"]
+    if best:
+        said.append(f"best {metric} {best[0].value(metric):.3f} (trial {best[0].number})")
+    timed = [t.seconds for t in ended if t.seconds]
+    if timed and len(ended) < planned:
+        said.append(f"ETA {clock((planned - len(ended)) * sum(timed) / len(timed) / at_a_time)}")
+    return f"{', '.join(said)}, running for {clock(time.monotonic() - began)}"
+
+
+class _Lines:
+    """For logs and pipes: a line when a trial begins, is looked at or ends."""
+
+    def __init__(self, campaign: Campaign):
+        self._campaign = campaign
+        self._seen = {trial.number: trial for trial in campaign.trials}
+
+    def news(self) -> None:
+        for trial in self._campaign.trials:
+            if trial != self._seen.get(trial.number) and trial.state != "waiting":
+                self._seen[trial.number] = trial
+                say(f"tune  {line(trial, self._campaign.plan.tune.metric)}")
+
+
+def line(trial: Trial, metric: str) -> str:
+    changes = ", ".join(f"{key}={_value(value)}" for key, value in trial.changes.items())
+    said = f"trial {trial.number}{'' if trial.kind == 'search' else f' ({trial.kind})'} {trial.state}"
+    at = f" {_share(trial)} {metric} {_score(trial, metric)}" if trial.looks else ""
+    return f"{said}{at}  {changes}" + (f"  ({trial.reason})" if trial.reason else "")
+
+
+def _score(trial: Trial, metric: str) -> str:
+    value = trial.value(metric)
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _share(trial: Trial) -> str:
+    return f"{trial.step / trial.total:.0%}" if trial.total else "-"
+
+
+def _value(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,151 @@
+"""A campaign in MLflow: its trials as child runs of the campaign's run, one request per look and four more per trial.
+
+Like every stage it writes to disk first: a look goes into the `metrics.jsonl` of the trial's folder, a thread ships
+it (pipelines/shipping.py), and a server that is away loses nothing.
+"""
+
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines import mlflow_store as store
+from pipelines import outbox, provenance, shipping, tracking
+from pipelines.errors import UserError
+from pipelines.mlflow_store import Value, reached
+from pipelines.shipping import Shipper, Unreachable
+from pipelines.tuning.findings import Findings
+from pipelines.tuning.records import OPEN, State, Trial
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from pipelines.tracking import Tracked
+
+STATUS: dict[State, str] = {"done": "FINISHED", "failed": "FAILED", "stopped": "FINISHED", "collapsed": "FAILED"}
+PATIENCE_S = 10.0
+
+logger = logging.getLogger("selfray.tracking")
+
+
+class TrialRuns:
+    """Listens to a campaign and keeps one child run per trial."""
+
+    def __init__(self, campaign: Path):
+        """campaign: its folder. Where the server was away when the campaign began, points stay on disk."""
+        self._campaign = campaign
+        self._shippers: dict[int, Shipper] = {}
+        self._late: list[Trial] = []
+        try:
+            self._tracked: Tracked | None = tracking.current()
+        except UserError:
+            self._tracked = None
+
+    def __call__(self, trial: Trial) -> None:
+        """A trial has changed; its record is on disk."""
+        folder = self._campaign / "trials" / trial.folder_name
+        known = {point.step for point in outbox.read(folder)}
+        for look in trial.looks:
+            if look.step not in known:
+                metrics = {**look.values, "seconds": look.seconds}
+                outbox.append(folder, step=look.step, total=trial.total, metrics=metrics, final=True)
+        if self._tracked is None or trial.state == "waiting":
+            return
+        if trial.number not in self._shippers:
+            self._shippers[trial.number] = _shipper(self._tracked, folder, trial)
+            if trial.state in OPEN:
+                self._shippers[trial.number].start()
+        if trial.state not in OPEN:
+            self._end(trial, PATIENCE_S if not self._late else 0)
+
+    def close(self, trials: list[Trial]) -> None:
+        """End what is open: the trials that were interrupted, and those that ended while a server was away."""
+        for trial in trials:
+            if trial.state not in OPEN and trial.number not in self._shippers:  # of an earlier process
+                known = shipping.state(self._campaign / "trials" / trial.folder_name)
+                if known is None or not known.done:
+                    self(trial)
+        late, self._late = self._late, []
+        for trial in [*late, *(t for t in trials if t.state == "running" and t.number in self._shippers)]:
+            self._end(trial, 0)
+
+    def _end(self, trial: Trial, patience_s: float) -> None:
+        shipper = self._shippers[trial.number]
+        try:
+            run_id = shipper.close(patience_s)
+            if not shipper.done:
+                client = _client(self._tracked)
+                with reached():
+                    client.set_tag(run_id, "selfray.state", trial.state if not trial.reason else _said(trial))
+                    client.set_terminated(run_id, STATUS.get(trial.state, "KILLED"))
+                if trial.state not in OPEN:
+                    shipper.mark_done()
+        except Unreachable as error:
+            self._late.append(trial)
+            logger.warning("tracking: %s; trial %d is kept in %s", error, trial.number, self._campaign)
+
+
+def finish(found: Findings, report: Path) -> None:
+    """The outcome on the campaign's own run: best scores, verdict, the report's files."""
+    tracked = tracking.current()
+    best, now = found.best, time.time_ns() // 1_000_000
+    values = {f"best/{name}": value for name, value in (best.looks[-1].values if best.looks else {}).items()}
+    values |= {"cost/trial_seconds": found.cost.spent, "cost/in_full_seconds": found.cost.in_full}
+    try:
+        with reached(store.UPLOAD_TIMEOUT_S):
+            store.log_values(tracked.client, tracked.run_id, [Value(n, now, 0, v) for n, v in values.items()])
+            tracked.client.set_tag(tracked.run_id, "selfray.verdict", found.verdict[:5000])
+            tracked.client.set_tag(tracked.run_id, "selfray.winner", str(found.winner))
+            tracked.client.log_artifacts(tracked.run_id, str(report), "report")
+    except Unreachable as error:
+        logger.warning("tracking: %s; the report is in %s, the same command again uploads it", error, report)
+
+
+def _shipper(tracked: "Tracked", folder: Path, trial: Trial) -> Shipper:
+    client = tracked.client
+
+    def open_run() -> str:
+        known = shipping.state(folder)
+        with reached():
+            if known and known.run_id and store.has_run(client, known.run_id):
+                client.update_run(known.run_id, status="RUNNING")
+                return known.run_id
+            return _create(tracked, folder, trial)
+
+    def send(run_id: str, points: list[outbox.Point]) -> None:
+        with reached():
+            values = [Value(key, p.time, p.step, value) for p in points for key, value in p.metrics.items()]
+            store.log_values(client, run_id, values)
+
+    return Shipper(folder, open_run, send)
+
+
+def _create(tracked: "Tracked", folder: Path, trial: Trial) -> str:
+    """A child run; an earlier process may have made it and died before it wrote its id down."""
+    client = tracked.client
+    mine = f"tags.mlflow.parentRunId = '{tracked.run_id}' and tags.`selfray.stage_folder` = '{folder.name}'"
+    if found := client.search_runs([tracked.experiment_id], mine, max_results=1):
+        return str(found[0].info.run_id)
+    tags = {
+        "mlflow.parentRunId": tracked.run_id,
+        "mlflow.user": provenance.user(),
+        "selfray.stage": "trial",
+        "selfray.stage_folder": folder.name,
+        "selfray.kind": trial.kind,
+        "selfray.identity": trial.identity,
+        "selfray.work": str(trial.work),
+    }
+    name = f"trial {trial.number}" if trial.kind == "search" else f"{trial.kind} {trial.number}"
+    run_id = str(client.create_run(tracked.experiment_id, tags=tags, run_name=name).info.run_id)
+    store.log_new(client, run_id, {"trial": trial.number, **trial.changes})
+    return run_id
+
+
+def _client(tracked: "Tracked | None") -> "MlflowClient":
+    if tracked is None:
+        raise Unreachable("the server was away when the campaign began")
+    return tracked.client
+
+
+def _said(trial: Trial) -> str:
+    return f"{trial.state}: {trial.reason}"[:5000]

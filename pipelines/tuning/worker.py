@@ -1,0 +1,90 @@
+"""A training worker that is looked at: after each look it asks whether to go on. Free of Ray.
+
+The loop puts a look into the outbox and saves a checkpoint of the same step; the driver hears of it, writes into the
+trial's record what follows, and the worker reads it there. The record is written before the worker goes on, so
+what was decided is never decided twice.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from pipelines import checkpoint, outbox
+from pipelines.errors import UserError
+from pipelines.outbox import Point
+from pipelines.tuning import records
+from pipelines.tuning.objective import PREFIX, SECONDS
+from pipelines.tuning.records import OPEN, Look
+from pipelines.worker import STOP, Worker
+from ssl_core.methods.base import Method
+
+PATIENCE_S = 600
+"""For the driver's decision to be seen; it takes milliseconds where the driver lives."""
+
+
+class Ended(Exception):
+    """The driver has ended this trial; its checkpoint is safe."""
+
+
+@dataclass(frozen=True)
+class TrialWorker(Worker):
+    record: Path
+    """The trial's folder of records."""
+    total: int
+    """Steps of a full training."""
+    tell: Callable[[Look], None] | None = None
+    """Reports a look to the driver; None: another process does."""
+
+    def save(self, step: int, method: Method, optimizer: torch.optim.Optimizer, extra: dict[str, object]) -> None:
+        super().save(step, method, optimizer, extra)
+        if self.rank == 0 and any(look.step == step for look in looks(self.folder)):
+            self.ask(step)
+
+    def known(self) -> list[Look]:
+        """The looks of earlier processes that a checkpoint covers."""
+        reached = checkpoint.latest_step(self.checkpoints)
+        return [look for look in looks(self.folder) if look.step <= reached]
+
+    def ask(self, step: int) -> None:
+        """Tell the driver of the look at `step`, and do what it says.
+
+        Raises:
+            Ended: the trial is over. With more than one worker all are asked to stop at the next point instead.
+        """
+        (look,) = (look for look in looks(self.folder) if look.step == step)
+        if self.tell and records.read(self.record).look_at(step) is None:
+            self.tell(look)
+        if self._goes_on(step):
+            return
+        if self.size == 1:
+            raise Ended
+        (self.folder / STOP).touch()
+
+    def _goes_on(self, step: int) -> bool:
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            trial = records.read(self.record)
+            if trial.look_at(step) is not None:
+                return trial.state in OPEN or trial.step > step
+            if trial.state not in OPEN:
+                return False
+            if self.asked_to_stop():
+                return True  # the driver is ending: the loop stops at its next point
+            if time.monotonic() > deadline:
+                raise UserError(f"{self.record}: nobody has decided on step {step}; is the campaign's driver alive?")
+            time.sleep(0.05)
+
+
+def looks(work: Path) -> list[Look]:
+    """What a training has logged of its looks so far."""
+    return [_look(point) for point in outbox.read(work) if SECONDS in point.metrics]
+
+
+def _look(point: Point) -> Look:
+    values = {name.removeprefix(PREFIX): value for name, value in point.metrics.items() if name.startswith(PREFIX)}
+    if "loss" in point.metrics:
+        values["loss"] = point.metrics["loss"]
+    return Look(step=point.step, seconds=values.pop("seconds"), values=values)

@@ -1,0 +1,132 @@
+"""Trial-seconds to a config within half a point of the grid's best: `python -m tests.benchmarks campaign`.
+
+SimCLR temperature x learning rate on the handwritten digits. Every config of a 6 x 6 grid was trained in full on
+this machine's Ray Tune, looked at nine times (campaign_curves.json; delete it to record it again). Searchers and
+schedulers are then played many times over these curves by the code that runs campaigns: a value between grid points is
+worth what the nearest one is. Counted are the seconds of all trials until the first one that was trained in full
+is within half a point of the best of the grid; where none was, the seconds of all its trials.
+"""
+
+import json
+from collections.abc import Mapping
+from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from pipelines.config import RunConfig, load
+from pipelines.tuning.campaign import Campaign
+from pipelines.tuning.plan import milestones
+from pipelines.tuning.records import Look, Trial
+from tests.benchmarks.runner import Outcome, Row, Spread, goal, spread
+from tests.support.campaigns import campaign
+
+CURVES = Path(__file__).with_name("campaign_curves.json")
+KEYS = {"method.temperature": (0.05, 0.09, 0.17, 0.3, 0.55, 1.0), "optim.lr": (3e-4, 6e-4, 1.2e-3, 2.5e-3, 5e-3, 1e-2)}
+METRIC = "knn_top1"
+WITHIN = 0.005
+REPEATS = 20
+TRIALS = 36
+CONTENDERS = {
+    "grid, in order": ("grid", "none"),
+    "random": ("random", "none"),
+    "TPE": ("optuna", "none"),
+    "random + ASHA": ("random", "asha"),
+    "TPE + ASHA": ("optuna", "asha"),
+}
+
+
+def run(quick: bool = False) -> Outcome:
+    recorded = _record(quick) if quick or not CURVES.exists() else json.loads(CURVES.read_text())
+    table = {tuple(entry["values"]): entry["looks"] for entry in recorded["trials"]}
+    best = max(looks[-1]["score"] for looks in table.values())
+    repeats = 2 if quick else REPEATS
+    spent = {name: [_play(table, best, *how, seed) for seed in range(repeats)] for name, how in CONTENDERS.items()}
+    whole = sum(looks[-1]["seconds"] for looks in table.values())
+    rows: list[Row] = [
+        {
+            "campaign": name,
+            "trial-seconds": spread([seconds for seconds, _ in runs]),
+            "of the whole grid's": spread([seconds / whole for seconds, _ in runs]),
+            "found it": f"{sum(found for _, found in runs)} of {repeats}",
+        }
+        for name, runs in spent.items()
+    ]
+    ours = [seconds for seconds, _ in spent["TPE + ASHA"]]
+    random = float(np.median([seconds for seconds, _ in spent["random"]]))
+    overhead = Spread(*[recorded["overhead_seconds"] / 60] * 3)
+    goals = [
+        goal(
+            "campaign: trial-seconds of TPE + ASHA over the whole grid's",
+            spread([s / whole for s in ours]),
+            at_most=0.2,
+        ),
+        goal("campaign: the same over random search's median", spread([s / random for s in ours]), at_most=0.5),
+        goal("campaign: seconds per trial beyond its training and looks, of a minute", overhead, at_most=0.1),
+    ]
+    heading = f"Until within half a point of the grid's best ({best:.3f}, {len(table)} configs)"
+    return Outcome({heading: rows}, goals)
+
+
+def _recipe(searcher: str, scheduler: str, seed: int) -> RunConfig:
+    ends = {key: {"loguniform": [values[0], values[-1]]} for key, values in KEYS.items()}
+    finite = {key: {"choice": list(values)} for key, values in KEYS.items()}
+    tune = {"space": finite if searcher == "grid" else ends, "searcher": searcher, "scheduler": scheduler}
+    return load(
+        "digits", {"seed": seed, "train": {"steps": 90}, "tune": {**tune, "num_trials": TRIALS, "metric": METRIC}}
+    )
+
+
+def _play(
+    table: Mapping[tuple[Any, ...], list[dict[str, float]]], best: float, searcher: str, scheduler: str, seed: int
+) -> tuple[float, bool]:
+    """Seconds until a trial trained in full is good enough, and whether one was."""
+    config = _recipe(searcher, scheduler, seed)
+    with TemporaryDirectory() as folder:
+        made, spent = campaign(Path(folder), config), 0.0
+        while (trial := made.next_search()) is not None:
+            looks = table[_nearest(trial)]
+            ended = _train(made, trial, looks)
+            spent += looks[len(ended.looks) - 1]["seconds"]
+            if ended.state == "done" and made.score(ended) >= best - WITHIN:
+                return spent, True
+    return spent, False
+
+
+def _train(made: Campaign, trial: Trial, looks: list[dict[str, float]]) -> Trial:
+    for step, look in zip(milestones(trial.total, made.plan.tune.looks), looks, strict=True):
+        made.looked(trial.number, Look(step=step, values={METRIC: look["score"]}, seconds=look["seconds"]))
+        trial = made.trials[trial.number]
+        if trial.state != "running":
+            break
+    return trial
+
+
+def _nearest(trial: Trial) -> tuple[Any, ...]:
+    """The grid's config that is closest on logarithmic axes."""
+    return tuple(_closest(values, trial.changes[key]) for key, values in KEYS.items())
+
+
+def _closest(values: tuple[float, ...], wanted: float) -> float:
+    return min(values, key=lambda value: abs(np.log(value / wanted)))
+
+
+def _record(quick: bool) -> dict[str, Any]:
+    """Train the grid for real; a quick one is made up, to show that the rest runs."""
+    if quick:
+        return {"trials": [_made_up(*point) for point in product(*KEYS.values())], "overhead_seconds": 0.0}
+    from tests.benchmarks.campaign_grid import record
+
+    made = record(KEYS, METRIC)
+    CURVES.write_text(json.dumps(made, indent=1) + "\n")
+    return made
+
+
+def _made_up(temperature: float, lr: float) -> dict[str, Any]:
+    best = 0.9 - abs(np.log(temperature / 0.2)) / 20 - abs(np.log(lr / 0.002)) / 20
+    return {
+        "values": [temperature, lr],
+        "looks": [{"score": best * (0.5 + i / 18), "seconds": 2.0 * i} for i in range(1, 10)],
+    }

@@ -1,0 +1,59 @@
+"""The learning curves behind the campaign benchmark: a grid trained in full, on a local Ray Tune."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from pipelines import provenance
+from pipelines.artifacts import Nothing
+from pipelines.config import load
+from pipelines.stages import engine, ingest
+from pipelines.stages.tune import max_concurrent, run_trials
+from pipelines.tuning import space
+from pipelines.tuning.campaign import Campaign
+from pipelines.tuning.flow import work_of
+from pipelines.tuning.plan import Plan
+
+
+def record(keys: Mapping[str, Sequence[Any]], metric: str, epochs: int = 27) -> dict[str, Any]:
+    """Train every config; one trial at a time, so that their seconds do not mix.
+
+    Returns: per trial its values and looks; and the seconds per trial that were neither training nor looking.
+    """
+    finite = {key: {"choice": list(values)} for key, values in keys.items()}
+    tune = {"space": finite, "searcher": "grid", "scheduler": "none", "num_trials": 10_000, "metric": metric}
+    config = load("digits", {"train.epochs": epochs, "train.monitor_samples": 0, "tune": {**tune, "holdout": 0.5}})
+    with TemporaryDirectory() as folder:
+        root = Path(folder)
+        engine.connect(config)
+        try:
+            shards = ingest.run(config, Nothing(), root)
+            made = Campaign(
+                Plan(recipe=space.tree(config), tune=space.section(config), shards=shards, threads=2),
+                root / "campaign",
+                config.seed,
+                work_of(shards, root),
+            )
+            made.plan.keep(made.folder)
+            max_concurrent(config, 1)
+            began = time.monotonic()
+            run_trials(made, made.next_search, config, 1)
+            wall = time.monotonic() - began
+        finally:
+            engine.close()
+    trained = [trial for trial in made.trials if trial.state == "done"]
+    return {
+        "machine": provenance.environment()["cpu"],
+        "metric": metric,
+        "overhead_seconds": (wall - sum(trial.seconds for trial in made.trials)) / len(made.trials),
+        "look_seconds": sum(look.values["look_seconds"] for t in trained for look in t.looks) / len(trained),
+        "trials": [
+            {
+                "values": [trial.changes[key] for key in keys],
+                "looks": [{"score": look.values[metric], "seconds": look.seconds} for look in trial.looks],
+            }
+            for trial in trained
+        ],
+    }

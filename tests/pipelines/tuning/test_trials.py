@@ -1,0 +1,183 @@
+"""Trials on a real Ray Tune: real pre-training, real kills."""
+
+import os
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from pipelines import checkpoint, manifest, outbox
+from pipelines.artifacts import Nothing, ShardSet
+from pipelines.config import RunConfig, parse
+from pipelines.errors import Interrupted, UserError
+from pipelines.stages import ingest, pretrain
+from pipelines.stages.tune import max_concurrent, run_trials
+from pipelines.tuning import space
+from pipelines.tuning.campaign import Campaign
+from pipelines.tuning.flow import work_of
+from pipelines.tuning.plan import Plan
+from pipelines.tuning.records import Trial
+from tests.support.recipe import TREE
+
+pytestmark = pytest.mark.timeout(1200)
+TEMPERATURES = {"method.temperature": {"choice": [0.1, 0.2, 0.5, 1.0]}}
+TUNE = {"space": TEMPERATURES, "searcher": "grid", "looks": 6, "grace": 0.2, "samples": 512, "view_samples": 64}
+
+
+@dataclass
+class Made:
+    campaign: Campaign
+    config: RunConfig
+    root: Path
+    shards: ShardSet
+
+    def run(self, at_a_time: int = 2) -> list[Trial]:
+        run_trials(self.campaign, self.campaign.next_search, self.config, at_a_time)
+        return self.campaign.trials
+
+
+@pytest.fixture(scope="module")
+def shards(ray_session, tmp_path_factory) -> ShardSet:
+    return ingest.run(parse(TREE), Nothing(), tmp_path_factory.mktemp("shards"))
+
+
+@pytest.fixture
+def make(shards, tmp_path):
+    def build(tune: dict[str, Any], **train: Any) -> Made:
+        config = parse(TREE, {"train": {**TREE["train"], "steps": 60, **train}, "tune": {**TUNE, **tune}})
+        plan = Plan(recipe=space.tree(config), tune=space.section(config), shards=shards)
+        folder = tmp_path / "tune"
+        folder.mkdir(exist_ok=True)
+        plan.keep(folder)
+        return Made(Campaign(plan, folder, config.seed, work_of(shards, tmp_path)), config, tmp_path, shards)
+
+    return build
+
+
+def trial_processes() -> list[psutil.Process]:
+    """The processes of this session's own Ray in which a trial trains now."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if "run.train" in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.NoSuchProcess:  # it ended while we looked
+            continue
+    return found
+
+
+def test_a_campaign_trains_stops_early_and_marks_what_fails(make, shards, tmp_path):
+    made = make({"space": {**TEMPERATURES, "optim.lr": {"choice": [0.01, 1e30]}}, "reduction": 2})
+    trials = made.run()
+    states = {trial.state for trial in trials}
+    assert len(trials) == 8 and {"done", "stopped", "failed"} <= states <= {"done", "stopped", "failed", "collapsed"}
+    for trial in trials:
+        if trial.changes["optim.lr"] > 1:
+            assert trial.state in ("failed", "collapsed")
+        if trial.state == "failed":
+            assert "the loss is not finite at step" in trial.reason
+            continue
+        assert checkpoint.latest_step(trial.work / "checkpoints") == trial.step, "it stops at a checkpoint"
+        assert [look.step for look in trial.looks] == list(range(10, trial.step + 1, 10))
+        seen = trial.looks[-1].values
+        assert 0 < seen["knn_top1"] <= 1 and 0 < seen["linear_top1"] <= 1 and seen["rankme"] > 1 and seen["lidar"] >= 1
+        assert seen["loss"] > 0 and trial.seconds > 0
+    best = made.campaign.ranked()[0]
+    as_a_run = pretrain.run(made.campaign.plan.config(best.changes), shards, tmp_path / "as-a-run")
+    path, _ = checkpoint.latest(best.work / "checkpoints")
+    assert path and checkpoint.digest(path) == as_a_run.digest, "a trial is the training that `run` does"
+    again = make({"space": {**TEMPERATURES, "optim.lr": {"choice": [0.01, 1e30]}}, "reduction": 2})
+    began = time.monotonic()
+    assert again.run() == trials and time.monotonic() - began < 30, "finished trials are not run again"
+
+
+def test_a_trial_whose_process_is_killed_goes_on_from_its_checkpoint(make):
+    made = make({"scheduler": "none", "num_trials": 1}, steps=600, checkpoint_seconds=0.5)
+    killed: list[int] = []
+
+    def kill() -> None:
+        while not killed:
+            (folder,) = made.root.glob("pretrain/*") if list(made.root.glob("pretrain/*")) else (made.root,)
+            reached = checkpoint.latest_step(folder / "checkpoints")
+            if reached >= 100 and (found := trial_processes()):
+                os.kill(found[0].pid, signal.SIGKILL)
+                killed.append(reached)
+            time.sleep(0.05)
+
+    threading.Thread(target=kill, daemon=True).start()
+    (trial,) = made.run(1)
+    assert killed and killed[0] < 600
+    assert trial.state == "done" and [look.step for look in trial.looks] == list(range(100, 601, 100))
+    steps = [point.step for point in outbox.read(trial.work)]
+    assert steps == sorted(set(steps)) and steps[-1] == 600
+
+
+def test_ctrl_c_saves_and_the_next_process_goes_on(make):
+    made = make({"scheduler": "none", "num_trials": 2}, steps=900)
+
+    def stop() -> None:
+        while not any(trial.step >= 150 for trial in made.campaign.trials):
+            time.sleep(0.05)
+        made.campaign.stop()
+
+    threading.Thread(target=stop, daemon=True).start()
+    with pytest.raises(Interrupted, match="every trial that was running has saved a checkpoint"):
+        made.run()
+    left = made.campaign.trials
+    assert all(trial.state == "running" for trial in left) and all(0 < t.step < 900 for t in left if t.looks)
+    assert all(checkpoint.latest_step(trial.work / "checkpoints") >= trial.step for trial in left)
+    again = make({"scheduler": "none", "num_trials": 2}, steps=900)
+    ended = again.run()
+    assert [trial.state for trial in ended] == ["done", "done"]
+    assert [t.looks[: len(b.looks)] for t, b in zip(ended, left, strict=True)] == [b.looks for b in left]
+
+
+def test_two_workers_per_trial_train_on_ray_train(make):
+    made = make({"num_trials": 3, "reduction": 2}, num_workers=2)
+    trials = made.run(1)
+    assert {trial.state for trial in trials} <= {"done", "stopped"} and trials[0].state == "done"
+    assert [look.step for look in trials[0].looks] == [10, 20, 30, 40, 50, 60]
+    import ray
+
+    deadline = time.monotonic() + 60
+    while ray.available_resources().get("CPU", 0) < 4 and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert ray.available_resources()["CPU"] == 4, "no trial has left a placement group behind"
+
+
+def test_concurrency_is_derived_and_what_does_not_fit_is_said(shards):
+    config = parse(TREE, {"ray.num_cpus": 4})
+    assert max_concurrent(config, None) == (2, "4 CPUs / 2 per trial (1 x (1 to train + 1 to read))")
+    with pytest.raises(UserError, match=r"tune\.max_concurrent: 3 trials do not fit at a time, 2 do: 4 CPUs / 2 per"):
+        max_concurrent(config, 3)
+    with pytest.raises(UserError, match="tune: a trial does not fit: 4 CPUs / 16 per trial"):
+        max_concurrent(parse(TREE, {"ray.num_cpus": 4, "train.num_workers": 8}), None)
+
+
+def test_labels_that_are_missing_or_trained_on_cannot_rank(shards):
+    from pipelines.tuning.flow import can_be_ranked
+
+    tree = {**TREE, "tune": TUNE}
+    config = parse(tree)
+    bare = shards.model_copy(update={"num_classes": None})
+    with pytest.raises(
+        UserError, match=r"tune\.metric: knn_top1 needs labels, the source has none; take one of rankme"
+    ):
+        can_be_ranked(config, space.section(config), bare)
+    free = parse(tree, {"tune.metric": "rankme"})
+    can_be_ranked(free, space.section(free), bare)
+    rates = {"optim.lr": {"uniform": [0.1, 0.2]}}
+    supervised = parse(tree, {"method": {"name": "supervised", "num_classes": 10}, "tune.space": rates})
+    with pytest.raises(UserError, match="method supervised trains on the labels of train"):
+        can_be_ranked(supervised, space.section(supervised), shards)
+
+
+def test_the_manifest_of_the_shards_is_what_trials_read(make, shards):
+    made = make({"num_trials": 1})
+    work, total = work_of(made.shards, made.root)(made.campaign.plan.config({"train.steps": 7}))
+    assert total == 7 and work.parent == made.root / "pretrain" and manifest.load(shards.folder).num_rows("train")
