@@ -111,7 +111,7 @@ def _run(trial: Trial, shared: Plan, record: Path) -> None:
 
 def tell(look: Look) -> None:
     """Report to the driver; comes back when it has dealt with it."""
-    ray.tune.report({"look": look.model_dump()})
+    ray.tune.report({"look": look.model_dump_json()})  # as text: Tune flattens what is nested
 
 
 def _on_ray_train(config: RunConfig, shared: Plan, trial: Trial, record: Path) -> None:

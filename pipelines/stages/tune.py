@@ -26,6 +26,7 @@ from pipelines.tuning.records import Look, Trial
 
 QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_MAX_PENDING_TRIALS_PG": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # its snapshots are pickles, and nobody reads them
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
@@ -138,7 +139,7 @@ class _Ask(_Live, Searcher):  # type: ignore[misc]
     """Tune's question what to run next, passed on."""
 
     def __init__(self, campaign: Campaign, next_trial: Next):
-        super().__init__(metric="step", mode="max")
+        super().__init__()
         self._campaign, self._next = campaign, next_trial
 
     def suggest(self, trial_id: str) -> dict[str, Any] | Literal["FINISHED"]:
@@ -167,7 +168,7 @@ class _Tell(_Live, FIFOScheduler):  # type: ignore[misc]
     def on_trial_result(self, controller: Any, ray_trial: Any, result: dict[str, Any]) -> str:
         number = ray_trial.config["number"]
         if "look" in result:
-            self._campaign.looked(number, Look.model_validate(result["look"]))
+            self._campaign.looked(number, Look.model_validate_json(result["look"]))
         if "failed" in result:
             self._campaign.failed(number, result["failed"])
         return str(TrialScheduler.CONTINUE)
