@@ -98,6 +98,8 @@ def _run(trial: Trial, shared: Plan, record: Path) -> None:
     Inputs(run=config.name, keys=pretrain.PRETRAIN.keys(config), given=given).keep(trial.work)
     for leftover in (FAILURE, STOP):
         (trial.work / leftover).unlink(missing_ok=True)
+    if (record.parents[1] / STOP).exists():
+        raise Interrupted("the campaign was stopped before this trial began")
     if config.train.num_workers > 1:
         _on_ray_train(config, shared, trial, record)
         return

@@ -19,10 +19,12 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from pipelines.config import RunConfig
+from pipelines.display import say
 from pipelines.errors import Interrupted, UserError
 from pipelines.stages import engine, trial
 from pipelines.tuning.campaign import Campaign
 from pipelines.tuning.records import Look, Trial
+from pipelines.worker import STOP
 
 QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -71,7 +73,7 @@ def run_trials(campaign: Campaign, next_trial: Next, config: RunConfig, at_a_tim
         Interrupted: Ctrl-C; every running trial has saved a checkpoint.
     """
     os.environ |= QUIET
-    campaign.folder.mkdir(parents=True, exist_ok=True)
+    (campaign.folder / STOP).unlink(missing_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix="ray-", dir=campaign.folder))
     failures: list[Exception] = []
     ended = threading.Event()
@@ -89,6 +91,8 @@ def run_trials(campaign: Campaign, next_trial: Next, config: RunConfig, at_a_tim
         _wait(campaign, ended)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    if campaign.fault:
+        raise campaign.fault
     if failures:
         raise failures[0]
     if campaign.stopping:
@@ -100,6 +104,7 @@ def _wait(campaign: Campaign, ended: threading.Event) -> None:
         while not ended.wait(0.2):
             pass
     except KeyboardInterrupt:
+        say("tune  Ctrl-C: the running trials save a checkpoint, then it stops (again: stop at once)")
         campaign.stop()
         while not ended.wait(0.2):
             pass

@@ -35,6 +35,8 @@ class Campaign:
         self._trials = {trial.number: trial for trial in records.trials(folder)}
         self._started: set[int] = set()
         self.stopping = False
+        self.fault: UserError | None = None
+        """Why the campaign itself cannot go on."""
 
     @property
     def trials(self) -> list[Trial]:
@@ -52,7 +54,7 @@ class Campaign:
     def next_search(self) -> Trial | None:
         """The search trial to run now: first what an earlier process left open, then new ones; None: that was all."""
         with self._lock:
-            if (left := self._left_open("search")) is not None:
+            if not self.stopping and (left := self._left_open("search")) is not None:
                 return self._start(left)
             while not self.stopping and len(told := self.of("search")) < num_planned(self.plan.tune):
                 changes = suggest(self.plan.tune, self.seed, told)
@@ -94,9 +96,7 @@ class Campaign:
         """Let no trial begin, and ask those that run to stop at a checkpoint."""
         with self._lock:
             self.stopping = True
-            for trial in self.trials:
-                if trial.state in OPEN and trial.number in self._started:
-                    (trial.work / STOP).touch()
+            (self.folder / STOP).touch()
 
     def ranked(self) -> list[Trial]:
         """The search trials that were trained in full, best first."""
@@ -155,11 +155,11 @@ class Campaign:
     def _keep(self, trial: Trial) -> Trial:
         try:
             records.keep(self.folder, trial)
+            self._trials[trial.number] = trial
+            for listener in self._listeners:
+                listener(trial)
         except OSError as error:
-            raise UserError(
-                f"{self.folder}: cannot write the record of trial {trial.number} ({error.strerror})"
-            ) from error
-        self._trials[trial.number] = trial
-        for listener in self._listeners:
-            listener(trial)
+            text = f"cannot write the record of trial {trial.number} ({error.strerror}); free space, then run the same"
+            self.fault = UserError(f"{self.folder}: {text} command again")
+            raise self.fault from error
         return trial

@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from pipelines import flow, manifest, tracking
+from pipelines import flow, lock, manifest, tracking
 from pipelines.artifacts import ModelVersion, Nothing, ShardSet
 from pipelines.config import RunConfig, parse
 from pipelines.display import clock, say
@@ -18,7 +18,7 @@ from pipelines.tuning.config import METRICS, TuneConfig
 from pipelines.tuning.confirm import plan_confirmation
 from pipelines.tuning.findings import Findings
 from pipelines.tuning.plan import Plan
-from pipelines.tuning.tracking import TrialRuns, finish
+from pipelines.tuning.tracking import TrialRuns, finish, link
 from ssl_core.catalog import find
 
 
@@ -37,16 +37,20 @@ def tune(config: RunConfig, root: Path, *, resume: bool = False) -> tuple[Findin
     folder = plan.folder(config, root)
     if resume and not (folder / plan.NAME).exists():
         raise UserError(f"--resume: no campaign of this recipe and space under {root}; run without --resume")
-    with tracking.run(config, root, campaign=folder.name):
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock.alone(folder / ".lock"), tracking.run(config, root, campaign=folder.name):
         shards = INGEST(config, Nothing(), root)
         can_be_ranked(config, settings, shards)
         found, shared = _search_and_confirm(config, settings, shards, root, folder)
         page = report.write(found, shared, folder / "report")
         finish(found, page.parent)
-        say(f"tune: {found.verdict}")
+        for line in (found.verdict, *found.advice):
+            say(f"tune: {line}")
         say(f"report: {page}")
         winner = parse(report.apply(shared.recipe, found.best.changes))
-        return found, flow.train_and_register(winner, root)
+        made = flow.train_and_register(winner, root)
+        link(made)
+        return found, made
 
 
 def _search_and_confirm(
@@ -59,7 +63,6 @@ def _search_and_confirm(
     at_a_time, why = max_concurrent(config, settings.max_concurrent)
     threads = max(1, (os.cpu_count() or 1) // at_a_time)
     shared = Plan(recipe=space.tree(config), tune=settings, shards=shards, threads=threads)
-    folder.mkdir(parents=True, exist_ok=True)
     shared.keep(folder)
     runs = TrialRuns(folder)
     campaign = Campaign(shared, folder, config.seed, work_of(shards, root), [runs])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pipelines import mlflow_store as store
 from pipelines import outbox, provenance, shipping, tracking
+from pipelines.artifacts import ModelVersion
 from pipelines.errors import UserError
 from pipelines.mlflow_store import Value, reached
 from pipelines.shipping import Shipper, Unreachable
@@ -18,8 +19,6 @@ from pipelines.tuning.findings import Findings
 from pipelines.tuning.records import OPEN, State, Trial
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
     from pipelines.tracking import Tracked
 
 STATUS: dict[State, str] = {"done": "FINISHED", "failed": "FAILED", "stopped": "FINISHED", "collapsed": "FAILED"}
@@ -36,10 +35,7 @@ class TrialRuns:
         self._campaign = campaign
         self._shippers: dict[int, Shipper] = {}
         self._late: list[Trial] = []
-        try:
-            self._tracked: Tracked | None = tracking.current()
-        except UserError:
-            self._tracked = None
+        self._tracked = _reachable()
 
     def __call__(self, trial: Trial) -> None:
         """A trial has changed; its record is on disk."""
@@ -73,11 +69,10 @@ class TrialRuns:
         shipper = self._shippers[trial.number]
         try:
             run_id = shipper.close(patience_s)
-            if not shipper.done:
-                client = _client(self._tracked)
+            if self._tracked is not None and not shipper.done:
                 with reached():
-                    client.set_tag(run_id, "selfray.state", trial.state if not trial.reason else _said(trial))
-                    client.set_terminated(run_id, STATUS.get(trial.state, "KILLED"))
+                    self._tracked.client.set_tag(run_id, "selfray.state", _said(trial))
+                    self._tracked.client.set_terminated(run_id, STATUS.get(trial.state, "KILLED"))
                 if trial.state not in OPEN:
                     shipper.mark_done()
         except Unreachable as error:
@@ -87,7 +82,9 @@ class TrialRuns:
 
 def finish(found: Findings, report: Path) -> None:
     """The outcome on the campaign's own run: best scores, verdict, the report's files."""
-    tracked = tracking.current()
+    tracked = _reachable()
+    if tracked is None:
+        return
     best, now = found.best, time.time_ns() // 1_000_000
     values = {f"best/{name}": value for name, value in (best.looks[-1].values if best.looks else {}).items()}
     values |= {"cost/trial_seconds": found.cost.spent, "cost/in_full_seconds": found.cost.in_full}
@@ -99,6 +96,24 @@ def finish(found: Findings, report: Path) -> None:
             tracked.client.log_artifacts(tracked.run_id, str(report), "report")
     except Unreachable as error:
         logger.warning("tracking: %s; the report is in %s, the same command again uploads it", error, report)
+
+
+def link(made: ModelVersion) -> None:
+    """Name the registered winner on the campaign's run."""
+    tracked = tracking.current()
+    try:
+        with reached():
+            tracked.client.set_tag(tracked.run_id, "selfray.candidate", f"{made.name} version {made.version}")
+    except Unreachable as error:
+        logger.warning("tracking: %s; the campaign's run does not name its winner", error)
+
+
+def _reachable() -> "Tracked | None":
+    """The campaign's run; None: the server was away when it began, so everything stays on disk."""
+    try:
+        return tracking.current()
+    except UserError:
+        return None
 
 
 def _shipper(tracked: "Tracked", folder: Path, trial: Trial) -> Shipper:
@@ -141,11 +156,5 @@ def _create(tracked: "Tracked", folder: Path, trial: Trial) -> str:
     return run_id
 
 
-def _client(tracked: "Tracked | None") -> "MlflowClient":
-    if tracked is None:
-        raise Unreachable("the server was away when the campaign began")
-    return tracked.client
-
-
 def _said(trial: Trial) -> str:
-    return f"{trial.state}: {trial.reason}"[:5000]
+    return f"{trial.state}: {trial.reason}"[:5000] if trial.reason else trial.state

@@ -43,6 +43,9 @@ class TrialWorker(Worker):
         if self.rank == 0 and any(look.step == step for look in looks(self.folder)):
             self.ask(step)
 
+    def asked_to_stop(self) -> bool:
+        return super().asked_to_stop() or (self.record.parents[1] / STOP).exists()
+
     def known(self) -> list[Look]:
         """The looks of earlier processes that a checkpoint covers."""
         reached = checkpoint.latest_step(self.checkpoints)

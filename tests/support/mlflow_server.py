@@ -22,6 +22,7 @@ class MlflowServer:
 
     def __init__(self, folder: Path):
         self._folder = folder
+        self.log = folder / "server.log"
         self._port = free_port()
         self.uri = f"http://127.0.0.1:{self._port}"
         self._process: subprocess.Popen[bytes] | None = None
@@ -31,14 +32,14 @@ class MlflowServer:
         command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self._folder / 'server.db'}"]
         command += ["--artifacts-destination", str(self._folder / "artifacts")]
         quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        with (self._folder / "server.log").open("ab") as log:
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, env={**os.environ, **quiet}, stdout=log, stderr=log, start_new_session=True
             )
         deadline = time.monotonic() + 120
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"no MLflow server: {(self._folder / 'server.log').read_text()[-2000:]}")
+                raise RuntimeError(f"no MLflow server: {self.log.read_text()[-2000:]}")
             time.sleep(0.2)
 
     def kill(self) -> None:
