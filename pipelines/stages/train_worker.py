@@ -100,8 +100,10 @@ def _trial(config: RunConfig, record: Path, worker: Worker) -> None:
     from pipelines.tuning.worker import TrialWorker
 
     trial = records.read(record)
-    looked_at = TrialWorker(worker.rank, worker.size, worker.device, worker.folder, record, trial.total)
-    train_trial(config, plan.load(record.parents[1]), looked_at)
+    shared = plan.load(record.parents[1])
+    train_trial(
+        config, TrialWorker(worker.rank, worker.size, worker.device, worker.folder, record, trial.total, shared)
+    )
 
 
 def _monitor(

@@ -67,6 +67,7 @@ def objective(config: RunConfig, shared: Plan, device: torch.device, spent: floa
         manifest.labels(shared.shards.folder, listing, "train"),
         tune.holdout,
         device,
+        prefix=shared.prefix,
         spent=spent,
     )
 
@@ -80,15 +81,16 @@ def floors(config: RunConfig, shared: Plan) -> dict[str, dict[str, float]]:
     return {name: {k: v for k, v in values.items() if isfinite(v)} for name, values in found.items()}
 
 
-def train_trial(config: RunConfig, shared: Plan, worker: TrialWorker) -> None:
+def train_trial(config: RunConfig, worker: TrialWorker) -> None:
     """One worker's part of a trial; rank 0 looks."""
     known = worker.known()
     if worker.rank == 0:
         for look in known:  # of an earlier process: the driver may not have heard of them
             worker.ask(look.step)
-    eye = objective(config, shared, worker.device, known[-1].seconds if known else 0.0) if worker.rank == 0 else None
+    shared, spent = worker.plan, known[-1].seconds if known else 0.0
+    eye = objective(config, shared, worker.device, spent) if worker.rank == 0 else None
     train_here(config, shared.shards, worker, eye, plan.milestones(worker.total, shared.tune.looks))
-    if eye and all(look.step < worker.total for look in looks(worker.folder)):
+    if eye and all(look.step < worker.total for look in worker.looks()):
         _look_at_the_end(config, worker, eye)
 
 
@@ -107,8 +109,8 @@ def _run(trial: Trial, shared: Plan, record: Path) -> None:
     device = torch.device("cuda" if config.train.device != "cpu" and torch.cuda.is_available() else "cpu")
     torch.set_num_threads(config.train.threads or shared.threads or 1)
     engine.data_context(config.data.cpus)
-    worker = TrialWorker(0, 1, device, trial.work, record, trial.total, tell)
-    train_trial(config, shared, worker)
+    worker = TrialWorker(0, 1, device, trial.work, record, trial.total, shared, tell)
+    train_trial(config, worker)
 
 
 def tell(look: Look) -> None:
@@ -135,7 +137,7 @@ def _on_ray_train(config: RunConfig, shared: Plan, trial: Trial, record: Path) -
     while not over:
         over = ended.wait(0.2)
         reached = checkpoint.latest_step(trial.work / "checkpoints")
-        for look in looks(trial.work):
+        for look in looks(trial.work, shared, trial.total):
             if look.step <= reached and records.read(record).look_at(look.step) is None:
                 tell(look)
     if (trial.work / FAILURE).exists():

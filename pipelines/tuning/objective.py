@@ -29,8 +29,7 @@ from ssl_core.noise import salt
 
 Arrays = Mapping[str, NDArray[Any]]
 
-PREFIX = "tune/"
-SECONDS = "tune/seconds"
+SECONDS = "seconds"
 NUM_VIEWS = 4
 NEIGHBOURS = 20
 _HOLDOUT = 0x401D
@@ -49,6 +48,7 @@ class Objective:
         holdout: float,
         device: torch.device,
         *,
+        prefix: str = "",
         spent: float = 0.0,
     ):
         """
@@ -58,25 +58,26 @@ class Objective:
             chains: of the eval view and of the training view.
             labels: sample id -> class number; None: no probe is fitted.
             holdout: share of the N that is held out.
+            prefix: of the names of all metrics.
             spent: seconds that earlier processes of this trial took.
         """
         self._plain, self._augmented, self._chains, self._device = plain, augmented, chains, device
         self._label = None if labels is None else torch.tensor([labels[i] for i in plain["sample_id"].tolist()])
         if self._label is not None:
             self._held = stratified_slice(self._label, max(2, round(1 / holdout)), salt(_HOLDOUT))  # [N] bool
-        self._since = time.monotonic() - spent
+        self._prefix, self._since = prefix, time.monotonic() - spent
 
     @torch.no_grad()
     def __call__(self, method: Method) -> dict[str, float]:
-        """`tune/...` metrics; what is not finite (alpha-ReQ of a spectrum that has ended) is left out."""
+        """Metrics by name; what is not finite (alpha-ReQ of a spectrum that has ended) is left out."""
         began, was_training = time.monotonic(), method.training
         method.eval()
         z = self._encode(method, self._plain, 0, self._chains[0])  # [N, D]
         views = [self._encode(method, self._augmented, i, self._chains[1]) for i in range(NUM_VIEWS)]  # V x [n, D]
         method.train(was_training)
         found = self.of_features(z, torch.stack(views, dim=1))
-        found["look_seconds"], found["seconds"] = time.monotonic() - began, time.monotonic() - self._since
-        return {PREFIX + name: value for name, value in found.items() if isfinite(value)}
+        found["look_seconds"], found[SECONDS] = time.monotonic() - began, time.monotonic() - self._since
+        return {self._prefix + name: value for name, value in found.items() if isfinite(value)}
 
     def of_features(self, z: Tensor, views: Tensor | None) -> dict[str, float]:
         """The same for features made elsewhere, e.g. of a floor.

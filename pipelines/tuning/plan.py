@@ -24,6 +24,12 @@ class Plan(Config):
     threads: int | None = None
     """CPU threads of one trial's worker, where the recipe does not say."""
 
+    @property
+    def prefix(self) -> str:
+        """Of the looks' metrics in a training's outbox: another campaign may have looked at it in another way."""
+        seen = [self.tune.holdout, self.tune.samples, self.tune.view_samples, self.shards.digest]
+        return f"tune-{fingerprint(seen)[:6]}/"
+
     def config(self, changes: Changes) -> RunConfig:
         """The resolved config of a trial."""
         return parse(self.recipe, changes)

@@ -16,7 +16,8 @@ from pipelines import checkpoint, outbox
 from pipelines.errors import UserError
 from pipelines.outbox import Point
 from pipelines.tuning import records
-from pipelines.tuning.objective import PREFIX, SECONDS
+from pipelines.tuning.objective import SECONDS
+from pipelines.tuning.plan import Plan, milestones
 from pipelines.tuning.records import OPEN, Look
 from pipelines.worker import STOP, Worker
 from ssl_core.methods.base import Method
@@ -35,12 +36,13 @@ class TrialWorker(Worker):
     """The trial's folder of records."""
     total: int
     """Steps of a full training."""
+    plan: Plan
     tell: Callable[[Look], None] | None = None
     """Reports a look to the driver; None: another process does."""
 
     def save(self, step: int, method: Method, optimizer: torch.optim.Optimizer, extra: dict[str, object]) -> None:
         super().save(step, method, optimizer, extra)
-        if self.rank == 0 and any(look.step == step for look in looks(self.folder)):
+        if self.rank == 0 and any(look.step == step for look in self.looks()):
             self.ask(step)
 
     def asked_to_stop(self) -> bool:
@@ -49,7 +51,10 @@ class TrialWorker(Worker):
     def known(self) -> list[Look]:
         """The looks of earlier processes that a checkpoint covers."""
         reached = checkpoint.latest_step(self.checkpoints)
-        return [look for look in looks(self.folder) if look.step <= reached]
+        return [look for look in self.looks() if look.step <= reached]
+
+    def looks(self) -> list[Look]:
+        return looks(self.folder, self.plan, self.total)
 
     def ask(self, step: int) -> None:
         """Tell the driver of the look at `step`, and do what it says.
@@ -57,7 +62,7 @@ class TrialWorker(Worker):
         Raises:
             Ended: the trial is over. With more than one worker all are asked to stop at the next point instead.
         """
-        (look,) = (look for look in looks(self.folder) if look.step == step)
+        (look,) = (look for look in self.looks() if look.step == step)
         if self.tell and records.read(self.record).look_at(step) is None:
             self.tell(look)
         if self._goes_on(step):
@@ -81,13 +86,14 @@ class TrialWorker(Worker):
             time.sleep(0.05)
 
 
-def looks(work: Path) -> list[Look]:
-    """What a training has logged of its looks so far."""
-    return [_look(point) for point in outbox.read(work) if SECONDS in point.metrics]
+def looks(work: Path, plan: Plan, total: int) -> list[Look]:
+    """What a training has logged so far of the looks that this campaign asks for."""
+    steps, mark = milestones(total, plan.tune.looks), plan.prefix + SECONDS
+    return [_look(p, plan.prefix) for p in outbox.read(work) if mark in p.metrics and p.step in steps]
 
 
-def _look(point: Point) -> Look:
-    values = {name.removeprefix(PREFIX): value for name, value in point.metrics.items() if name.startswith(PREFIX)}
+def _look(point: Point, prefix: str) -> Look:
+    values = {name.removeprefix(prefix): value for name, value in point.metrics.items() if name.startswith(prefix)}
     if "loss" in point.metrics:
         values["loss"] = point.metrics["loss"]
-    return Look(step=point.step, seconds=values.pop("seconds"), values=values)
+    return Look(step=point.step, seconds=values.pop(SECONDS), values=values)

@@ -72,7 +72,7 @@ def trial_processes() -> list[psutil.Process]:
 
 
 def test_a_campaign_trains_stops_early_and_marks_what_fails(make, shards, tmp_path):
-    made = make({"space": {**TEMPERATURES, "optim.lr": {"choice": [0.01, 1e30]}}, "reduction": 2})
+    made = make({"space": {**TEMPERATURES, "optim.lr": {"choice": [0.01, 1e30]}}, "reduction": 2}, threads=1)
     trials = made.run()
     states = {trial.state for trial in trials}
     assert len(trials) == 8 and {"done", "stopped", "failed"} <= states <= {"done", "stopped", "failed", "collapsed"}
@@ -91,7 +91,7 @@ def test_a_campaign_trains_stops_early_and_marks_what_fails(make, shards, tmp_pa
     as_a_run = pretrain.run(made.campaign.plan.config(best.changes), shards, tmp_path / "as-a-run")
     path, _ = checkpoint.latest(best.work / "checkpoints")
     assert path and checkpoint.digest(path) == as_a_run.digest, "a trial is the training that `run` does"
-    again = make({"space": {**TEMPERATURES, "optim.lr": {"choice": [0.01, 1e30]}}, "reduction": 2})
+    again = make({"space": {**TEMPERATURES, "optim.lr": {"choice": [0.01, 1e30]}}, "reduction": 2}, threads=1)
     began = time.monotonic()
     assert again.run() == trials and time.monotonic() - began < 30, "finished trials are not run again"
 
