@@ -112,8 +112,9 @@ def _wait(campaign: Campaign, ended: threading.Event) -> None:
 
 def _tuner(campaign: Campaign, next_trial: Next, config: RunConfig, at_a_time: int, scratch: Path) -> Any:
     warnings.filterwarnings("ignore", module=r"ray\.tune.*")
-    alone = config.train.num_workers == 1  # for more workers Ray Train does the reserving
+    alone = config.train.num_workers == 1  # for more workers Ray Train does the reserving; Tune must hold something
     held = {"CPU": float(alone), "GPU": float(alone and config.train.device != "cpu" and engine.num_gpus() > 0)}
+    held["memory"] = 1.0
     return tune.Tuner(
         tune.with_resources(trial.run, held),
         tune_config=tune.TuneConfig(

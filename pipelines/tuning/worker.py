@@ -65,7 +65,7 @@ class TrialWorker(Worker):
         (look,) = (look for look in self.looks() if look.step == step)
         if self.tell and records.read(self.record).look_at(step) is None:
             self.tell(look)
-        if self._goes_on(step):
+        if self._goes_on(step) or step == self.total:
             return
         if self.size == 1:
             raise Ended

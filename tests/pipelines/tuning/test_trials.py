@@ -59,12 +59,12 @@ def make(shards, tmp_path):
     return build
 
 
-def trial_processes() -> list[psutil.Process]:
-    """The processes of this session's own Ray in which a trial trains now."""
+def trial_processes(work: Path) -> list[psutil.Process]:
+    """The process of this session's own Ray that holds the lock of a trial's folder."""
     found = []
     for process in psutil.Process().children(recursive=True):
         try:
-            if "run.train" in " ".join(process.cmdline()):
+            if any(file.path == str(work / ".lock") for file in process.open_files()):
                 found.append(process)
         except psutil.NoSuchProcess:  # it ended while we looked
             continue
@@ -97,24 +97,23 @@ def test_a_campaign_trains_stops_early_and_marks_what_fails(make, shards, tmp_pa
 
 
 def test_a_trial_whose_process_is_killed_goes_on_from_its_checkpoint(make):
-    made = make({"scheduler": "none", "num_trials": 1}, steps=600, checkpoint_seconds=0.5)
+    made = make({"scheduler": "none", "num_trials": 1}, steps=1200, checkpoint_seconds=0.5)
     killed: list[int] = []
 
     def kill() -> None:
         while not killed:
-            (folder,) = made.root.glob("pretrain/*") if list(made.root.glob("pretrain/*")) else (made.root,)
-            reached = checkpoint.latest_step(folder / "checkpoints")
-            if reached >= 100 and (found := trial_processes()):
-                os.kill(found[0].pid, signal.SIGKILL)
-                killed.append(reached)
-            time.sleep(0.05)
+            for trial in made.campaign.trials:
+                if trial.step >= 100 and (found := trial_processes(trial.work)):
+                    os.kill(found[0].pid, signal.SIGKILL)
+                    killed.append(trial.step)
+            time.sleep(0.02)
 
     threading.Thread(target=kill, daemon=True).start()
     (trial,) = made.run(1)
-    assert killed and killed[0] < 600
-    assert trial.state == "done" and [look.step for look in trial.looks] == list(range(100, 601, 100))
+    assert killed and killed[0] < 1200
+    assert trial.state == "done" and [look.step for look in trial.looks] == list(range(200, 1201, 200))
     steps = [point.step for point in outbox.read(trial.work)]
-    assert steps == sorted(set(steps)) and steps[-1] == 600
+    assert steps == sorted(set(steps)) and steps[-1] == 1200
 
 
 def test_ctrl_c_saves_and_the_next_process_goes_on(make):
@@ -172,7 +171,9 @@ def test_labels_that_are_missing_or_trained_on_cannot_rank(shards):
     free = parse(tree, {"tune.metric": "rankme"})
     can_be_ranked(free, space.section(free), bare)
     rates = {"optim.lr": {"uniform": [0.1, 0.2]}}
-    supervised = parse(tree, {"method": {"name": "supervised", "num_classes": 10}, "tune.space": rates})
+    supervised = parse(
+        tree, {"method": {"name": "supervised", "num_classes": 10}, "tune.space": rates, "tune.searcher": "random"}
+    )
     with pytest.raises(UserError, match="method supervised trains on the labels of train"):
         can_be_ranked(supervised, space.section(supervised), shards)
 
