@@ -12,7 +12,7 @@ import yaml
 
 from tests.support.recipe import TREE
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.slow]  # whole campaigns on the command line: minutes
 
 
 @pytest.fixture

@@ -96,6 +96,7 @@ def test_a_campaign_trains_stops_early_and_marks_what_fails(make, shards, tmp_pa
     assert again.run() == trials and time.monotonic() - began < 30, "finished trials are not run again"
 
 
+@pytest.mark.slow
 def test_a_trial_whose_process_is_killed_goes_on_from_its_checkpoint(make):
     made = make({"scheduler": "none", "num_trials": 1}, steps=1200, checkpoint_seconds=0.5)
     killed: list[int] = []
@@ -116,6 +117,7 @@ def test_a_trial_whose_process_is_killed_goes_on_from_its_checkpoint(make):
     assert steps == sorted(set(steps)) and steps[-1] == 1200
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_the_next_process_goes_on(make):
     made = make({"scheduler": "none", "num_trials": 2}, steps=900)
 
@@ -136,6 +138,7 @@ def test_ctrl_c_saves_and_the_next_process_goes_on(make):
     assert [t.looks[: len(b.looks)] for t, b in zip(ended, left, strict=True)] == [b.looks for b in left]
 
 
+@pytest.mark.slow
 def test_two_workers_per_trial_train_on_ray_train(make):
     made = make({"num_trials": 3, "reduction": 2}, num_workers=2)
     trials = made.run(1)
