@@ -2,7 +2,7 @@
 
 Zhou et al. 2004, "Learning with local and global consistency" (NeurIPS 16).
 
-Shapes: N train samples, M test samples, P draws at once, D feature width, C classes.
+Shapes: N train samples, M test samples, S settings of P draws each, D feature width, C classes.
 """
 
 from typing import ClassVar, Literal
@@ -64,13 +64,14 @@ class LabelPropagation(Probe):
         place = torch.stack([place_in_class(train.label, salt(seed, d)) for d in range(c.draws)], dim=1)  # [N, P]
         counts = torch.bincount(train.label)
         smallest = int(counts[counts > 0].min())
-        classes = one_hot(train.label, num_classes).float()  # [N, C]
+        settings = [n for n in c.per_class if n <= smallest]
+        labelled = torch.stack([place < n for n in settings], dim=1)  # [N, S, P]
+        seeds = labelled[..., None] * one_hot(train.label, num_classes).float()[:, None, None]  # [N, S, P, C]
+        reached = spread(graph, links, seeds.flatten(1), c.alpha).unflatten(1, seeds.shape[1:])  # [M, S, P, C]
+        best, found = reached.max(dim=3)  # [M, S, P]
+        hits = (found == test.label[:, None, None]) & (best > 0)  # [M, S, P]
         scores = {}
-        for n in (n for n in c.per_class if n <= smallest):
-            seeds = (place < n)[..., None] * classes[:, None]  # [N, P, C]
-            reached = spread(graph, links, seeds.flatten(1), c.alpha).unflatten(1, (c.draws, num_classes))  # [M, P, C]
-            best, found = reached.max(dim=2)  # [M, P]
-            top1 = ((found == test.label[:, None]) & (best > 0)).double().mean(dim=0)  # [P]
+        for n, top1 in zip(settings, hits.double().mean(dim=0), strict=True):  # over [P]
             scores[f"label_propagation_n{n}_top1"] = float(top1.mean())
             if c.draws > 1:
                 scores[f"label_propagation_n{n}_top1_std"] = float(top1.std())

@@ -20,6 +20,9 @@ from ssl_core.evaluate.base import Labelled, Probe
 from ssl_core.noise import salt
 
 
+_TOLERANCE = 1e-5  # nats; nine fits by default, whose labels are less exact than that
+
+
 class PseudoLabel(Probe):
     """Few labels, then the classifier's own confident ones: accuracy and coverage against confidence."""
 
@@ -89,7 +92,7 @@ class PseudoLabel(Probe):
     def _fit(self, x: Tensor, label: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
         """[n, D] and [n] -> weight [D, C] and bias [C]."""
         l2 = 1 / (self.config.inverse_l2 * len(x))
-        fitted = fit_logistic(x[None], label[None], num_classes, [l2])
+        fitted = fit_logistic(x[None], label[None], num_classes, [l2], tolerance=_TOLERANCE)
         return fitted.weight[0, 0], fitted.bias[0, 0]
 
 
