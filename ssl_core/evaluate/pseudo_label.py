@@ -19,7 +19,6 @@ from ssl_core.evaluate._logistic import fit_logistic
 from ssl_core.evaluate.base import Labelled, Probe
 from ssl_core.noise import salt
 
-
 _TOLERANCE = 1e-5  # nats; nine fits by default, whose labels are less exact than that
 
 
