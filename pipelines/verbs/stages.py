@@ -1,0 +1,39 @@
+"""run, ingest, pretrain, evaluate, register: the pipeline, or the line up to one of its stages."""
+
+import argparse
+
+from pipelines.verbs.base import Verbs
+
+STAGES = {
+    "run": ("register", "take raw files all the way to a registered candidate"),
+    "ingest": ("ingest", "raw files to shards"),
+    "pretrain": ("pretrain", "shards to a checkpoint (ingests first where needed)"),
+    "evaluate": ("evaluate", "checkpoint to scores and report"),
+    "register": ("register", "report to a candidate in the MLflow registry"),
+}
+
+
+def add(verbs: Verbs) -> None:
+    for name, (_, text) in STAGES.items():
+        parser = verbs.add_for_recipe(name, text, _stage)
+        if name in ("run", "pretrain"):
+            resume = "go on with this run's unfinished pre-training, or say which keys have changed since"
+            parser.add_argument("--resume", action="store_true", help=resume)
+
+
+def _stage(options: argparse.Namespace) -> int:
+    from pipelines import flow, inputs, summary
+    from pipelines.config import load
+    from pipelines.stages import engine
+    from pipelines.stages.pretrain import PRETRAIN
+
+    config = load(options.recipe, options.set)
+    root = summary.storage_root(config)
+    if getattr(options, "resume", False):
+        inputs.may_resume(root, PRETRAIN.name, config.name, PRETRAIN.keys(config))
+    try:
+        made = flow.up_to(STAGES[options.name][0], config, root)  # type: ignore[arg-type]
+    finally:
+        engine.close()
+    summary.show(config, made, root)
+    return 0

@@ -1,0 +1,27 @@
+"""tune: a campaign."""
+
+import argparse
+
+from pipelines.verbs.base import Verbs
+
+
+def add(verbs: Verbs) -> None:
+    parser = verbs.add_for_recipe("tune", "search the recipe's space by the quality of the representation", _tune)
+    resume = "go on with an interrupted campaign; an error if none is there"
+    parser.add_argument("--resume", action="store_true", help=resume)
+
+
+def _tune(options: argparse.Namespace) -> int:
+    from pipelines import summary
+    from pipelines.config import load
+    from pipelines.stages import engine
+    from pipelines.tuning import flow
+
+    config = load(options.recipe, options.set)
+    root = summary.storage_root(config)
+    try:
+        _, made = flow.tune(config, root, resume=options.resume)
+    finally:
+        engine.close()
+    summary.show(config, made, root)
+    return 0
