@@ -19,6 +19,7 @@ from pipelines import outbox, quarantine
 from pipelines.errors import UserError
 from pipelines.order import Ints, Rows
 from pipelines.quarantine import Quarantined
+from ssl_core.augment._container import JPEG_START
 from ssl_core.augment._decode import DecodeError, decode, image_shape
 from ssl_core.augment.base import Augmentation, Image
 from ssl_core.build import build_chain
@@ -93,8 +94,9 @@ def _reductions(
     """How far each image may shrink while it is decoded: as far as every view of it allows, [n]."""
     shapes = np.ones((len(encoded), 2), np.int64)
     for row, data in enumerate(encoded):
-        with suppress(DecodeError):  # decoding it will say so
-            shapes[row] = image_shape(data, max_pixels=views.max_pixels)
+        if data.startswith(JPEG_START):  # everything else comes whole
+            with suppress(DecodeError):  # decoding it will say so
+                shapes[row] = image_shape(data, max_pixels=views.max_pixels)
     allowed = [chain.reduction(shapes, ids, key) for chain, key in zip(chains, salts, strict=True)]
     return np.min(allowed, axis=0) if allowed else np.ones(len(shapes), np.int64)
 

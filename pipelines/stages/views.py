@@ -5,8 +5,10 @@ whole global-batch shares of one worker in order. Each worker streams its own pl
 it gets never depends on how Ray schedules (invariant 1), and a restart simply plans from a later batch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +25,9 @@ from pipelines.reading import Arrays, Group, Piece, Views, read_piece
 from ssl_core.build import build_chain
 
 BLOCKS_AT_ONCE = 512
-"""Read tasks planned per execution: one execution costs about half a second, one task a few kB."""
+"""Read tasks planned per execution: starting one costs about half a second, one task a few kB."""
+LEAD = 4
+"""Blocks that are left of an execution when the next one starts: about what it takes to start."""
 
 Split = Literal["train", "test"]
 
@@ -58,13 +62,21 @@ def training_batches(
     views = _views(config, kinds, stage)
     order = training_order(config, manifest)
     share = config.train.global_batch_size // size
-    sample_bytes = sum(int(np.prod(build_chain(chain).view_shape)) for chain in views.chains)
+    sample_bytes = sum(int(np.prod(build_chain(view).view_shape)) for view in views.chains)
     batches = max(1, (config.data.block_mb << 20) // (sample_bytes * share))
-    spans = list(order.spans(start, stop, batches))
+    spans = order.spans(start, stop, batches)
     groups = _groups(folder, manifest, "train")
-    for first in range(0, len(spans), BLOCKS_AT_ONCE):
-        pieces = [_piece(groups, order.share(s, rank, size), s.epoch) for s in spans[first : first + BLOCKS_AT_ONCE]]
-        yield from _stream(pieces, views).iter_batches(batch_size=share, batch_format="numpy", prefetch_batches=2)
+
+    def execution() -> tuple[int, Iterator[Arrays]]:
+        """The next blocks, started: how many batches come before the last `LEAD` blocks, and all batches."""
+        some = list(islice(spans, BLOCKS_AT_ONCE))
+        if not some:
+            return 0, iter(())
+        pieces = [_piece(groups, order.share(span, rank, size), span.epoch) for span in some]
+        arrays = iter(_stream(pieces, views).iter_batches(batch_size=share, batch_format="numpy", prefetch_batches=2))
+        return sum(span.stop - span.start for span in some[:-LEAD]), chain([next(arrays)], arrays)
+
+    yield from _back_to_back(execution)
 
 
 def both_splits(config: RunConfig, folder: Path, manifest: Manifest, limit: int | None) -> tuple[Dataset, int]:
@@ -86,6 +98,21 @@ def some_rows(
     pieces = _in_order(_groups(folder, manifest, split), _sizes(manifest, split), count)
     parts = [read_piece(piece, views) for piece in pieces]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _back_to_back(execution: Callable[[], tuple[int, Iterator[Arrays]]]) -> Iterator[Arrays]:
+    """One execution after the other without a pause: each starts while the last blocks of the one before are used."""
+    with ThreadPoolExecutor(max_workers=1) as starter:
+        upcoming = starter.submit(execution)
+        while True:
+            before, batches = upcoming.result()
+            number = -1
+            for number, batch in enumerate(batches):
+                if number == before:
+                    upcoming = starter.submit(execution)
+                yield batch
+            if number < 0:
+                return
 
 
 class PlannedSource(Datasource):  # type: ignore[misc]

@@ -44,7 +44,7 @@ class Case(NamedTuple):
     """torchvision's faster input at this size: tensors, else PIL (benchmark `augment`)."""
 
 
-CASES = [Case(32, 32, 32, 16_384, 256, 65_536, 2048, False), Case(224, 375, 500, 512, 64, 3840, 128, True)]
+CASES = [Case(32, 32, 32, 16_384, 256, 131_072, 2048, False), Case(224, 375, 500, 512, 64, 7680, 128, True)]
 TINY = [Case(32, 32, 32, 512, 64, 512, 128, False), Case(224, 375, 500, 48, 16, 48, 16, True)]
 ROUNDS = 3
 WARM_UP = 4

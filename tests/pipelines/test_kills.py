@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from pipelines import checkpoint, outbox
+from pipelines.artifacts import Nothing
 from pipelines.audit import of_run
+from pipelines.config import parse
+from pipelines.stages import ingest, pretrain
 from tests.support.kill_runs import ROLES, KilledRun
 from tests.support.recipe import TREE
 
@@ -19,37 +22,33 @@ def recipe(train: dict[str, Any]) -> dict[str, Any]:
     return {**TREE, "train": {**TREE["train"], **train}}
 
 
-def losses(folder: Path | None) -> list[tuple[int, float]]:
-    assert folder is not None
+def losses(folder: Path) -> list[tuple[int, float]]:
     return [(p.step, p.metrics["loss"]) for p in outbox.read(folder) if "loss" in p.metrics]
 
 
-def weights(folder: Path | None) -> str:
-    assert folder is not None
+def weights(folder: Path) -> str:
     path, _ = checkpoint.latest(folder / "checkpoints")
     assert path is not None
     return checkpoint.digest(path)
 
 
-def undisturbed(folder: Path, train: dict[str, Any]) -> KilledRun:
-    run = KilledRun(folder, recipe(train))
-    run.start()
-    try:
-        assert run.wait(600) == 0, run.printed()
-    finally:
-        run.close()
-    return run
+def undisturbed(folder: Path, train: dict[str, Any]) -> Path:
+    """Folder of the same pre-training, nothing killed; in this process, on the session's Ray."""
+    config, stage = parse(recipe(train)), folder / "pretrain"
+    stage.mkdir(parents=True)
+    pretrain.run(config, ingest.run(config, Nothing(), folder / "shards"), stage)
+    return stage
 
 
-def assert_equal(run: KilledRun, whole: KilledRun) -> None:
+def assert_equal(run: KilledRun, whole: Path) -> None:
     folder = run.folder()
     assert folder is not None
-    assert losses(folder) == losses(whole.folder()) and weights(folder) == weights(whole.folder())
+    assert losses(folder) == losses(whole) and weights(folder) == weights(whole)
     assert of_run(folder).is_exact
 
 
 @pytest.mark.timeout(900)
-def test_a_killed_driver_goes_on_with_the_same_command(tmp_path):
+def test_a_killed_driver_goes_on_with_the_same_command(tmp_path, ray_session):
     """Once while training, once while a checkpoint is being written."""
     whole = undisturbed(tmp_path / "whole", SHORT)
     run = KilledRun(tmp_path / "killed", recipe(SHORT))
@@ -76,7 +75,7 @@ def test_a_killed_driver_goes_on_with_the_same_command(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_twenty_kills_at_random_moments_change_nothing(tmp_path):
+def test_twenty_kills_at_random_moments_change_nothing(tmp_path, ray_session):
     """Workers, controllers, raylets and drivers; some of them in the middle of a checkpoint write."""
     whole = undisturbed(tmp_path / "whole", LONG)
     run = KilledRun(tmp_path / "killed", recipe(LONG))

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ray.data import DataContext
 
 from pipelines import manifest
 from pipelines.artifacts import Nothing, ShardSet
 from pipelines.config import parse
 from pipelines.errors import UserError
-from pipelines.stages import ingest
+from pipelines.stages import ingest, pacing, views
 from pipelines.stages.views import both_splits, some_rows, training_batches, training_order
 from tests.support.recipe import TREE
 
@@ -55,6 +56,11 @@ def test_one_worker_sees_the_planned_order_over_several_epochs(shards):
         assert len(set(ids.tolist())) == len(ids)
     first, second = (seen["sample_id"][i * per_epoch : (i + 1) * per_epoch] for i in range(2))
     assert not np.array_equal(first, second)
+
+
+def test_many_executions_are_one_stream(shards, monkeypatch):
+    monkeypatch.setattr(views, "BLOCKS_AT_ONCE", 1)  # one for each epoch or what fits into a block of it
+    assert np.array_equal(stream(shards, 0, 1, 40, 230)["sample_id"], planned(shards, 40, 230))
 
 
 @pytest.mark.parametrize("size", [2, 4])
@@ -152,3 +158,20 @@ def test_a_manifest_of_a_newer_format_is_refused(shards, tmp_path):
     (tmp_path / manifest.NAME).write_text(json.dumps(newer))
     with pytest.raises(UserError, match=r"manifest\.json: format 2, this Selfray reads format 1"):
         manifest.load(tmp_path)
+
+
+def test_executions_side_by_side_each_have_their_cpus(shards, monkeypatch):
+    """Ray 2.60 by itself gives the second one none for up to 20 s."""
+    limits = []
+
+    class Watched(pacing.Pace):
+        def on_execution_step(self, executor):
+            limits.append(executor._resource_manager.get_global_limits().cpu)
+            super().on_execution_step(executor)
+
+    monkeypatch.setattr(DataContext.get_current(), "custom_execution_callback_classes", [Watched])
+    listing = manifest.load(shards.folder)
+    streams = [training_batches(CONFIG, shards.folder, listing, 0, 1, 0, 90, shards.folder) for _ in range(2)]
+    for _ in zip(*streams, strict=True):
+        pass
+    assert set(limits) == {4}
