@@ -7,9 +7,18 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, SerializeAsAny, ValidationError, model_validator
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SerializeAsAny,
+    ValidationError,
+    field_serializer,
+    model_validator,
+)
 
+from pipelines import plain_yaml, secret
 from pipelines.errors import UserError
 from pipelines.tuning.config import TuneConfig
 from ssl_core.build import build_chains, build_method
@@ -17,6 +26,8 @@ from ssl_core.catalog import find, named_in
 from ssl_core.config import Config, NamedConfig
 from ssl_core.optim import OptimConfig
 
+FROM_ENVIRONMENT = ("tracking.uri", "ray.address")
+"""Keys whose value may refer to environment variables; it is looked up where it is used and never dumped."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -98,11 +109,16 @@ class EvaluateConfig(Config):
 
 
 class TrackingConfig(Config):
-    uri: str | None = None
-    """MLflow tracking server; by default SQLite under `storage`."""
+    uri: Annotated[str | None, Field(repr=False)] = None
+    """MLflow tracking server; by default SQLite under `storage`. `${env:NAME}` keeps a password out of the recipe."""
     experiment: str = "selfray"
     when_unreachable: Literal["error", "outbox"] = "error"
     """At the start: stop with a clear line, or keep everything in the local outbox and ship it on the next run."""
+
+    @field_serializer("uri")
+    def _without_login(self, uri: str | None) -> str | None:
+        """Nothing that is dumped (MLflow, stage folders, Ray's state) holds a password."""
+        return uri and secret.shown(uri)
 
 
 class RayConfig(Config):
@@ -137,6 +153,10 @@ class RunConfig(Config):
     @model_validator(mode="after")
     def _parts_agree(self) -> "RunConfig":
         """Build everything once without memory, so that what does not fit is said before Ray starts."""
+        for key, value in flat(self).items():
+            if key not in FROM_ENVIRONMENT and "${env:" in str(value):
+                allowed = " and ".join(FROM_ENVIRONMENT)
+                raise ValueError(f"{key}: ${{env:...}} is looked up in {allowed} only; write the value itself")
         needed = find("ssl_core.methods", self.method.name).view_kinds
         if missing := sorted({*needed, "eval"} - set(self.views)):
             raise ValueError(f"views needs {', '.join(missing)}: method {self.method.name} reads {', '.join(needed)}")
@@ -170,9 +190,9 @@ def load(recipe: str | Path, changes: Mapping[str, Any] | None = None) -> RunCon
         shipped = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
         raise UserError(f"recipe {recipe}: no such file; `selfray list` shows what ships: {shipped}")
     try:
-        tree = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise UserError(f"recipe {path}: not valid YAML: {' '.join(str(error).split())}") from None
+        tree = plain_yaml.load(path.read_text())
+    except plain_yaml.NotPlain as error:
+        raise UserError(f"recipe {path}: {error}") from None
     if not isinstance(tree, dict):
         raise UserError(f"recipe {path}: holds no keys")
     return parse(tree, changes)

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
+from pipelines import secret
 from pipelines.config import RunConfig
 from pipelines.errors import UserError
+from pipelines.exposure import LOOPBACK
 from pipelines.manifest import Manifest
 from pipelines.shipping import Unreachable
 
@@ -25,6 +27,7 @@ ENVIRONMENT = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # two processes instead of fifteen
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the shipping thread tries again by itself
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",  # a model that needs it is not one of ours
     "GIT_PYTHON_REFRESH": "quiet",
 }
 UPLOAD_TIMEOUT_S = 60
@@ -43,8 +46,10 @@ class Value(NamedTuple):
 
 
 def storage(config: RunConfig, root: Path) -> str:
-    """The tracking and registry URI: the configured server, or SQLite under `root`."""
-    return config.tracking.uri or f"sqlite:///{root.resolve() / 'mlflow.db'}"
+    """The tracking and registry URI with its login, if it has one: the configured server, or SQLite under `root`."""
+    if config.tracking.uri:
+        return secret.resolve(config.tracking.uri, "tracking.uri")
+    return f"sqlite:///{root.resolve() / 'mlflow.db'}"
 
 
 def artifact_root(root: Path) -> str:
@@ -54,8 +59,7 @@ def artifact_root(root: Path) -> str:
 
 def shown(uri: str) -> str:
     """A URI without the user and password in it, for messages."""
-    user, at, _ = urlsplit(uri).netloc.rpartition("@")
-    return uri.replace(user + at, "", 1) if at else uri
+    return secret.shown(uri)
 
 
 def is_server(uri: str) -> bool:
@@ -66,8 +70,8 @@ def run_url(config: RunConfig, root: Path, experiment_id: str, run_id: str) -> s
     return f"{_base(config, root, PORT)}/#/experiments/{experiment_id}/runs/{run_id}?{_MODE}"
 
 
-def ui(config: RunConfig, root: Path, port: int = PORT) -> tuple[list[str] | None, str]:
-    """The command that starts MLflow's pages on loopback, and the link to open.
+def ui(config: RunConfig, root: Path, port: int = PORT, host: str = LOOPBACK) -> tuple[list[str] | None, str]:
+    """The command that starts MLflow's pages, on loopback if nothing else is said, and the link to open.
 
     The command is None when `tracking.uri` is a server: it has the pages already.
     """
@@ -76,8 +80,12 @@ def ui(config: RunConfig, root: Path, port: int = PORT) -> tuple[list[str] | Non
     if is_server(uri):
         return None, url
     _set_environment()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    return [*command, "--backend-store-uri", uri, "--default-artifact-root", artifact_root(root)], url
+    command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
+    if config.tracking.uri:
+        os.environ["MLFLOW_BACKEND_STORE_URI"] = uri  # on the command line every user of the machine could read it
+    else:
+        command += ["--backend-store-uri", uri]
+    return [*command, "--default-artifact-root", artifact_root(root)], url
 
 
 def how_to_open(config: RunConfig, root: Path) -> str:
@@ -246,8 +254,8 @@ def log_dataset(client: "MlflowClient", run_id: str, data: Any) -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """The first line of an error, cut to what fits beside a sentence."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
+    """The first line of an error, cut to what fits beside a sentence; MLflow's name the server with its login."""
+    lines = secret.shown(str(error)).strip().splitlines() or [type(error).__name__]
     return lines[0][:200]
 
 
@@ -258,4 +266,4 @@ def _set_environment() -> None:
 
 def _base(config: RunConfig, root: Path, port: int) -> str:
     uri = storage(config, root)
-    return shown(uri).rstrip("/") if is_server(uri) else f"http://127.0.0.1:{port}"
+    return shown(uri).rstrip("/") if is_server(uri) else f"http://{LOOPBACK}:{port}"

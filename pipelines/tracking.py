@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from pipelines import manifest, outbox, provenance, shipping
+from pipelines import manifest, outbox, provenance, secret, shipping
 from pipelines import mlflow_store as store
 from pipelines.config import RunConfig, flat, identity
 from pipelines.errors import Interrupted, UserError
@@ -200,14 +200,11 @@ def _tags(key: str) -> dict[str, str]:
 
 def _describe(client: "MlflowClient", run_id: str, config: RunConfig) -> None:
     """Params, the whole YAML, the uncommitted changes and the machine."""
-    if config.tracking.uri:  # may hold a password
-        tracking = config.tracking.model_copy(update={"uri": store.shown(config.tracking.uri)})
-        config = config.model_copy(update={"tracking": tracking})
     store.log_params(client, run_id, flat(config))
     client.log_text(run_id, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), "config.yaml")
     client.log_text(run_id, json.dumps(provenance.environment(), indent=2), "environment.json")
     if patch := provenance.commit().patch:
-        client.log_text(run_id, patch, "uncommitted.patch")
+        client.log_text(run_id, secret.shown(patch), "uncommitted.patch")
 
 
 def _shipper(tracked: Tracked, name: str, folder: Path, reused: bool) -> Shipper:

@@ -1,24 +1,20 @@
 """Ray lives here. It reads its settings when it is imported, so they are made before any stage is."""
 
 import os
-import secrets
 import tempfile
 import warnings
 from pathlib import Path
 
+from pipelines import private
+
 
 def _settings() -> None:
     """Quiet, closed to others, and quick to notice a dead worker; what the user has set stays."""
-    state = Path(tempfile.gettempdir()) / f"selfray-{os.getuid()}"
-    state.mkdir(mode=0o700, exist_ok=True)
-    token = state / "ray-token"
-    if not token.exists():
-        handle = os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w") as file:
-            file.write(secrets.token_hex(32))
+    state = private.folder(Path(tempfile.gettempdir()) / f"selfray-{os.getuid()}")
+    if "RAY_AUTH_TOKEN_PATH" not in os.environ:
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(private.token(state / "ray-token"))
     for name, value in {
         "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_TMPDIR": str(state),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",

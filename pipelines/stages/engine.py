@@ -5,8 +5,11 @@ import os
 import shutil
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from pipelines import private, secret
 from pipelines.config import RunConfig
 from pipelines.errors import UserError
 
@@ -26,10 +29,11 @@ def connect(config: RunConfig) -> None:
     if ray.is_initialized():
         return
     if config.ray.address != "local":
+        address = secret.resolve(config.ray.address, "ray.address")
         try:
-            ray.init(address=config.ray.address, logging_level=logging.ERROR, log_to_driver=False)
+            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            reason = str(error).strip().split("\n")[0]
+            reason = secret.shown(str(error)).strip().split("\n")[0]
             raise UserError(f"ray.address: {config.ray.address}: no cluster answers ({reason})") from None
         return
     cpus, store = config.ray.num_cpus or max(os.cpu_count() or 1, cpus_needed(config)), _object_store_bytes(config)
@@ -37,24 +41,26 @@ def connect(config: RunConfig) -> None:
 
 
 def start_local(num_cpus: int, object_store_bytes: int) -> None:
-    """A Ray of our own on this machine, quiet and without a dashboard.
+    """A Ray of our own on this machine: quiet, without a dashboard, on loopback, with a token that is a secret.
 
     Raises:
-        UserError: it did not start, twice.
+        UserError: it did not start, twice, or its token is not a secret.
     """
+    _closed()
     import ray
 
     on_sigterm = signal.getsignal(signal.SIGTERM)
     for last in (False, True):
         try:
-            ray.init(
-                address="local",
-                num_cpus=num_cpus,
-                object_store_memory=object_store_bytes,
-                include_dashboard=False,
-                logging_level=logging.ERROR,
-                log_to_driver=False,
-            )
+            with _on_loopback():
+                ray.init(
+                    address="local",
+                    num_cpus=num_cpus,
+                    object_store_memory=object_store_bytes,
+                    include_dashboard=False,
+                    logging_level=logging.ERROR,
+                    log_to_driver=False,
+                )
             break
         except Exception as error:  # Ray gives its node 30 s to start and raises a plain Exception
             ray.shutdown()
@@ -65,6 +71,29 @@ def start_local(num_cpus: int, object_store_bytes: int) -> None:
             logger.warning("ray: did not start within 30 s on this busy machine; trying once more")
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray puts its own there, which aborts the process
+
+
+def _closed() -> None:
+    """Whoever may talk to a Ray may run code in it: refuse to start one without a token that is a secret."""
+    if (mode := os.environ.get("RAY_AUTH_MODE")) != "token":
+        raise UserError(f"RAY_AUTH_MODE: {mode}: other users and machines could run code as you; unset it")
+    if "RAY_AUTH_TOKEN" not in os.environ:
+        private.checked(Path(os.environ["RAY_AUTH_TOKEN_PATH"]))
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """All that starts meanwhile listens on 127.0.0.1 alone: by default so on macOS and Windows, on all addresses here.
+
+    The constant is what RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 sets when Ray is imported.
+    """
+    from ray._private import ray_constants
+
+    before, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def cpus_needed(config: RunConfig) -> int:

@@ -2,16 +2,13 @@
 
 import time
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines import duplicates, footer, outbox, shards
 from pipelines import manifest as manifests
-from pipelines import outbox, shards
 from pipelines.artifacts import Nothing, ShardSet
 from pipelines.config import RunConfig
 from pipelines.errors import UserError
@@ -20,9 +17,8 @@ from pipelines.shards import Job, PartRecord, Rules
 from pipelines.sources.base import Source
 from pipelines.stages import engine
 from pipelines.stages.base import Stage
+from pipelines.tables import QUARANTINE
 from ssl_core.catalog import find
-
-DUPLICATES = pa.schema([("sample_id", pa.int64()), ("first_sample_id", pa.int64())])
 
 
 def run(config: RunConfig, given: Nothing, folder: Path) -> ShardSet:
@@ -103,7 +99,9 @@ def _new_records(
 
 
 def _finish(config: RunConfig, folder: Path, records: list[PartRecord]) -> ShardSet:
-    num_duplicates, num_test_in_train = _write_duplicates(folder, records)
+    contents = (shards.content_path(folder, record.index) for record in records)
+    num_samples = sum(record.num_samples for record in records)
+    num_duplicates, num_test_in_train = duplicates.write(folder, contents, num_samples)
     texts = {text for record in records for text in record.labels}
     manifest = Manifest(
         source=config.source.model_dump(mode="json"),
@@ -131,36 +129,17 @@ def _finish(config: RunConfig, folder: Path, records: list[PartRecord]) -> Shard
 def _write_quarantine(folder: Path, records: list[PartRecord]) -> None:
     with (
         shards.write_aside(folder / "quarantine.parquet") as file,
-        pq.ParquetWriter(file, shards.QUARANTINE) as writer,
+        pq.ParquetWriter(file, QUARANTINE) as writer,
     ):
         for record in records:
             if record.num_bad:
-                writer.write_table(pq.read_table(shards.quarantine_path(folder, record.index)))
-
-
-def _write_duplicates(folder: Path, records: list[PartRecord]) -> tuple[int, int]:
-    """Write duplicates.parquet; returns (samples equal to an earlier one, test samples equal to a train one).
-
-    Holds 17 bytes per sample in memory, never the samples.
-    """
-    parts = [pq.read_table(shards.content_path(folder, record.index)) for record in records]
-    table = pa.concat_tables([shards.CONTENT.empty_table(), *parts])
-    ids, content, test = (table[name].to_numpy() for name in ("sample_id", "content", "test"))
-    order = np.lexsort((ids, content))
-    ids, content, test = ids[order], content[order], test[order]
-    is_first = np.ones(len(ids), bool)
-    is_first[1:] = content[1:] != content[:-1]
-    first = ids[np.maximum.accumulate(np.where(is_first, np.arange(len(ids)), 0))]
-    found = pa.table([ids[~is_first], first[~is_first]], schema=DUPLICATES)
-    with shards.write_aside(folder / "duplicates.parquet") as file:
-        pq.write_table(found.sort_by("sample_id"), file)
-    return found.num_rows, int(np.isin(content[test], content[~test]).sum())
+                writer.write_table(footer.table(shards.quarantine_path(folder, record.index), QUARANTINE))
 
 
 def _too_many(config: RunConfig, folder: Path, num_bad: int, total: int, *, complete: bool) -> str:
     path = folder / "quarantine.parquet"
-    batches = pq.ParquetFile(path).iter_batches(3)
-    rows: list[dict[str, Any]] = list(islice((row for batch in batches for row in batch.to_pylist()), 3))
+    with footer.opened(path) as file:
+        rows: list[dict[str, Any]] = next(file.iter_batches(3)).to_pylist()
     first = ", ".join(
         f"{row['file']}{'' if row['row'] is None else '#' + str(row['row'])} ({row['reason']})" for row in rows
     )
