@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MUTED = ("#332288", "#CC6677", "#117733", "#DDCC77", "#88CCEE", "#882255", "#44AA99", "#999933", "#AA4499", "#661100")
 GREY, _RIGHT, _WRONG = "#BBBBBB", "#009E73", "#D55E00"
 INK = "#333333"
+MAX_NAME = 40  # characters of a class name
 
 
 def curves(points: Mapping[str, Sequence[tuple[int, float]]], path: Path, title: str = "Training") -> None:
@@ -196,7 +197,8 @@ def _image(axes: "Axes", image: NDArray[np.uint8], frame: str, dashed: bool = Fa
 
 
 def _class_name(label: int, class_names: Sequence[str] | None) -> str:
-    return str(label) if class_names is None else class_names[label]
+    """A class for a legend: names come from outside, and `$...$` in one would be set as mathematics."""
+    return str(label) if class_names is None else class_names[label][:MAX_NAME].replace("$", r"\$")
 
 
 def new_figure(width: float, height: float, title: str) -> "Figure":

@@ -7,6 +7,7 @@ it gets never depends on how Ray schedules (invariant 1), and a restart simply p
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,14 +19,16 @@ from ray.data.datasource import Datasource, ReadTask
 from pipelines.config import RunConfig
 from pipelines.errors import UserError
 from pipelines.manifest import Manifest
-from pipelines.order import Order, Rows
-from pipelines.reading import Arrays, Group, Piece, Views, read_piece
+from pipelines.order import Order
+from pipelines.pieces import Layout, sizes
+from pipelines.reading import Arrays, Piece, Views, read_piece
 from ssl_core.build import build_chain
 
 BLOCKS_AT_ONCE = 512
 """Read tasks planned per execution: one execution costs about half a second, one task a few kB."""
 
 Split = Literal["train", "test"]
+SPLITS: tuple[Split, Split] = ("train", "test")
 
 
 def training_order(config: RunConfig, manifest: Manifest) -> Order:
@@ -34,11 +37,11 @@ def training_order(config: RunConfig, manifest: Manifest) -> Order:
     Raises:
         UserError: fewer samples than one global batch.
     """
-    sizes = np.array([rows for file in manifest.train for rows in file.row_groups], dtype=np.int64)
-    order = Order(sizes, manifest.digest, config.seed, config.data.shuffle_rows, config.train.global_batch_size)
+    batch = config.train.global_batch_size
+    order = Order(sizes(manifest, "train"), manifest.digest, config.seed, config.data.shuffle_rows, batch)
     if order.batches_per_epoch == 0:
         raise UserError(
-            f"train.global_batch_size: {config.train.global_batch_size} is more than the {order.num_rows} samples "
+            f"train.global_batch_size: {batch} is more than the {order.num_rows} samples "
             "to train on; lower it or bring more data"
         )
     return order
@@ -60,10 +63,9 @@ def training_batches(
     share = config.train.global_batch_size // size
     sample_bytes = sum(int(np.prod(build_chain(chain).view_shape)) for chain in views.chains)
     batches = max(1, (config.data.block_mb << 20) // (sample_bytes * share))
-    spans = list(order.spans(start, stop, batches))
-    groups = _groups(folder, manifest, "train")
-    for first in range(0, len(spans), BLOCKS_AT_ONCE):
-        pieces = [_piece(groups, order.share(s, rank, size), s.epoch) for s in spans[first : first + BLOCKS_AT_ONCE]]
+    layout = Layout(folder, manifest, "train")
+    spans = order.spans(start, stop, batches)
+    while pieces := [layout.piece(order.share(s, rank, size), s.epoch) for s in islice(spans, BLOCKS_AT_ONCE)]:
         yield from _stream(pieces, views).iter_batches(batch_size=share, batch_format="numpy", prefetch_batches=2)
 
 
@@ -73,8 +75,7 @@ def both_splits(config: RunConfig, folder: Path, manifest: Manifest, limit: int 
     With a limit, about that many rows of each split, spread evenly over it.
     """
     views = _views(config, ("eval",))
-    splits: tuple[Split, Split] = ("train", "test")
-    train, test = (_in_order(_groups(folder, manifest, s), _sizes(manifest, s), limit) for s in splits)
+    train, test = (list(Layout(folder, manifest, split).in_order(limit)) for split in SPLITS)
     return _stream([*train, *test], views), sum(len(piece.rows.row) for piece in train)
 
 
@@ -83,8 +84,7 @@ def some_rows(
 ) -> Arrays:
     """About `count` samples spread over a split, in several views; read in this process, for small counts."""
     views = _views(config, kinds)
-    pieces = _in_order(_groups(folder, manifest, split), _sizes(manifest, split), count)
-    parts = [read_piece(piece, views) for piece in pieces]
+    parts = [read_piece(piece, views) for piece in Layout(folder, manifest, split).in_order(count)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -117,29 +117,3 @@ def _read_block(piece: Piece, views: Views) -> Iterator[Block]:
 def _views(config: RunConfig, kinds: Sequence[str], stage: Path | None = None) -> Views:
     chains = tuple(config.views[kind] for kind in kinds)
     return Views(chains, config.seed, config.ingest.max_pixels, config.data.slow_read_seconds, stage)
-
-
-def _piece(groups: Sequence[Group], rows: Rows, epoch: int) -> Piece:
-    used, inverse = np.unique(rows.group, return_inverse=True)
-    return Piece(tuple(groups[int(g)] for g in used), Rows(inverse, rows.row), epoch)
-
-
-def _in_order(groups: Sequence[Group], sizes: Sequence[int], limit: int | None) -> list[Piece]:
-    """A split front to back, several row groups a piece; with a limit every k-th row."""
-    step = max(1, -(-sum(sizes) // limit)) if limit else 1
-    pieces, first = [], 0
-    while first < len(groups):
-        last = min(len(groups), first + 8)
-        group = np.repeat(np.arange(first, last), sizes[first:last])
-        row = np.concatenate([np.arange(n) for n in sizes[first:last]])
-        pieces.append(_piece(groups, Rows(group[::step], row[::step]), 0))
-        first = last
-    return pieces
-
-
-def _groups(folder: Path, manifest: Manifest, split: Split) -> list[Group]:
-    return [Group(str(folder / file.path), i) for file in manifest.files(split) for i in range(len(file.row_groups))]
-
-
-def _sizes(manifest: Manifest, split: Split) -> list[int]:
-    return [rows for file in manifest.files(split) for rows in file.row_groups]

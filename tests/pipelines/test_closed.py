@@ -15,8 +15,11 @@ from pipelines.stages.engine import start_local
 CODE = Path(__file__).parents[2]
 FORBIDDEN = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "jsonpickle"}
 """Modules that run code from what they read."""
-REFUSED = {"torch.load", "np.load", "numpy.load", "pd.read_pickle", "pandas.read_pickle", "yaml.load", "yaml.unsafe_load",
-           "yaml.full_load", "yaml.load_all", "eval", "exec", "os.system", "torch.hub.load", "shutil.unpack_archive"}  # fmt: skip
+REFUSED = {
+    *("torch.load", "torch.hub.load", "np.load", "numpy.load", "pd.read_pickle", "pandas.read_pickle"),
+    *("yaml.load", "yaml.unsafe_load", "yaml.full_load", "yaml.load_all"),
+    *("eval", "exec", "os.system", "shutil.unpack_archive"),
+}
 PLAIN = {"allow_pickle": True, "weights_only": False, "shell": True, "trust_remote_code": True}
 
 
