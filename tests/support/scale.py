@@ -33,10 +33,8 @@ def generated(num_rows: int) -> Manifest:
     files = []
     for index in range(-(-num_rows // MAX_SAMPLES)):
         rows = min(MAX_SAMPLES, num_rows - index * MAX_SAMPLES)
-        groups = [MAX_GROUP_ROWS] * (rows // MAX_GROUP_ROWS) + (
-            [rows % MAX_GROUP_ROWS] if rows % MAX_GROUP_ROWS else []
-        )
-        sha256 = f"{index:064x}"
+        groups = [min(MAX_GROUP_ROWS, rows - first) for first in range(0, rows, MAX_GROUP_ROWS)]
+        name, sha256 = f"{index:05d}.parquet", f"{index:064x}"
         files.append(
             ShardFile(
                 path=f"train/part-{name}",
