@@ -50,9 +50,9 @@ class Layout:
             yield self.piece(_joined(parts), 0)
 
     def _every(self, step: int) -> Iterator[Rows]:
-        """Every step-th row of consecutive runs of row groups, a run being long enough to have one."""
+        """Every step-th row of consecutive runs of row groups, a run being long enough to have several."""
         run = GROUPS_AT_ONCE
-        while len(self.sizes) > run and self.sizes[:run].sum() < step:
+        while len(self.sizes) > run and self.sizes[:run].sum() < 8 * step:
             run *= 2
         for first in range(0, len(self.sizes), run):
             ends = np.cumsum(self.sizes[first : first + run])

@@ -25,9 +25,9 @@ def test_a_hundred_million_rows_are_planned_in_flat_memory_and_time():
     assert sum(value for key, value in large.items() if key.endswith("_mb")) < 200
     assert large["load_s"] < 10 and large["plan_s"] < 2
     assert large["batches_s"] < 3, "20 batches anywhere, those of three epochs among them"
-    assert large["monitor_rows"] < 3 * 1024 and large["monitor_s"] < 1
-    assert 100_000 <= large["evaluation_rows"] < 200_000 and large["evaluation_pieces"] < 500
-    assert small["evaluation_rows"] <= 112_000
+    assert 1024 <= large["monitor_rows"] < 1200 and large["monitor_s"] < 1
+    for found in (small, large):
+        assert 100_000 <= found["evaluation_rows"] < 115_000 and found["evaluation_pieces"] < 500
 
 
 def listing(*groups: int) -> Manifest:
@@ -35,7 +35,7 @@ def listing(*groups: int) -> Manifest:
     return whole.model_copy(update={"train": (whole.train[0].model_copy(update={"row_groups": groups}),)})
 
 
-@pytest.mark.parametrize("limit", [None, 3000, 500, 37])
+@pytest.mark.parametrize("limit", [None, 3000, 500, 64])
 def test_rows_are_taken_evenly_whatever_the_cut(limit):
     groups = tuple(int(n) for n in np.random.default_rng(0).integers(1, 257, 50))
     layout, total = Layout(Path("/x"), listing(*groups), "train"), sum(groups)
@@ -56,7 +56,7 @@ def test_rows_are_taken_evenly_whatever_the_cut(limit):
 def test_few_of_very_many_rows_are_few():
     layout = Layout(Path("/x"), scale.generated(3_000_000), "train")
     rows = [len(piece.rows.row) for piece in layout.in_order(16)]
-    assert 16 <= sum(rows) <= 48
+    assert 16 <= sum(rows) <= 24
     assert not list(Layout(Path("/x"), scale.generated(10), "test").in_order(16))
 
 
