@@ -7,6 +7,7 @@ bytes) and origin (string); labels, where there are any, lie apart in `train/lab
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
@@ -109,7 +110,12 @@ def verify(folder: Path, manifest: Manifest) -> None:
     Raises:
         UserError: names the first file that is missing or differs.
     """
-    for file in (*manifest.train, *manifest.test):
+    verify_files(folder, (*manifest.train, *manifest.test))
+
+
+def verify_files(folder: Path, files: Iterable[ShardFile]) -> None:
+    """The same for some of the files."""
+    for file in files:
         for name, wanted in ((file.path, file.sha256), (file.labels_path, file.labels_sha256)):
             if name is None:
                 continue

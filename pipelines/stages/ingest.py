@@ -20,6 +20,9 @@ from pipelines.stages.base import Stage
 from pipelines.tables import QUARANTINE
 from ssl_core.catalog import find
 
+PARTS_AT_ONCE = 4096
+"""Parts given to Ray Data at a time: it keeps a few kB of each for as long as it runs."""
+
 
 def run(config: RunConfig, given: Nothing, folder: Path) -> ShardSet:
     """Read, check and store every sample of `config.source`.
@@ -89,13 +92,15 @@ def _new_records(
 
     engine.data_context(int(ray.cluster_resources()["CPU"]))
     rules = Rules(config.ingest.max_pixels, config.ingest.test_fraction, config.ingest.row_group_kb << 10)
-    data = ray.data.from_items(todo, override_num_blocks=len(todo)).map(
-        shards.task, fn_kwargs={"source": source, "rules": rules, "folder": folder}
-    )
-    for row in data.iter_rows():
-        if row["problem"]:
-            raise UserError(row["problem"])
-        yield PartRecord.model_validate_json(row["record"])
+    for first in range(0, len(todo), PARTS_AT_ONCE):
+        some = todo[first : first + PARTS_AT_ONCE]
+        data = ray.data.from_items(some, override_num_blocks=len(some)).map(
+            shards.task, fn_kwargs={"source": source, "rules": rules, "folder": folder}
+        )
+        for row in data.iter_rows():
+            if row["problem"]:
+                raise UserError(row["problem"])
+            yield PartRecord.model_validate_json(row["record"])
 
 
 def _finish(config: RunConfig, folder: Path, records: list[PartRecord]) -> ShardSet:

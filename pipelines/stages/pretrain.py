@@ -12,6 +12,7 @@ from pipelines.config import RunConfig
 from pipelines.errors import Interrupted, UserError
 from pipelines.stages import engine
 from pipelines.stages.base import Stage
+from pipelines.stages.verification import verify
 from pipelines.worker import FAILURE, STOP
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ def run(config: RunConfig, shards: ShardSet, folder: Path) -> Checkpoint:
 
     listing = manifest.load(shards.folder)
     order = training_order(config, listing)  # says at once when there are too few samples
-    manifest.verify(shards.folder, listing)
     engine.connect(config)
+    verify(shards.folder, listing)
     use_gpu = fits(config)
     for leftover in (FAILURE, STOP):
         (folder / leftover).unlink(missing_ok=True)

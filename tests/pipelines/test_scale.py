@@ -9,9 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import duplicates, footer, manifest
+from pipelines.errors import UserError
 from pipelines.labels import Labels
 from pipelines.manifest import Manifest
 from pipelines.pieces import GROUPS_AT_ONCE, Layout
+from pipelines.stages import verification
 from pipelines.tables import CONTENT, LABELS
 from tests.support import scale
 
@@ -117,3 +119,23 @@ def test_a_manifest_of_few_files_is_read_as_it_was_written(tmp_path):
     made = scale.generated(20_000)
     (tmp_path / manifest.NAME).write_text(made.model_dump_json())
     assert manifest.load(tmp_path) == made and made.num_rows("train") == 20_000
+
+
+def test_large_data_sets_are_verified_by_all_nodes(ray_session, tmp_path, monkeypatch):
+    (tmp_path / "train").mkdir()
+    made = scale.generated(5 * 8192)
+    files = []
+    for file in made.train:
+        for name in (file.path, file.labels_path):
+            (tmp_path / str(name)).write_bytes(str(name).encode())
+        hashes = {"sha256": manifest.sha256_of(tmp_path / file.path)}
+        hashes["labels_sha256"] = manifest.sha256_of(tmp_path / str(file.labels_path))
+        files.append(file.model_copy(update=hashes))
+    listing = made.model_copy(update={"train": tuple(files)})
+    monkeypatch.setattr(verification, "FEW_BYTES", 0)
+    monkeypatch.setattr(verification, "TASK_BYTES", 2 * files[0].num_bytes)
+    monkeypatch.setattr(verification, "IN_FLIGHT", 2)
+    verification.verify(tmp_path, listing)
+    (tmp_path / files[3].path).write_bytes(b"other")
+    with pytest.raises(UserError, match=r"part-00003\.parquet: its sha256 is not the one in the manifest"):
+        verification.verify(tmp_path, listing)
