@@ -10,6 +10,7 @@ from pipelines.errors import UserError
 
 _REFERENCE = re.compile(r"\$\{env:([^}]*)\}")
 _LOGIN = re.compile(r"(?<=://)[^/?#\s'\"]*@")
+_PASSWORD = re.compile(r"(?<=://)[^/?#\s'\"]*:[^/?#\s'\"]*@")
 _IN_QUERY = re.compile(
     r"(?i)([?&](?:password|passwd|pwd|token|secret|key|sslpassword|access_key|secret_key)=)[^&#\s'\"]*"
 )
@@ -42,8 +43,13 @@ def resolve(text: str, key: str) -> str:
     return _REFERENCE.sub(value, text)
 
 
-def shown(text: str) -> str:
-    """A text without logins, passwords in queries, and values that were looked up: fit for logs and dumps."""
+def masked(text: str) -> str:
+    """A text in which values that were looked up, and passwords in URIs, are replaced and nothing else is changed."""
     for value in sorted(_resolved, key=len, reverse=True):
         text = text.replace(value, _resolved[value])
-    return _IN_QUERY.sub(r"\1***", _LOGIN.sub("", text))
+    return _IN_QUERY.sub(r"\1***", _PASSWORD.sub("***@", text))
+
+
+def shown(text: str) -> str:
+    """`masked`, and without any login in a URI: a token may stand where the user's name does."""
+    return _LOGIN.sub("", masked(text))

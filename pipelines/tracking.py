@@ -204,7 +204,7 @@ def _describe(client: "MlflowClient", run_id: str, config: RunConfig) -> None:
     client.log_text(run_id, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), "config.yaml")
     client.log_text(run_id, json.dumps(provenance.environment(), indent=2), "environment.json")
     if patch := provenance.commit().patch:
-        client.log_text(run_id, secret.shown(patch), "uncommitted.patch")
+        client.log_text(run_id, secret.masked(patch), "uncommitted.patch")
 
 
 def _shipper(tracked: Tracked, name: str, folder: Path, reused: bool) -> Shipper:

@@ -39,6 +39,8 @@ def test_a_literal_login_is_cut_out_of_whatever_is_shown(tmp_path):
     for text in (repr(config), config.model_dump_json(), one_line(RuntimeError(f"API request to {LOGIN} failed"))):
         assert SECRET not in text and "trainer" not in text
     assert secret.shown("postgresql://h/db?user=me&password=abc&x=1") == "postgresql://h/db?user=me&password=***&x=1"
+    patch = f"+clone ssh://git@host/x\n+see {LOGIN}\n"
+    assert secret.masked(patch) == "+clone ssh://git@host/x\n+see https://***@mlflow.example/base\n"
     assert secret.shown("s3://bucket/key and a@b.example") == "s3://bucket/key and a@b.example"
 
 
