@@ -15,14 +15,13 @@ FREE = 64 << 20
 MAX_RATIO = 16
 """Above it, a page may take this many times its stored size: images and paths take one to four."""
 _HEADER = 64 << 10
-_TYPE, _UNCOMPRESSED, _COMPRESSED = 1, 2, 3
-_DICTIONARY = 2
+_UNCOMPRESSED, _COMPRESSED = 2, 3  # field numbers
 
 
 def check(path: Path, metadata: pq.FileMetaData, group: int, columns: list[str]) -> int:
     """Walk the page headers of some columns of a row group.
 
-    Returns: bytes of the largest dictionary page: each row may repeat a value as large as that.
+    Returns: bytes of the largest page: by way of a dictionary or of shared prefixes each row may be as large as that.
 
     Raises:
         pa.ArrowInvalid: a page would blow up (a decompression bomb), or the chain of headers is damaged.
@@ -31,13 +30,13 @@ def check(path: Path, metadata: pq.FileMetaData, group: int, columns: list[str])
     found = metadata.row_group(group)
     with path.open("rb") as file:
         for chunk in (found.column(index) for index in range(found.num_columns)):
-            if chunk.path_in_schema.partition(".")[0] in columns:
+            if any(f"{chunk.path_in_schema}.".startswith(f"{column}.") for column in columns):
                 largest = max(largest, _walk(file, chunk))
     return largest
 
 
 def _walk(file: BinaryIO, chunk: pq.ColumnChunkMetaData) -> int:
-    """Bytes of the largest dictionary page of one column chunk."""
+    """Bytes of the largest page of one column chunk."""
     at, largest = chunk.data_page_offset, 0
     if chunk.has_dictionary_page and chunk.dictionary_page_offset:
         at = min(at, chunk.dictionary_page_offset)
@@ -45,24 +44,23 @@ def _walk(file: BinaryIO, chunk: pq.ColumnChunkMetaData) -> int:
     while at < end:
         file.seek(at)
         try:
-            length, (kind, size, stored) = _page_header(file.read(_HEADER))
+            length, size, stored = _page_header(file.read(_HEADER))
         except (IndexError, RecursionError):
             raise pa.ArrowInvalid(f"damaged page header at byte {at}") from None
         if size < 0 or stored < 0:
             raise pa.ArrowInvalid(f"damaged page header at byte {at}")
         if size > max(FREE, MAX_RATIO * stored):
             raise pa.ArrowInvalid(f"a page of {stored >> 10} kB says it becomes {size >> 20} MB: a decompression bomb")
-        if kind == _DICTIONARY:
-            largest = max(largest, size)
+        largest = max(largest, size)
         at += length + stored
     return largest
 
 
-def _page_header(data: bytes) -> tuple[int, tuple[int, int, int]]:
-    """Bytes of the header itself; type, uncompressed size, compressed size of the page."""
+def _page_header(data: bytes) -> tuple[int, int, int]:
+    """Bytes of the header itself, of the page uncompressed, and as it is stored."""
     reader = _Compact(data)
     seen = reader.struct()
-    return reader.at, (seen.get(_TYPE, -1), seen.get(_UNCOMPRESSED, -1), seen.get(_COMPRESSED, -1))
+    return reader.at, seen.get(_UNCOMPRESSED, -1), seen.get(_COMPRESSED, -1)
 
 
 class _Compact:

@@ -17,7 +17,7 @@ from ssl_core.config import NamedConfig
 
 BATCH_ROWS = 64
 BATCH_BYTES = 512 << 20
-"""Fewer rows at once where every one of them could repeat a huge value of the dictionary."""
+"""Fewer rows at once where every one of them could repeat a huge value."""
 BUFFER_BYTES = 1 << 20
 """Columns are streamed through a buffer of this size, so one huge row group does not fill the memory."""
 

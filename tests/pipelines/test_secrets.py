@@ -17,6 +17,8 @@ from tests.support.mlflow_server import MlflowServer
 from tests.support.recipe import TREE
 
 SECRET = "c0rrect-h0rse-battery"
+PASSWORD = "an0ther-0ne"
+WRITTEN = f"https://trainer:{PASSWORD}@mlflow.example/base"
 LOGIN = f"https://trainer:{SECRET}@mlflow.example/base"
 
 
@@ -33,13 +35,13 @@ def test_a_dump_shows_the_reference_and_a_use_the_value(monkeypatch, tmp_path):
 
 
 def test_a_literal_login_is_cut_out_of_whatever_is_shown(tmp_path):
-    config = parse(TREE, {"tracking.uri": LOGIN})
-    assert storage(config, tmp_path) == LOGIN
+    config = parse(TREE, {"tracking.uri": WRITTEN})
+    assert storage(config, tmp_path) == WRITTEN
     assert flat(config)["tracking.uri"] == "https://mlflow.example/base"
-    for text in (repr(config), config.model_dump_json(), one_line(RuntimeError(f"API request to {LOGIN} failed"))):
-        assert SECRET not in text and "trainer" not in text
+    for text in (repr(config), config.model_dump_json(), one_line(RuntimeError(f"API request to {WRITTEN} failed"))):
+        assert PASSWORD not in text and "trainer" not in text
     assert secret.shown("postgresql://h/db?user=me&password=abc&x=1") == "postgresql://h/db?user=me&password=***&x=1"
-    patch = f"+clone ssh://git@host/x\n+see {LOGIN}\n"
+    patch = f"+clone ssh://git@host/x\n+see {WRITTEN}\n"
     assert secret.masked(patch) == "+clone ssh://git@host/x\n+see https://***@mlflow.example/base\n"
     assert secret.shown("s3://bucket/key and a@b.example") == "s3://bucket/key and a@b.example"
 

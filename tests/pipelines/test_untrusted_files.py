@@ -24,7 +24,7 @@ from pipelines.model.loader import CARD, WEIGHTS, load_encoder
 from pipelines.tables import LABELS, SAMPLES
 from pipelines.tuning.report import _table
 from tests.support.images import encoded
-from tests.support.sources import SHARD_MB, made, refusal, samples
+from tests.support.reading import SHARD_MB, made, refusal, samples
 from tests.support.tiny import tiny_method
 
 
@@ -144,7 +144,7 @@ def test_page_sizes_are_those_that_pyarrow_wrote(tmp_path):
             )  # fmt: skip
             with footer.opened(path) as file:
                 found = pages.check(path, file.metadata, 0, ["image"])
-            assert (found > 0) == options["use_dictionary"]
+            assert found > 1000
             assert [raw.data for raw in samples(made("parquet", path=path))] == values.to_pylist()
 
 
