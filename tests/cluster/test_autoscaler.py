@@ -18,12 +18,12 @@ def tree(name: str) -> dict[str, object]:
 def test_ray_takes_it(name):
     from ray.autoscaler._private.util import prepare_config, validate_config
 
-    config = tree(name)
-    validate_config(config)
-    prepared = prepare_config(config)
+    prepared = prepare_config(tree(name))  # defaults filled in, as `ray up` does before it looks
+    validate_config(prepared)
     assert prepared["head_node_type"] in prepared["available_node_types"]
-    with pytest.raises(Exception, match="idle_timeout_minute"):
-        validate_config({**config, "idle_timeout_minute": 5})
+    assert prepared["docker"]["image"].endswith("/selfray:0.1.0")
+    with pytest.raises(Exception, match="idle_timeout_minute'"):
+        validate_config({**prepared, "idle_timeout_minute": 5})
 
 
 @pytest.mark.parametrize("name", FILES)

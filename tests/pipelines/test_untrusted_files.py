@@ -21,6 +21,8 @@ from pipelines.config import load
 from pipelines.errors import UserError
 from pipelines.manifest import Manifest, ShardFile
 from pipelines.model.loader import CARD, WEIGHTS, load_encoder
+from pipelines.order import Rows
+from pipelines.reading import Group, Piece, Views, read_piece
 from pipelines.tables import LABELS, SAMPLES
 from pipelines.tuning.report import _table
 from tests.support.images import encoded
@@ -74,6 +76,21 @@ def test_a_crafted_schema_runs_nothing(crafted):
     assert "column 'extra' has the extension type selfray.test.running; refused" in refusal("parquet", path=path)
     with pytest.raises(footer.Refused, match="extension type"):
         footer.table(path, SAMPLES)
+    assert not proof.exists()
+
+
+def test_a_crafted_shard_runs_nothing(crafted):
+    path, proof = crafted
+    kind = pq.read_schema(path).field("extra").type  # opening it here arms nothing below
+    proof.unlink()
+    extra = pa.ExtensionArray.from_storage(kind, pa.array([b"x"]))
+    table = pa.table(
+        [pa.array([1]), pa.array([encoded(1)], pa.binary()), pa.array(["a"]), extra], [*SAMPLES.names, "x"]
+    )
+    pq.write_table(table, path)
+    piece = Piece((Group(str(path), 0),), Rows(np.zeros(1, np.int64), np.zeros(1, np.int64)), epoch=0)
+    with pytest.raises(UserError, match="extension type selfray"):
+        read_piece(piece, Views((), seed=0, max_pixels=10_000, slow_read_seconds=30))
     assert not proof.exists()
 
 
