@@ -44,12 +44,12 @@ def ordering() -> dict[str, float]:
 
 
 def blocks() -> dict[str, float]:
-    """A read task of 100 rows, as it travels to Ray."""
+    """A read task of 128 rows, as it travels to Ray."""
     import cloudpickle
 
     layout = Layout(Path("/shared/shards"), scale.generated(ROWS), "train")
     order = Order(layout.sizes, "0" * 64, 0, scale.SHUFFLE_ROWS, scale.BATCH)
-    pieces = [layout.piece(order.share(span, 0, scale.BATCH // 100), 0) for span in order.spans(0, 50, 1)]
+    pieces = [layout.piece(order.share(span, 0, 32), 0) for span in order.spans(0, 50, 1)]
     rows = sum(len(piece.rows.row) for piece in pieces)
     return {"task_bytes_per_row": len(cloudpickle.dumps(pieces)) / rows}
 
