@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, SerializeAsAny, ValidationError, model_validator
@@ -17,6 +17,7 @@ from ssl_core.catalog import find, named_in
 from ssl_core.config import Config, NamedConfig
 from ssl_core.optim import OptimConfig
 
+C = TypeVar("C", bound=Config)
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -113,7 +114,9 @@ class RayConfig(Config):
     object_store_mb: Annotated[int, Field(ge=256)] = 512
 
 
-class RunConfig(Config):
+class SetupConfig(Config):
+    """What ingest, evaluation and tracking read: the data, the encoder, where results are kept."""
+
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
     """Of the run, and of the registered model."""
     seed: NonNegativeInt = 0
@@ -125,12 +128,15 @@ class RunConfig(Config):
     views: dict[str, Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.augment")]]
     """One augmentation chain per kind of view that the method reads; `eval` is the chain of all evaluation."""
     encoder: Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.encoders")]
-    method: Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.methods")]
-    optim: OptimConfig = OptimConfig()
-    train: TrainConfig
     evaluate: EvaluateConfig = EvaluateConfig()
     tracking: TrackingConfig = TrackingConfig()
     ray: RayConfig = RayConfig()
+
+
+class RunConfig(SetupConfig):
+    method: Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.methods")]
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig
     tune: TuneConfig | None = None
     """What `selfray tune` searches; other verbs do not look at it."""
 
@@ -151,14 +157,24 @@ def parse(tree: Mapping[str, Any], changes: Mapping[str, Any] | None = None) -> 
     Raises:
         UserError: one dotted line per mistake, all at once.
     """
-    changed = deepcopy(dict(tree))
-    for dotted, value in (changes or {}).items():
-        _set(changed, dotted, value)
+    return parse_as(RunConfig, tree, changes)
+
+
+def parse_as(kind: type[C], tree: Mapping[str, Any], changes: Mapping[str, Any] | None = None) -> C:
+    """The same for another kind of config."""
     try:
-        return RunConfig.model_validate(changed)
+        return kind.model_validate(with_changes(tree, changes))
     except ValidationError as error:
         lines = sorted({_line(e["loc"], e["msg"]) for e in error.errors(include_url=False)})
         raise UserError("cannot run this config:\n" + "\n".join(f"  {line}" for line in lines)) from None
+
+
+def with_changes(tree: Mapping[str, Any], changes: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A copy of an unchecked tree with dotted keys set."""
+    changed = deepcopy(dict(tree))
+    for dotted, value in (changes or {}).items():
+        _set(changed, dotted, value)
+    return changed
 
 
 def load(recipe: str | Path, changes: Mapping[str, Any] | None = None) -> RunConfig:
@@ -169,13 +185,22 @@ def load(recipe: str | Path, changes: Mapping[str, Any] | None = None) -> RunCon
     if not path.exists():
         shipped = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
         raise UserError(f"recipe {recipe}: no such file; `selfray list` shows what ships: {shipped}")
+    return parse(read_tree(path), changes)
+
+
+def read_tree(path: Path) -> dict[str, Any]:
+    """What a YAML file holds, unchecked.
+
+    Raises:
+        UserError: it is not YAML, or holds no keys.
+    """
     try:
         tree = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         raise UserError(f"recipe {path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise UserError(f"recipe {path}: holds no keys")
-    return parse(tree, changes)
+    return tree
 
 
 def flat(config: Config) -> dict[str, Any]:
@@ -196,7 +221,7 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def identity(config: RunConfig) -> str:
+def identity(config: SetupConfig) -> str:
     """Hash of everything that decides what a run computes; where it lies, and what else could be tried, does not."""
     return fingerprint(config.model_dump(mode="json", exclude={"storage", "tracking", "ray", "tune"}))
 

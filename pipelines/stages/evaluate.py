@@ -1,6 +1,7 @@
 """Score the frozen encoder with every probe, beside its two floors, and draw the report."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -8,28 +9,22 @@ from torch import Tensor
 
 from pipelines import manifest, outbox, report
 from pipelines.artifacts import Checkpoint, ProbeReport
-from pipelines.config import RunConfig, fingerprint
+from pipelines.config import SetupConfig, fingerprint
 from pipelines.errors import UserError
 from pipelines.manifest import Manifest
 from pipelines.stages import embedding
 from pipelines.stages.base import Stage
-from pipelines.stages.embedding import Subject
 from ssl_core.catalog import find
 from ssl_core.gauges import feature_std, rankme, uniformity
 
 
-def run(config: RunConfig, given: Checkpoint, folder: Path) -> ProbeReport:
+def run(config: SetupConfig, given: Checkpoint, folder: Path) -> ProbeReport:
     """Features of encoder, random-init encoder and raw input; all probes on each; report in `folder/report`."""
     shards = given.shards
     listing = manifest.load(shards.folder)
     labels = _labels(shards.folder, listing)
     looked = _Progress(folder, (3 * len(config.evaluate.probes) if labels else 0) + 3)
-    encoder = config.encoder.model_dump(mode="json")
-    subjects = [
-        Subject("encoder", fingerprint([encoder, given.digest]), str(given.folder)),
-        Subject("random_init", fingerprint([encoder, config.seed])),  # drawn before the method's own weights
-        Subject("raw_input", "pixels"),
-    ]
+    subjects = embedding.subjects_of(config, given)
     features = embedding.features(config, shards, listing, folder.parent.parent / "features", subjects)
     looked.step({})
     scores: dict[str, dict[str, float]] = {subject.name: {} for subject in subjects}
@@ -64,10 +59,12 @@ def run(config: RunConfig, given: Checkpoint, folder: Path) -> ProbeReport:
 
 
 EVALUATE = Stage("evaluate", 1, reads=("seed", "views", "encoder", "method", "evaluate"), makes=ProbeReport, run=run)
+EVALUATE_MODEL = replace(EVALUATE, name="evaluations")
+"""Of `selfray evaluate MODEL --on DATA`: kept apart from the evaluations of runs."""
 
 
 def _write_report(
-    config: RunConfig,
+    config: SetupConfig,
     given: Checkpoint,
     listing: Manifest,
     test: tuple[Tensor, Tensor],
@@ -86,7 +83,7 @@ def _write_report(
     (folder / "scores.json").write_text(report.json_text(scores))
 
 
-def _headline(config: RunConfig, scores: Mapping[str, float]) -> str:
+def _headline(config: SetupConfig, scores: Mapping[str, float]) -> str:
     wanted = config.evaluate.headline
     if scores and wanted and wanted not in scores:
         raise UserError(f"evaluate.headline: no probe gave '{wanted}'; it can be one of {', '.join(scores)}")

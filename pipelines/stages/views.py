@@ -15,7 +15,7 @@ from ray.data import Dataset, read_datasource
 from ray.data.block import Block, BlockAccessor, BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
-from pipelines.config import RunConfig
+from pipelines.config import RunConfig, SetupConfig
 from pipelines.errors import UserError
 from pipelines.manifest import Manifest
 from pipelines.order import Order, Rows
@@ -67,7 +67,7 @@ def training_batches(
         yield from _stream(pieces, views).iter_batches(batch_size=share, batch_format="numpy", prefetch_batches=2)
 
 
-def both_splits(config: RunConfig, folder: Path, manifest: Manifest, limit: int | None) -> tuple[Dataset, int]:
+def both_splits(config: SetupConfig, folder: Path, manifest: Manifest, limit: int | None) -> tuple[Dataset, int]:
     """The eval views of train, then test, in the order of the shards; and how many of them are train.
 
     With a limit, about that many rows of each split, spread evenly over it.
@@ -79,7 +79,7 @@ def both_splits(config: RunConfig, folder: Path, manifest: Manifest, limit: int 
 
 
 def some_rows(
-    config: RunConfig, folder: Path, manifest: Manifest, split: Split, count: int, kinds: Sequence[str]
+    config: SetupConfig, folder: Path, manifest: Manifest, split: Split, count: int, kinds: Sequence[str]
 ) -> Arrays:
     """About `count` samples spread over a split, in several views; read in this process, for small counts."""
     views = _views(config, kinds)
@@ -114,7 +114,7 @@ def _read_block(piece: Piece, views: Views) -> Iterator[Block]:
     yield BlockAccessor.batch_to_block(read_piece(piece, views))
 
 
-def _views(config: RunConfig, kinds: Sequence[str], stage: Path | None = None) -> Views:
+def _views(config: SetupConfig, kinds: Sequence[str], stage: Path | None = None) -> Views:
     chains = tuple(config.views[kind] for kind in kinds)
     return Views(chains, config.seed, config.ingest.max_pixels, config.data.slow_read_seconds, stage)
 

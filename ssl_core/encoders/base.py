@@ -1,6 +1,7 @@
 """What an encoder offers: one vector per sample and one per token."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -15,6 +16,8 @@ class Encoder(nn.Module, ABC):
     """
 
     embed_dim: int  # D
+    package: ClassVar[str | None] = None
+    """A library that it needs and that does not come with Selfray."""
 
     def __init__(self, view_shape: tuple[int, ...]):
         super().__init__()
