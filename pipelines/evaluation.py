@@ -65,9 +65,7 @@ def plan(model: str, on: Path, changes: Mapping[str, Any], root: Path) -> tuple[
     if _is_yaml(model):
         given = _tree(model)
         if "method" in given:
-            raise UserError(
-                f"{model}: is the recipe of a training; with --on give its checkpoint or registered version"
-            )
+            raise UserError(f"{model}: is a training's recipe; with --on give its checkpoint or a registered version")
         tree = {"name": f"{Path(model).stem}-on-{_plain(on.stem)}", "views": {"eval": VIEW}, **given, **tree}
         config = parse_as(EvaluationConfig, tree, changes)
         return config, _foreign(config, root)
@@ -123,7 +121,8 @@ def source(on: Path) -> dict[str, Any]:
 
 def _parquet(on: Path) -> dict[str, Any]:
     """Files named train... and test... are the splits; a column `label` holds the labels."""
-    files = [Path(name) for name in sorted(glob(str(on / "**/*.parquet" if on.is_dir() else on), recursive=True))]
+    pattern = str(on / "**/*.parquet" if on.is_dir() else on)
+    files = [Path(name) for name in sorted(glob(pattern, recursive=True))]  # noqa: PTH207 (absolute)
     if not files:
         raise UserError(f"--on: no file matches {on}")
     splits = {"path": str(on)}

@@ -203,10 +203,7 @@ def version(uri: str, tracking_uri: str) -> tuple[str, str, str]:
     try:
         client = connect(tracking_uri)
         with reached():
-            if alias:
-                found = client.get_model_version_by_alias(name, alias)
-            else:
-                found = client.get_model_version(name, number)
+            found = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
     except Unreachable as error:
         raise UserError(f"{uri.removeprefix('models:/')}: {error} (looked in {shown(tracking_uri)})") from None
     return str(found.name), str(found.version), str(found.run_id or "")

@@ -17,7 +17,7 @@ class Encoder(nn.Module, ABC):
 
     embed_dim: int  # D
     package: ClassVar[str | None] = None
-    """A library that it needs and that does not come with Selfray."""
+    """The library whose networks it wraps; None: its lines are ours."""
 
     def __init__(self, view_shape: tuple[int, ...]):
         super().__init__()

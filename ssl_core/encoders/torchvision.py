@@ -4,7 +4,7 @@ Shapes: B samples, D input width of the classification layer.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -18,6 +18,8 @@ AUXILIARY = {"googlenet", "inception_v3"}  # while they train they return severa
 
 class TorchVision(Encoder):
     """A torchvision classification network; pooled is what its classification layer reads."""
+
+    package: ClassVar[str | None] = "torchvision"
 
     class Config(NamedConfig):
         name: Literal["torchvision"] = "torchvision"
