@@ -8,10 +8,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, SerializeAsAny, ValidationError, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SerializeAsAny,
+    ValidationError,
+    model_validator,
+)
 
 from pipelines.errors import UserError
 from pipelines.tuning.config import TuneConfig
+from ssl_core.augment._corruptions import KINDS, Kind
 from ssl_core.build import build_chains, build_method
 from ssl_core.catalog import find, named_in
 from ssl_core.config import Config, NamedConfig
@@ -85,6 +95,30 @@ def _probes() -> tuple[NamedConfig, ...]:
     return tuple(find("ssl_core.evaluate", name).Config() for name in ("knn", "linear_probe", "few_label"))
 
 
+class RobustnessConfig(Config):
+    corruptions: Annotated[tuple[Kind, ...], Field(min_length=1)] = KINDS
+    """Which of the common corruptions; see ssl_core/augment/_corruptions.py."""
+    severities: Annotated[tuple[Annotated[int, Field(ge=1, le=5)], ...], Field(min_length=1)] = (1, 2, 3, 4, 5)
+    max_samples: PositiveInt = 2000
+    """Of the test split, spread evenly over it: each is encoded once per corruption and severity."""
+
+
+class FineTuneConfig(Config):
+    """All weights trained on the labels of train; defaults after MAE, table 9 (He et al., 2022), at small scale."""
+
+    epochs: PositiveInt = 20
+    lr: PositiveFloat = 5e-4
+    """For a global batch of 256, scaled linearly; AdamW with a warm-up and a cosine."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.75
+    """Learning rate of a layer over that of the layer above it; the random-init floor is trained without."""
+    weight_decay: NonNegativeFloat = 0.05
+    warmup_fraction: Fraction = 0.05
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    global_batch_size: PositiveInt = 128
+    view: Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.augment")] | None = None
+    """Augmentation of the train images; null: image_crop at the size of the eval view."""
+
+
 class EvaluateConfig(Config):
     probes: tuple[Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.evaluate")], ...] = Field(
         default_factory=_probes
@@ -96,6 +130,10 @@ class EvaluateConfig(Config):
     """Of each split, spread evenly over it: probes hold their features in memory."""
     map_samples: PositiveInt = 1000
     """Test samples drawn in the embedding map and searched for the neighbour gallery."""
+    robustness: RobustnessConfig | None = None
+    """Linear probe under common corruptions; {} takes all of them at all severities."""
+    fine_tune: FineTuneConfig | None = None
+    """Accuracy of all weights trained on the labels; {} takes the defaults. Costs a training, twice."""
 
 
 class TrackingConfig(Config):

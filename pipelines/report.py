@@ -11,6 +11,7 @@ from typing import NamedTuple
 from pydantic import PositiveInt, model_validator
 from rich.table import Table
 
+from pipelines.robustness import Robustness
 from ssl_core.config import Config
 
 _SPREAD = "_std"  # `x_std` is the spread of score `x` over draws
@@ -29,6 +30,8 @@ class Scores(Config):
     """The same probes on the flattened input; empty: not measured."""
     gauges: dict[str, float] = {}
     """Label-free gauges of the pre-trained encoder, e.g. rankme."""
+    robustness: Robustness | None = None
+    """None: not measured."""
     protocols: dict[str, str] = {}
     """Probe name -> the line that names its protocol."""
     headline: str = ""
@@ -111,6 +114,8 @@ def markdown(scores: Scores, title: str = "Evaluation", figures: Mapping[str, st
     if scores.gauges:
         lines += ["", "## Gauges (no labels)", ""]
         lines += _markdown_table(("gauge", "value"), [[f"`{n}`", f"{v:.4g}"] for n, v in scores.gauges.items()])
+    if scores.robustness:
+        lines += ["", *scores.robustness.markdown()]
     if scores.protocols:
         lines += ["", "## Protocols", "", *(f"- {line}" for line in scores.protocols.values())]
     for caption, path in (figures or {}).items():

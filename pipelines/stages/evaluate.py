@@ -12,7 +12,7 @@ from pipelines.artifacts import Checkpoint, ProbeReport
 from pipelines.config import SetupConfig, fingerprint
 from pipelines.errors import UserError
 from pipelines.manifest import Manifest
-from pipelines.stages import embedding
+from pipelines.stages import embedding, tasks
 from pipelines.stages.base import Stage
 from ssl_core.catalog import find
 from ssl_core.gauges import feature_std, rankme, uniformity
@@ -23,7 +23,7 @@ def run(config: SetupConfig, given: Checkpoint, folder: Path) -> ProbeReport:
     shards = given.shards
     listing = manifest.load(shards.folder)
     labels = _labels(shards.folder, listing)
-    looked = _Progress(folder, (3 * len(config.evaluate.probes) if labels else 0) + 3)
+    looked = _Progress(folder, (3 * len(config.evaluate.probes) if labels else 0) + 4)
     subjects = embedding.subjects_of(config, given)
     features = embedding.features(config, shards, listing, folder.parent.parent / "features", subjects)
     looked.step({})
@@ -32,6 +32,10 @@ def run(config: SetupConfig, given: Checkpoint, folder: Path) -> ProbeReport:
         probe = find("ssl_core.evaluate", probe_config.name)(probe_config)
         scores[subject.name] |= features[subject.name].scores(probe, labels, config.seed)
         looked.step(scores["encoder"] if subject.name == "encoder" else {})
+    extra = tasks.run(config, shards, listing, labels, features, subjects, folder)
+    for name, values in extra.scores.items():
+        scores[name] |= values
+    looked.step(extra.metrics)
     num_train, test = len(features["encoder"].load("train")[1]), features["encoder"].load("test")
     test_features = test[0]
     gauges = {
@@ -44,7 +48,11 @@ def run(config: SetupConfig, given: Checkpoint, folder: Path) -> ProbeReport:
         random_init=scores["random_init"],
         raw_input=scores["raw_input"],
         gauges=gauges,
-        protocols={c.name: find("ssl_core.evaluate", c.name)(c).protocol for c in config.evaluate.probes},
+        protocols={
+            **{c.name: find("ssl_core.evaluate", c.name)(c).protocol for c in config.evaluate.probes},
+            **extra.protocols,
+        },
+        robustness=extra.robustness,
         headline=_headline(config, scores["encoder"]),
         seed=config.seed,
         num_train=num_train,

@@ -21,6 +21,7 @@ from pipelines.manifest import Manifest
 from pipelines.order import Order, Rows
 from pipelines.reading import Arrays, Group, Piece, Views, read_piece
 from ssl_core.build import build_chain
+from ssl_core.config import NamedConfig
 
 BLOCKS_AT_ONCE = 512
 """Read tasks planned per execution: one execution costs about half a second, one task a few kB."""
@@ -78,6 +79,20 @@ def both_splits(config: SetupConfig, folder: Path, manifest: Manifest, limit: in
     return _stream([*train, *test], views), sum(len(piece.rows.row) for piece in train)
 
 
+def one_split(
+    config: SetupConfig,
+    folder: Path,
+    manifest: Manifest,
+    split: Split,
+    limit: int | None,
+    chains: Sequence[NamedConfig],
+) -> Dataset:
+    """Several views of a split, `view0`, `view1`, ..., in the order of the shards; the limit as in `both_splits`."""
+    views = Views(tuple(chains), config.seed, config.ingest.max_pixels, config.data.slow_read_seconds)
+    pieces = _in_order(_groups(folder, manifest, split), _sizes(manifest, split), limit, max(1, 8 // len(chains)))
+    return _stream(pieces, views)
+
+
 def some_rows(
     config: SetupConfig, folder: Path, manifest: Manifest, split: Split, count: int, kinds: Sequence[str]
 ) -> Arrays:
@@ -124,12 +139,12 @@ def _piece(groups: Sequence[Group], rows: Rows, epoch: int) -> Piece:
     return Piece(tuple(groups[int(g)] for g in used), Rows(inverse, rows.row), epoch)
 
 
-def _in_order(groups: Sequence[Group], sizes: Sequence[int], limit: int | None) -> list[Piece]:
-    """A split front to back, several row groups a piece; with a limit every k-th row."""
+def _in_order(groups: Sequence[Group], sizes: Sequence[int], limit: int | None, at_once: int = 8) -> list[Piece]:
+    """A split front to back, `at_once` row groups a piece; with a limit every k-th row."""
     step = max(1, -(-sum(sizes) // limit)) if limit else 1
     pieces, first = [], 0
     while first < len(groups):
-        last = min(len(groups), first + 8)
+        last = min(len(groups), first + at_once)
         group = np.repeat(np.arange(first, last), sizes[first:last])
         row = np.concatenate([np.arange(n) for n in sizes[first:last]])
         pieces.append(_piece(groups, Rows(group[::step], row[::step]), 0))

@@ -98,7 +98,7 @@ def deterministic_(network: nn.Module) -> None:
         elif isinstance(layer, nn.Dropout):
             layer.p = 0.0
         elif type(layer).__name__ in ("StochasticDepth", "DropPath"):
-            layer.p = layer.drop_prob = 0.0  # type: ignore[assignment]  # torchvision's name, timm's name
+            layer.p = layer.drop_prob = 0.0  # torchvision's name, timm's name
 
 
 def as_rgb(x: Tensor) -> Tensor:

@@ -27,6 +27,16 @@ class Encoder(nn.Module, ABC):
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Features:
         """x [B, *view_shape], valid None or [B, T] bool -> pooled [B, D], tokens [B, N, D]."""
 
+    def layers(self) -> list[nn.Module]:
+        """Its parts from input to output, for learning rates that fall with depth."""
+        return opened(self)
+
+
+def opened(module: nn.Module) -> list[nn.Module]:
+    """The children of a module, sequences among them replaced by what they hold."""
+    children = list(module.children())
+    return [part for child in children for part in (child if type(child) is nn.Sequential else [child])]
+
 
 class PatchEncoder(Encoder):
     """An encoder that can run on a subset of its tokens. All that masked methods need.

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ssl_core.augment._image import MEAN, STD
 from ssl_core.config import NamedConfig
 from ssl_core.encoders._published import as_rgb, check_view, deterministic_, load_weights_
-from ssl_core.encoders.base import Encoder
+from ssl_core.encoders.base import Encoder, opened
 from ssl_core.types import Features
 
 
@@ -42,12 +42,12 @@ class Timm(Encoder):
 
         if not is_model(config.model):
             raise ValueError(f"encoder.model: timm has no network '{config.model}'")
-        self.network: nn.Module = create_model(config.model, pretrained=False, num_classes=0)
-        known: dict[str, Any] = self.network.pretrained_cfg  # type: ignore[assignment]
+        self.network: Any = create_model(config.model, pretrained=False, num_classes=0)
+        known: dict[str, Any] = self.network.pretrained_cfg
         if known.get("fixed_input_size") and tuple(known["input_size"][1:]) != view_shape[1:]:
             sized = {"pretrained": False, "num_classes": 0, "img_size": view_shape[1:]}
             self.network = create_model(config.model, **sized)
-        self.embed_dim = int(self.network.num_features)  # type: ignore[arg-type]
+        self.embed_dim = int(self.network.num_features)
         deterministic_(self.network)
         # views come with ImageNet's mean and deviation; what the weights were trained with may be another one
         mean, std = (torch.tensor(known[key]).view(3, 1, 1) for key in ("mean", "std"))  # [3, 1, 1]
@@ -56,6 +56,9 @@ class Timm(Encoder):
         self.register_buffer("shift", (ours - mean) / std, persistent=False)
         if config.weights is not None:
             load_weights_(self.network, config.weights, config.model, str(known.get("classifier") or "head"))
+
+    def layers(self) -> list[nn.Module]:
+        return opened(self.network)
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Features:
         pooled: Tensor = self.network(as_rgb(x) * self.scale + self.shift)  # [B, D]

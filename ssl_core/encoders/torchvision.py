@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ssl_core.config import NamedConfig
 from ssl_core.encoders._published import as_rgb, check_view, deterministic_, load_weights_, without_head_
-from ssl_core.encoders.base import Encoder
+from ssl_core.encoders.base import Encoder, opened
 from ssl_core.types import Features
 
 AUXILIARY = {"googlenet", "inception_v3"}  # while they train they return several outputs
@@ -47,6 +47,12 @@ class TorchVision(Encoder):
         deterministic_(self.network)
         if config.weights is not None:
             load_weights_(self.network, config.weights, config.model, head)
+
+    def layers(self) -> list[nn.Module]:
+        inner = getattr(self.network, "encoder", None)  # of its transformers: positions, blocks, norm
+        if inner is None:
+            return opened(self.network)
+        return [*(part for part in self.network.children() if part is not inner), *inner.layers, inner.ln]
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Features:
         pooled: Tensor = self.network(as_rgb(x)).flatten(1)  # [B, D]
