@@ -1,4 +1,4 @@
-"""Fine-tuning as evaluation: all weights trained on the labels of train, through the same Ray Train path as pre-training.
+"""Fine-tuning as evaluation: all weights trained on the labels of train, through pre-training's Ray Train path.
 
 Each training lies in `fine_tuned/KEY` below the storage, named by what it depends on: it is resumed where it was
 stopped and reused by later evaluations. Shapes: N test samples, D encoder width, C classes.
@@ -66,7 +66,8 @@ def fine_tune(
             continue
         decay = 1.0 if subject.weights is None else settings.layer_decay
         begin = Start(subject.weights, decay)
-        key = fingerprint([VERSION, shards.digest, subject.identity, pretrain.PRETRAIN.keys(tuned), decay])[:16]
+        read = [pretrain.PRETRAIN.keys(tuned), tuned.views["eval"].model_dump(mode="json"), decay]
+        key = fingerprint([VERSION, shards.digest, subject.identity, read])[:16]
         work = folder.parent.parent / "fine_tuned" / key
         work.mkdir(parents=True, exist_ok=True)
         with lock.alone(work / ".lock"), _told(folder, f"fine_tune {subject.name}", work):
