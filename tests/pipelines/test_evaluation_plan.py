@@ -137,13 +137,13 @@ def test_mistakes_of_files_are_named(images: Path, tmp_path: Path, trained: Path
         plan(foreign(tmp_path, "resnet18", saved="shufflenet_v2_x0_5"))
     with pytest.raises(UserError, match="is a training's recipe; with --on give its checkpoint"):
         plan(foreign(tmp_path, method={"name": "simclr"}))
-    with pytest.raises(UserError, match="encoder.weights: name the file with the weights to score"):
+    with pytest.raises(UserError, match=r"encoder\.weights: name the file with the weights to score"):
         plan(foreign(tmp_path), **{"encoder.weights": None})
     with pytest.raises(UserError, match="probs: unknown key; did you mean 'probes'"):
         plan(trained, **{"evaluate.probs": []})
     weights = next(trained.rglob("method.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
-    with pytest.raises(UserError, match="method.safetensors does not match its sha256"):
+    with pytest.raises(UserError, match=r"method\.safetensors does not match its sha256"):
         plan(trained / "checkpoints" / "step_00000012")
 
 
