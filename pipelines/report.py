@@ -6,9 +6,9 @@ the raw input and on an encoder with random weights.
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from pydantic import PositiveInt, model_validator
+from pydantic import NonNegativeInt, PositiveInt, model_validator
 from rich.table import Table
 
 from ssl_core.config import Config
@@ -18,8 +18,50 @@ _COLUMNS = ("score", "this encoder", "random-init encoder", "raw input", "gain o
 _NONE = "-"
 
 
+class ClassScores(Config):
+    """How well one class is told from the others."""
+
+    name: str
+    support: NonNegativeInt
+    """Test samples of this class."""
+    precision: float
+    recall: float
+    f1: float
+
+
+class LeakPair(Config):
+    """A test sample that is also, or nearly, a train sample."""
+
+    train: int
+    """Sample id."""
+    test: int
+    """Sample id."""
+    kind: Literal["bytes", "phash", "features"]
+    """What is equal or close: the stored bytes, the perceptual hash, or the features."""
+    distance: float
+    """0 for equal bytes; bits that differ; or 1 - cosine similarity."""
+    train_origin: str = ""
+    """The file, and the row in it, that the sample came from."""
+    test_origin: str = ""
+
+
+class Leaks(Config):
+    """Test samples that pre-training has, or may have, seen."""
+
+    num_exact: NonNegativeInt
+    """Test samples whose stored bytes equal those of a train sample."""
+    num_near: NonNegativeInt
+    """Further test samples that look like a train sample."""
+    num_checked: NonNegativeInt
+    """Test samples looked at."""
+    rate: float
+    """Share of those checked that are exact or near copies."""
+    pairs: tuple[LeakPair, ...] = ()
+    """The closest, at most 20."""
+
+
 class Scores(Config):
-    """What the probes and gauges found. Scores are fractions in [0, 1]; `x_std` is the spread of `x` over draws."""
+    """What was found out about an encoder. Scores are fractions in [0, 1]; `x_std` is the spread of `x` over draws."""
 
     encoder: dict[str, float] = {}
     """Scores of the pre-trained encoder; empty: the source has no labels."""
@@ -27,8 +69,21 @@ class Scores(Config):
     """The same probes on the same encoder before pre-training; empty: not measured."""
     raw_input: dict[str, float] = {}
     """The same probes on the flattened input; empty: not measured."""
-    gauges: dict[str, float] = {}
-    """Label-free gauges of the pre-trained encoder, e.g. rankme."""
+    intervals: dict[str, tuple[float, float]] = {}
+    """Score -> 95 % bootstrap interval of the encoder's score over test samples; empty: not resampled."""
+    gains: dict[str, tuple[float, float]] = {}
+    """Score -> 95 % interval of its gain over the better floor, paired on the same test samples."""
+    health: dict[str, float] = {}
+    """Label-free measures of the pre-trained encoder, e.g. rankme."""
+    outliers: tuple[int, ...] = ()
+    """Ids of test samples whose features have an unusual length, farthest first, at most 20."""
+    per_class: tuple[ClassScores, ...] = ()
+    confusion: tuple[tuple[int, ...], ...] = ()
+    """Test samples by true class (row) and predicted class (column)."""
+    predicted_by: str = ""
+    """The score whose predictions `per_class` and `confusion` count."""
+    leaks: Leaks | None = None
+    """None: not checked."""
     protocols: dict[str, str] = {}
     """Probe name -> the line that names its protocol."""
     headline: str = ""
@@ -81,7 +136,7 @@ def verdict(scores: Scores) -> str:
     """
     table = list(rows(scores))
     if not table:
-        rank = f" | rankme {scores.gauges['rankme']:.1f}" if "rankme" in scores.gauges else ""
+        rank = f" | rankme {scores.health['rankme']:.1f}" if "rankme" in scores.health else ""
         return f"no labels, so not scored{rank}"
     compared = [r for r in table if r.gain is not None]
     won = sum(r.beats_floors for r in compared)
@@ -108,9 +163,9 @@ def markdown(scores: Scores, title: str = "Evaluation", figures: Mapping[str, st
     lines = [f"# {title}", "", f"**{verdict(scores)}**"]
     if cells:
         lines += ["", *_markdown_table(_COLUMNS, cells), "", _legend(scores)]
-    if scores.gauges:
-        lines += ["", "## Gauges (no labels)", ""]
-        lines += _markdown_table(("gauge", "value"), [[f"`{n}`", f"{v:.4g}"] for n, v in scores.gauges.items()])
+    if scores.health:
+        lines += ["", "## Health (no labels)", ""]
+        lines += _markdown_table(("measure", "value"), [[f"`{n}`", f"{v:.4g}"] for n, v in scores.health.items()])
     if scores.protocols:
         lines += ["", "## Protocols", "", *(f"- {line}" for line in scores.protocols.values())]
     for caption, path in (figures or {}).items():

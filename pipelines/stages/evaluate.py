@@ -99,7 +99,7 @@ def run(config: RunConfig, given: Checkpoint, folder: Path) -> ProbeReport:
         encoder=scores["encoder"],
         random_init=scores["random_init"],
         raw_input=scores["raw_input"],
-        gauges=gauges,
+        health=gauges,
         protocols={c.name: find("ssl_core.evaluate", c.name)(c).protocol for c in config.evaluate.probes},
         headline=_headline(config, scores["encoder"]),
         seed=config.seed,
