@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pipelines.config import fingerprint
 from pipelines.features import FeatureSet
+from pipelines.scores import is_error
 from ssl_core.catalog import find
 from ssl_core.config import NamedConfig
 from ssl_core.evaluate._resample import replicates
@@ -82,20 +83,20 @@ def measure(
 
 
 def gains(encoder: Measured, floors: Sequence[Measured]) -> dict[str, tuple[float, float]]:
-    """Score -> 95 % interval of the encoder's gain over the better floor, on the same resamples of the test samples."""
+    """Score -> 95 % interval of the encoder's gain over the better floor, on the same resamples of the test samples.
+
+    Coverage is left out: it is neither good nor bad in itself.
+    """
     found = {}
     for name, draws in encoder.replicates.items():
+        if name.endswith("_coverage"):
+            continue
         sign = -1 if is_error(name) else 1
         measured = [floor for floor in floors if name in floor.replicates]
         if measured:
             better = max(measured, key=lambda floor: sign * floor.scores[name])
             found[name] = percentiles(sign * (draws - better.replicates[name]))
     return found
-
-
-def is_error(name: str) -> bool:
-    """Whether a score is better when low."""
-    return name.endswith("_error")
 
 
 def _path(folder: Path, probe: Probe, seed: int, resamples: int) -> Path:

@@ -71,6 +71,28 @@ def hamming_pairs(queries: NDArray[np.uint64], keys: NDArray[np.uint64], radius:
     return Pairs(query[order], key[order], bits[order])
 
 
+def nearest_hash(queries: NDArray[np.uint64], keys: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The key that differs in the fewest bits from each query, of equals the first, in blocks of flat memory.
+
+    Args:
+        queries: [M] uint64.
+        keys: [N] uint64, N > 0.
+    Returns: [M] bits that differ and [M] row of the keys.
+    Raises:
+        ValueError: no keys.
+    """
+    if not len(keys):
+        raise ValueError("there is no key to compare with")
+    rows = max(1, _BLOCK // len(keys))
+    bits, found = np.empty(len(queries), np.int64), np.empty(len(queries), np.int64)
+    for first in range(0, len(queries), rows):
+        distance = np.bitwise_count(queries[first : first + rows, None] ^ keys)  # [rows, N] uint8
+        nearest = distance.argmin(axis=1)  # [rows]
+        found[first : first + rows] = nearest
+        bits[first : first + rows] = np.take_along_axis(distance, nearest[:, None], axis=1)[:, 0]
+    return bits, found
+
+
 def _phash_bits(gray: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """[H, W] -> [8, 8]."""
     small = cv2.resize(gray, (_SIDE, _SIDE), interpolation=_filter(gray)).astype(np.float32)
