@@ -3,7 +3,7 @@
 Shapes: N train samples, M test samples, P pairs, D feature width, S side of a small gray picture.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -18,11 +18,13 @@ from torch.nn.functional import normalize
 from pipelines.manifest import Manifest, ShardFile
 from pipelines.scores import LeakKind, LeakPair, Leaks
 from ssl_core.evaluate.knn import nearest
-from ssl_core.perceptual_hash import nearest_hash
+from ssl_core.perceptual_hash import nearest_hashes
 
 LISTED = 20
 MAX_BITS = 10
 """Of 64: every second of recompressed and resized CIFAR-10 pictures is within 1, all within 10."""
+CANDIDATES = 4
+"""Train samples near by hash whose pixels are compared."""
 MIN_CORRELATION = 0.98
 NEIGHBORS = 10
 CLOSER = 0.1
@@ -42,7 +44,7 @@ class Hashes(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """At most one train sample for each test sample."""
+    """Samples of train and test that are alike; a test sample may be in several."""
 
     train: NDArray[np.int64]  # [P] sample ids
     test: NDArray[np.int64]  # [P]
@@ -65,19 +67,21 @@ def equal_bytes(shards: Path) -> Pairs:
 
 
 def alike_pictures(train: Hashes, test: Hashes, gray: Gray) -> Pairs:
-    """Test samples whose nearest train sample by perceptual hash also is the same by its pixels.
+    """Test samples of which a train sample near by perceptual hash also is the same by its pixels.
 
     The hash alone takes many pictures of one kind for copies (a third of Fashion-MNIST's test split within six bits).
     Memory does not grow with M * N.
     """
-    distance, key = nearest_hash(test.phash, train.phash)  # [M] each
-    near = np.flatnonzero(distance <= MAX_BITS)  # [P]
-    parts = np.split(near, range(_PART, len(near), _PART))
+    bits, keys = nearest_hashes(test.phash, train.phash, min(CANDIDATES, len(train.phash)))  # [M, k] each
+    query, place = np.nonzero(bits <= MAX_BITS)  # [P] each
+    key, distance = keys[query, place], bits[query, place].astype(np.float64)  # [P] each
     alike = [
-        _correlation(gray("test", rows), gray("train", key[rows])) >= MIN_CORRELATION for rows in parts if len(rows)
+        _correlation(gray("test", query[part]), gray("train", key[part])) >= MIN_CORRELATION
+        for part in np.split(np.arange(len(query)), range(_PART, len(query), _PART))
+        if len(part)
     ]
-    found = near[np.concatenate([np.zeros(0, np.bool_), *alike])]
-    return Pairs(train.sample_id[key[found]], test.sample_id[found], distance[found].astype(np.float64))
+    same = np.concatenate([np.zeros(0, np.bool_), *alike])  # [P]
+    return Pairs(train.sample_id[key[same]], test.sample_id[query[same]], distance[same])
 
 
 def alike_features(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> Pairs:

@@ -6,7 +6,6 @@ from pydantic import NonNegativeInt, PositiveInt, model_validator
 
 from ssl_core.config import Config
 
-
 LeakKind = Literal["bytes", "phash", "features"]
 
 

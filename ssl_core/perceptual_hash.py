@@ -71,25 +71,33 @@ def hamming_pairs(queries: NDArray[np.uint64], keys: NDArray[np.uint64], radius:
     return Pairs(query[order], key[order], bits[order])
 
 
-def nearest_hash(queries: NDArray[np.uint64], keys: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The key that differs in the fewest bits from each query, of equals the first, in blocks of flat memory.
+def nearest_hashes(
+    queries: NDArray[np.uint64], keys: NDArray[np.uint64], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The k keys that differ in the fewest bits from each query, nearest first, of equals the first row first.
+
+    Compared in blocks of flat memory.
 
     Args:
         queries: [M] uint64.
-        keys: [N] uint64, N > 0.
-    Returns: [M] bits that differ and [M] row of the keys.
+        keys: [N] uint64.
+        k: at most N.
+    Returns: [M, k] bits that differ and [M, k] row of the keys.
     Raises:
-        ValueError: no keys.
+        ValueError: fewer than k keys.
     """
-    if not len(keys):
-        raise ValueError("there is no key to compare with")
-    rows = max(1, _BLOCK // len(keys))
-    bits, found = np.empty(len(queries), np.int64), np.empty(len(queries), np.int64)
+    if len(keys) < k:
+        raise ValueError(f"there are {len(keys)} keys, fewer than the {k} asked for")
+    bits, found = np.empty((2, len(queries), k), np.int64)
+    rows = max(1, _BLOCK // max(len(keys), 1))
     for first in range(0, len(queries), rows):
-        distance = np.bitwise_count(queries[first : first + rows, None] ^ keys)  # [rows, N] uint8
-        nearest = distance.argmin(axis=1)  # [rows]
-        found[first : first + rows] = nearest
-        bits[first : first + rows] = np.take_along_axis(distance, nearest[:, None], axis=1)[:, 0]
+        part = slice(first, first + rows)
+        distance = np.bitwise_count(queries[part, None] ^ keys)  # [rows, N] uint8
+        for place in range(k):  # a few passes of argmin are far faster than one partition
+            nearest = distance.argmin(axis=1)[:, None]  # [rows, 1]
+            bits[part, place] = np.take_along_axis(distance, nearest, axis=1)[:, 0]
+            found[part, place] = nearest[:, 0]
+            np.put_along_axis(distance, nearest, 255, axis=1)
     return bits, found
 
 
