@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pipelines.config import fingerprint
 from pipelines.features import FeatureSet
-from pipelines.scores import is_error
+from pipelines.scores import is_compared, is_error
 from ssl_core.catalog import find
 from ssl_core.config import NamedConfig
 from ssl_core.evaluate._resample import replicates
@@ -83,13 +83,10 @@ def measure(
 
 
 def gains(encoder: Measured, floors: Sequence[Measured]) -> dict[str, tuple[float, float]]:
-    """Score -> 95 % interval of the encoder's gain over the better floor, on the same resamples of the test samples.
-
-    Coverage is left out: it is neither good nor bad in itself.
-    """
+    """Score -> 95 % interval of the encoder's gain over the better floor, on the same resamples of the test samples."""
     found = {}
     for name, draws in encoder.replicates.items():
-        if name.endswith("_coverage"):
+        if not is_compared(name):
             continue
         sign = -1 if is_error(name) else 1
         measured = [floor for floor in floors if name in floor.replicates]

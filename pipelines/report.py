@@ -11,7 +11,7 @@ from typing import NamedTuple
 from rich.table import Table
 
 from pipelines import sections
-from pipelines.scores import ClassScores, LeakPair, Leaks, Scores, is_error
+from pipelines.scores import ClassScores, LeakPair, Leaks, Scores, is_compared, is_error
 
 __all__ = [
     "ClassScores",
@@ -39,7 +39,7 @@ class Row(NamedTuple):
     random_init: float | None
     raw_input: float | None
     gain: float | None
-    """Over the better floor; None without floors."""
+    """Over the better floor; None without floors, or where higher is neither better nor worse."""
     noise: float
     """The largest spread over draws of any side; 0 where the probe draws nothing."""
     gain_interval: tuple[float, float] | None
@@ -56,8 +56,7 @@ class Row(NamedTuple):
 def rows(scores: Scores) -> Iterator[Row]:
     """One row per score, in the order the probes gave them.
 
-    A gain is positive where the encoder is better, which of an `_error` means lower. Where gains have intervals, a
-    score without one (a share of train, or one that is neither good nor bad) is not compared.
+    A gain is positive where the encoder is better, which of an `_error` means lower.
     """
     for name, value in scores.encoder.items():
         if name.endswith(_SPREAD) and name.removesuffix(_SPREAD) in scores.encoder:
@@ -65,8 +64,7 @@ def rows(scores: Scores) -> Iterator[Row]:
         random_init, raw_input = scores.random_init.get(name), scores.raw_input.get(name)
         floors = [f for f in (random_init, raw_input) if f is not None]
         sign = -1 if is_error(name) else 1
-        compared = floors and (not scores.gains or name in scores.gains)
-        gain = min(sign * (value - floor) for floor in floors) if compared else None
+        gain = min(sign * (value - floor) for floor in floors) if floors and is_compared(name) else None
         spreads = [side.get(name + _SPREAD, 0.0) for side in (scores.encoder, scores.random_init, scores.raw_input)]
         yield Row(name, value, random_init, raw_input, gain, max(spreads), scores.gains.get(name))
 
@@ -107,6 +105,8 @@ def markdown(scores: Scores, title: str = "Evaluation", figures: Mapping[str, st
     if cells:
         lines += ["", *sections.table(_COLUMNS, cells), "", _legend(scores)]
     lines += [*sections.health(scores), *sections.leaks(scores), *sections.classes(scores)]
+    if scores.robustness:
+        lines += ["", *scores.robustness.markdown()]
     if scores.protocols:
         lines += ["", "## Protocols", "", *(f"- {line}" for line in scores.protocols.values())]
     for caption, path in (figures or {}).items():

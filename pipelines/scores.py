@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import NonNegativeInt, PositiveInt, model_validator
 
+from pipelines.robustness import Robustness
 from ssl_core.config import Config
 
 LeakKind = Literal["bytes", "phash", "features"]
@@ -68,6 +69,8 @@ class Scores(Config):
     """Label-free measures of the pre-trained encoder, e.g. rankme."""
     outliers: tuple[int, ...] = ()
     """Ids of test samples whose features have an unusual length, farthest first, at most 20."""
+    robustness: Robustness | None = None
+    """None: not measured."""
     per_class: tuple[ClassScores, ...] = ()
     confusion: tuple[tuple[int, ...], ...] = ()
     """Test samples by true class (row) and predicted class (column)."""
@@ -89,6 +92,11 @@ class Scores(Config):
         if self.headline and self.headline not in self.encoder:
             raise ValueError(f"headline: there is no score '{self.headline}'; choose one of {', '.join(self.encoder)}")
         return self
+
+
+def is_compared(name: str) -> bool:
+    """Whether a score says who is better; how much a pseudo-labeler dares, and how often it is right, do not alone."""
+    return not name.endswith(("_coverage", "_precision"))
 
 
 def is_error(name: str) -> bool:

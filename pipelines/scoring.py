@@ -12,10 +12,8 @@ from torch import Tensor
 
 from pipelines import outcomes, probing, report
 from pipelines.config import EvaluateConfig
-from pipelines.errors import UserError
 from pipelines.features import FeatureSet
 from pipelines.probing import Measured
-from ssl_core.catalog import find
 from ssl_core.evaluate._per_class import per_class
 
 FLOORS = ("random_init", "raw_input")
@@ -40,8 +38,6 @@ def score(
         features: `encoder`, and any of `random_init` and `raw_input`.
         labels: `train` and `test` -> sample id -> class number.
         done: called after each probe, with its scores if it is the encoder's.
-    Raises:
-        UserError: `evaluate.headline` names a score that no probe gave.
     """
 
     def measured(name: str) -> Measured:
@@ -51,9 +47,6 @@ def score(
         return probing.measure(features[name], config.probes, labels, seed, config.resamples, told)
 
     encoder = measured("encoder")
-    if config.headline and config.headline not in encoder.scores:
-        names = ", ".join(encoder.scores)
-        raise UserError(f"evaluate.headline: no probe gave '{config.headline}'; it can be one of {names}")
     floors = {name: measured(name) for name in FLOORS if name in features}
     sample_id = features["encoder"].load("test")[1]  # [M]
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,8 +57,6 @@ def score(
         **{name: floor.scores for name, floor in floors.items()},
         "intervals": encoder.intervals(),
         "gains": probing.gains(encoder, list(floors.values())),
-        "headline": config.headline,
-        "protocols": {c.name: find("ssl_core.evaluate", c.name)(c).protocol for c in config.probes},
         **_by_class(encoder.predicted, config.headline, label, classes),
     }
 

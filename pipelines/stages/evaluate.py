@@ -1,22 +1,23 @@
 """Score the frozen encoder with every probe, beside its two floors, and draw the report."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipelines import health, manifest, outbox, report
 from pipelines.artifacts import Checkpoint, ProbeReport
-from pipelines.config import RunConfig, fingerprint
+from pipelines.config import SetupConfig, fingerprint
 from pipelines.errors import UserError
 from pipelines.features import FeatureSet
 from pipelines.manifest import Manifest
 from pipelines.scoring import score
-from pipelines.stages import embedding, leak_check, training_views
+from pipelines.stages import embedding, leak_check, tasks, training_views
 from pipelines.stages.base import Stage
-from pipelines.stages.embedding import Subject
+from ssl_core.catalog import find
 
 
-def run(config: RunConfig, given: Checkpoint, folder: Path) -> ProbeReport:
+def run(config: SetupConfig, given: Checkpoint, folder: Path) -> ProbeReport:
     """Features of encoder, random-init encoder and raw input; all probes on each; report in `folder/report`.
 
     Raises:
@@ -28,26 +29,27 @@ def run(config: RunConfig, given: Checkpoint, folder: Path) -> ProbeReport:
         raise UserError("ingest.test_fraction: the test split is empty, there is nothing to score; raise it")
     labels = _labels(shards.folder, listing)
     looked = _Progress(folder, (3 * len(config.evaluate.probes) if labels else 0) + 4)
-    encoder = config.encoder.model_dump(mode="json")
-    subjects = [
-        Subject("encoder", fingerprint([encoder, given.digest]), str(given.folder)),
-        Subject("random_init", fingerprint([encoder, config.seed])),  # drawn before the method's own weights
-        Subject("raw_input", "pixels"),
-    ]
+    subjects = embedding.subjects_of(config, given)
     features = embedding.features(config, shards, listing, root, subjects)
     looked.step({})
-    scored: dict[str, Any] = {}
+    scored: dict[str, Any] = {subject.name: {} for subject in subjects}
     if labels:
         classes = listing.classes or ()
-        scored = score(config.evaluate, config.seed, features, labels, classes, looked.step, folder / "report")
+        scored |= score(config.evaluate, config.seed, features, labels, classes, looked.step, folder / "report")
+    extra = tasks.run(config, shards, listing, labels, features, subjects, folder)
+    for name, values in extra.scores.items():
+        scored[name] = {**scored[name], **values}
+    looked.step(extra.metrics)
     z, sample_id = features["encoder"].load("test")
-    views = training_views.features(config, given, listing, root) if config.evaluate.view_samples else None
+    views = training_views.features(config, given, listing, root, subjects[0])
     measured = health.of_features(z, views)
-    looked.step(measured)
     leaks = leak_check.find(config, shards, listing, root, features["encoder"]) if config.evaluate.leaks else None
-    looked.step({"leak_rate": leaks.rate} if leaks else {})
+    looked.step({**measured, **({"leak_rate": leaks.rate} if leaks else {})})
     result = report.Scores(
         **scored,
+        protocols=_protocols(config) | extra.protocols,
+        robustness=extra.robustness,
+        headline=_headline(config, scored["encoder"]),
         health=measured,
         outliers=health.outliers(z, sample_id),
         leaks=leaks,
@@ -63,10 +65,12 @@ def run(config: RunConfig, given: Checkpoint, folder: Path) -> ProbeReport:
 
 
 EVALUATE = Stage("evaluate", 2, reads=("seed", "views", "encoder", "method", "evaluate"), makes=ProbeReport, run=run)
+EVALUATE_MODEL = replace(EVALUATE, name="evaluations")
+"""Of `selfray evaluate MODEL --on DATA`: kept apart from the evaluations of runs."""
 
 
 def _write_report(
-    config: RunConfig,
+    config: SetupConfig,
     given: Checkpoint,
     listing: Manifest,
     features: Mapping[str, FeatureSet],
@@ -84,6 +88,17 @@ def _write_report(
     figures |= diagnostics.draw(scores, features, folder)
     (folder / "report.md").write_text(report.markdown(scores, config.name, figures))
     (folder / "scores.json").write_text(report.json_text(scores))
+
+
+def _protocols(config: SetupConfig) -> dict[str, str]:
+    return {c.name: find("ssl_core.evaluate", c.name)(c).protocol for c in config.evaluate.probes}
+
+
+def _headline(config: SetupConfig, scores: Mapping[str, float]) -> str:
+    wanted = config.evaluate.headline
+    if scores and wanted and wanted not in scores:
+        raise UserError(f"evaluate.headline: no probe gave '{wanted}'; it can be one of {', '.join(scores)}")
+    return wanted if scores else ""
 
 
 def _labels(shards: Path, listing: Manifest) -> dict[str, Mapping[int, int]]:

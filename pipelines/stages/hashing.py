@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from pipelines.config import RunConfig, fingerprint
+from pipelines.config import SetupConfig, fingerprint
 from pipelines.manifest import Manifest
 from pipelines.stages import engine
 from ssl_core.catalog import find
@@ -22,7 +22,7 @@ SIDE = 32
 """Pixels a side that the hash sees, of the center square: so a JPEG may shrink while it is decoded."""
 
 
-def hashes(config: RunConfig, shards: Path, listing: Manifest, root: Path) -> dict[str, NDArray[np.int64]]:
+def hashes(config: SetupConfig, shards: Path, listing: Manifest, root: Path) -> dict[str, NDArray[np.int64]]:
     """`train_id` and `train_phash` [N], `test_id` and `test_phash`: 16 bytes a sample are held, never the pictures."""
     path = root / fingerprint([listing.digest, "phash", SIDE])[:16] / "hashes.safetensors"
     if not path.exists():
@@ -30,7 +30,7 @@ def hashes(config: RunConfig, shards: Path, listing: Manifest, root: Path) -> di
     return dict(load_file(path))
 
 
-def small(config: RunConfig) -> RunConfig:
+def small(config: SetupConfig) -> SetupConfig:
     """The same run, whose eval view is what the hash sees."""
     square = find("ssl_core.augment", "image_eval").Config(size=SIDE, crop_fraction=1.0)
     return config.model_copy(update={"views": {"eval": square}})
@@ -41,7 +41,7 @@ def hashed(batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return {"sample_id": batch["sample_id"], "phash": perceptual_hash(list(batch["view0"])).view(np.int64)}
 
 
-def _stream(config: RunConfig, shards: Path, listing: Manifest, path: Path) -> None:
+def _stream(config: SetupConfig, shards: Path, listing: Manifest, path: Path) -> None:
     from pipelines.stages.views import both_splits
 
     engine.connect(config)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipelines import leaks
 from pipelines.artifacts import ShardSet
-from pipelines.config import RunConfig
+from pipelines.config import SetupConfig
 from pipelines.features import FeatureSet
 from pipelines.leaks import Hashes
 from pipelines.manifest import Manifest
@@ -21,7 +21,7 @@ from pipelines.stages.hashing import hashes, small
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
-def find(config: RunConfig, shards: ShardSet, listing: Manifest, root: Path, encoder: FeatureSet) -> Leaks:
+def find(config: SetupConfig, shards: ShardSet, listing: Manifest, root: Path, encoder: FeatureSet) -> Leaks:
     """Compare every test sample with every train sample: bytes, pictures, features.
 
     Args:

@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pipelines import checkpoint
 from pipelines.artifacts import Checkpoint
-from pipelines.config import RunConfig, fingerprint
+from pipelines.config import RunConfig, SetupConfig, fingerprint
 from pipelines.manifest import Manifest
 from pipelines.reading import Arrays
-from ssl_core.build import build_chain, build_method
+from pipelines.stages.embedding import Subject, network
+from ssl_core.build import build_chain
 from ssl_core.catalog import find
 from ssl_core.noise import salt
 
@@ -26,20 +26,24 @@ _SALT = 0x11DA
 
 
 @torch.no_grad()
-def features(config: RunConfig, given: Checkpoint, listing: Manifest, root: Path) -> Tensor:
+def features(config: SetupConfig, given: Checkpoint, listing: Manifest, root: Path, encoder: Subject) -> Tensor | None:
     """[n, V, D] float32, made in this process, as they are few, and kept under `root`.
 
-    The views are those of the method's first kind.
+    The views are those of the method's first kind. None: no method is known, as of a model that is only evaluated, or
+    `evaluate.view_samples` is 0.
     """
+    count = config.evaluate.view_samples
+    if not isinstance(config, RunConfig) or not count:
+        return None
     kind = find("ssl_core.methods", config.method.name).view_kinds[0]
-    view, count = config.views[kind].model_dump(mode="json"), config.evaluate.view_samples
-    key = fingerprint([given.shards.digest, given.digest, view, count, NUM_VIEWS, config.seed])[:16]
+    view = config.views[kind].model_dump(mode="json")
+    key = fingerprint([given.shards.digest, encoder.identity, view, count, NUM_VIEWS, config.seed])[:16]
     path = root / key / "views.safetensors"
     if path.exists():
         return load_file(path)["features"]
     from pipelines.stages.views import parts_of
 
-    encode = _Encode(config, given, kind)
+    encode = _Encode(config, encoder, kind)
     parts = parts_of(config, given.shards.folder, listing, "test", count, (kind,) * NUM_VIEWS)
     found = torch.cat([torch.stack([encode(part, i) for i in range(NUM_VIEWS)], dim=1) for part in parts])  # [n, V, D]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,11 +56,10 @@ def features(config: RunConfig, given: Checkpoint, listing: Manifest, root: Path
 class _Encode:
     """One view of each sample of a part -> [n, D]."""
 
-    def __init__(self, config: RunConfig, given: Checkpoint, kind: str):
+    def __init__(self, config: RunConfig, encoder: Subject, kind: str):
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        method = build_method(config.method, config.encoder, config.views)
-        method.load_state_dict(checkpoint.weights(given.folder))
-        self._encoder, self._chain = method.encoder.eval().to(self._device), build_chain(config.views[kind])
+        self._encoder = network(config).build(encoder).to(self._device)
+        self._chain = build_chain(config.views[kind])
 
     def __call__(self, arrays: Arrays, index: int) -> Tensor:
         view, ids = torch.from_numpy(np.array(arrays[f"view{index}"])), arrays["planned_id"]
