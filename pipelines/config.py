@@ -23,7 +23,7 @@ from pipelines.errors import UserError
 from pipelines.tuning.config import TuneConfig
 from ssl_core.augment._corruptions import KINDS, Kind
 from ssl_core.build import build_chains, build_method
-from ssl_core.catalog import find, named_in
+from ssl_core.catalog import find, named_in, names
 from ssl_core.config import Config, NamedConfig
 from ssl_core.optim import OptimConfig
 
@@ -91,8 +91,14 @@ class TrainConfig(Config):
         return self
 
 
-def _probes() -> tuple[NamedConfig, ...]:
-    return tuple(find("ssl_core.evaluate", name).Config() for name in ("knn", "linear_probe", "few_label"))
+QUICK = ("knn", "linear_probe", "few_label")
+
+
+def _probes(given: Mapping[str, Any]) -> tuple[NamedConfig, ...]:
+    """Those of the suite: the quick ones, or all there are."""
+    full = given.get("suite") == "full"
+    chosen = [*QUICK, *(name for name in names("ssl_core.evaluate") if name not in QUICK)] if full else QUICK
+    return tuple(find("ssl_core.evaluate", name).Config() for name in chosen)
 
 
 class RobustnessConfig(Config):
@@ -120,6 +126,8 @@ class FineTuneConfig(Config):
 
 
 class EvaluateConfig(Config):
+    suite: Literal["quick", "full"] = "quick"
+    """What is measured where `probes` is not given: kNN, linear probe and few labels, or every probe there is."""
     probes: tuple[Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.evaluate")], ...] = Field(
         default_factory=_probes
     )
@@ -128,6 +136,12 @@ class EvaluateConfig(Config):
     batch_size: PositiveInt = 256
     max_samples: PositiveInt = 100_000
     """Of each split, spread evenly over it: probes hold their features in memory."""
+    resamples: NonNegativeInt = 1000
+    """Bootstrap resamples of the test split behind every interval; 0: no intervals."""
+    view_samples: NonNegativeInt = 256
+    """Test samples encoded in ten training views each, for alignment and LiDAR; 0: neither is measured."""
+    leaks: bool = True
+    """Look for test samples that are near copies of train samples; reads all shards once per data set."""
     map_samples: PositiveInt = 1000
     """Test samples drawn in the embedding map and searched for the neighbour gallery."""
     robustness: RobustnessConfig | None = None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from ray.data import Dataset, read_datasource
 from ray.data.block import Block, BlockAccessor, BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
@@ -97,10 +98,26 @@ def some_rows(
     config: SetupConfig, folder: Path, manifest: Manifest, split: Split, count: int, kinds: Sequence[str]
 ) -> Arrays:
     """About `count` samples spread over a split, in several views; read in this process, for small counts."""
-    views = _views(config, kinds)
-    pieces = _in_order(_groups(folder, manifest, split), _sizes(manifest, split), count)
-    parts = [read_piece(piece, views) for piece in pieces]
+    parts = list(parts_of(config, folder, manifest, split, count, kinds))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def parts_of(
+    config: SetupConfig, folder: Path, manifest: Manifest, split: Split, count: int, kinds: Sequence[str]
+) -> Iterator[Arrays]:
+    """What `some_rows` gives, a few row groups at a time."""
+    views = _views(config, kinds)
+    for piece in _in_order(_groups(folder, manifest, split), _sizes(manifest, split), count):
+        yield read_piece(piece, views)
+
+
+def rows_at(config: SetupConfig, folder: Path, manifest: Manifest, split: Split, index: NDArray[np.int64]) -> Arrays:
+    """The eval views of given rows, counted in the order of the shards; read in this process, for small counts."""
+    sizes = np.array(_sizes(manifest, split), np.int64)
+    ends = sizes.cumsum()
+    group = ends.searchsorted(index, side="right")  # [n]
+    rows = Rows(group, index - (ends - sizes)[group])
+    return read_piece(_piece(_groups(folder, manifest, split), rows, 0), _views(config, ("eval",)))
 
 
 class PlannedSource(Datasource):  # type: ignore[misc]

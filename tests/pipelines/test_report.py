@@ -17,7 +17,7 @@ GOOD = Scores(
     encoder={"knn_top1_k200": 0.62, "linear_top1": 0.7, "few_label_n5_top1": 0.5, "few_label_n5_top1_std": 0.04},
     random_init={"knn_top1_k200": 0.3, "linear_top1": 0.72, "few_label_n5_top1": 0.3, "few_label_n5_top1_std": 0.02},
     raw_input={"knn_top1_k200": 0.41, "linear_top1": 0.4, "few_label_n5_top1": 0.48, "few_label_n5_top1_std": 0.03},
-    gauges={"rankme": 37.25},
+    health={"rankme": 37.25},
     protocols={"knn": "knn v1: cosine, k = 200"},
     num_train=1000,
     num_test=500,
@@ -53,7 +53,7 @@ def test_rows_pair_scores_with_their_spread_and_better_floor() -> None:
     assert [row.beats_floors for row in table.values()] == [True, False, False]
 
 
-def test_markdown_holds_table_gauges_protocols_and_figures() -> None:
+def test_markdown_holds_table_health_protocols_and_figures() -> None:
     text = markdown(GOOD, title="SimCLR on digits", figures={"Embedding map": "map.png"})
     lines = text.splitlines()
     assert lines[0] == "# SimCLR on digits"
@@ -173,8 +173,8 @@ def test_reconstructions_show_all_three_rows(tmp_path: Path) -> None:
     assert {(200, 0, 0), (0, 200, 0), (0, 0, 200)} <= colors(tmp_path / "rec.png")
 
 
-def test_without_labels_the_report_says_so_and_keeps_the_gauges():
-    scores = Scores(gauges={"rankme": 12.3})
+def test_without_labels_the_report_says_so_and_keeps_the_health():
+    scores = Scores(health={"rankme": 12.3})
     assert verdict(scores) == "no labels, so not scored | rankme 12.3"
     text = markdown(scores)
     assert "not scored" in text and "`rankme`" in text and "random-init" not in text
