@@ -125,9 +125,14 @@ class FineTuneConfig(Config):
     """Augmentation of the train images; null: image_crop at the size of the eval view."""
 
 
+def _robustness(given: Mapping[str, Any]) -> RobustnessConfig | None:
+    return RobustnessConfig() if given.get("suite") == "full" else None
+
+
 class EvaluateConfig(Config):
     suite: Literal["quick", "full"] = "quick"
-    """What is measured where `probes` is not given: kNN, linear probe and few labels, or every probe there is."""
+    """What is measured where `probes` and `robustness` are not given: kNN, linear probe and few labels, or everything
+    but fine-tuning; without labels, what needs none."""
     probes: tuple[Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.evaluate")], ...] = Field(
         default_factory=_probes
     )
@@ -144,8 +149,8 @@ class EvaluateConfig(Config):
     """Look for test samples that are near copies of train samples; reads all shards once per data set."""
     map_samples: PositiveInt = 1000
     """Test samples drawn in the embedding map and searched for the neighbour gallery."""
-    robustness: RobustnessConfig | None = None
-    """Linear probe under common corruptions; {} takes all of them at all severities."""
+    robustness: RobustnessConfig | None = Field(default_factory=_robustness)
+    """Linear probe under common corruptions; {} takes all of them at all severities, as the full suite does."""
     fine_tune: FineTuneConfig | None = None
     """Accuracy of all weights trained on the labels; {} takes the defaults. Costs a training, twice."""
 

@@ -20,6 +20,7 @@ from tests.support.recipe import TREE
 pytestmark = pytest.mark.timeout(300)
 LABELS = {"a": 0, "b": 1}
 SETTINGS = {"evaluate.resamples": 200, "evaluate.view_samples": 12, "evaluate.map_samples": 20}
+SETTINGS["evaluate.robustness"] = {"corruptions": ["fog"], "severities": [2]}  # of the full suite, to be quick
 
 
 def write(root: Path, *, labelled: bool) -> None:
@@ -134,7 +135,7 @@ def test_asked_again_it_is_the_same_from_what_was_kept(full: tuple[RunConfig, Pr
 
 
 def test_without_labels_health_and_leaks_remain(ray_session: None, tmp_path: Path) -> None:
-    _, made = judged(tmp_path, {}, labelled=False)
+    _, made = judged(tmp_path, {"evaluate.suite": "full"}, labelled=False)
     scores = made.scores
     assert scores.encoder == scores.intervals == {} and scores.per_class == () and scores.headline == ""
     assert scores.health["lidar"] >= 1
