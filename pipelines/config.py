@@ -109,6 +109,10 @@ class RobustnessConfig(Config):
     """Of the test split, spread evenly over it: each is encoded once per corruption and severity."""
 
 
+def _robustness(given: Mapping[str, Any]) -> RobustnessConfig | None:
+    return RobustnessConfig() if given.get("suite") == "full" else None
+
+
 class FineTuneConfig(Config):
     """All weights trained on the labels of train; defaults after MAE, table 9 (He et al., 2022), at small scale."""
 
@@ -144,8 +148,8 @@ class EvaluateConfig(Config):
     """Look for test samples that are near copies of train samples; reads all shards once per data set."""
     map_samples: PositiveInt = 1000
     """Test samples drawn in the embedding map and searched for the neighbour gallery."""
-    robustness: RobustnessConfig | None = None
-    """Linear probe under common corruptions; {} takes all of them at all severities."""
+    robustness: RobustnessConfig | None = Field(default_factory=_robustness)
+    """Linear probe under common corruptions; {} takes all of them at all severities, as suite full does; null: none."""
     fine_tune: FineTuneConfig | None = None
     """Accuracy of all weights trained on the labels; {} takes the defaults. Costs a training, twice."""
 

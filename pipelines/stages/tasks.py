@@ -38,13 +38,12 @@ def run(
     """Whatever of them `evaluate` asks for.
 
     Raises:
-        UserError: asked for, and there are no labels.
+        UserError: fine-tuning is asked for, and there are no labels.
     """
     wanted, made = config.evaluate, Outcome({subject.name: {} for subject in subjects})
-    for key in ("robustness", "fine_tune"):
-        if getattr(wanted, key) is not None and not labels:
-            raise UserError(f"evaluate.{key}: needs labels, these data have none (source.labels); set it to null")
-    if wanted.robustness is not None:
+    if wanted.fine_tune is not None and not labels:
+        raise UserError("evaluate.fine_tune: needs labels, these data have none (source.labels); set it to null")
+    if wanted.robustness is not None and labels:  # without, the report says that nothing could be scored
         found = corruption.robustness(config, wanted.robustness, shards, listing, labels, features, subjects)
         for name, result in found.items():
             made.scores[name][MEAN] = result.mean

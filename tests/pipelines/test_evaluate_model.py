@@ -131,7 +131,7 @@ def test_without_labels_the_report_says_so(model: str, images: Path, root: Path)
     made = evaluate(model, images, root, **plain)
     assert made.verdict.startswith("no labels, so not scored") and not made.scores.encoder
     assert "no labels" in (made.folder / "report" / "report.md").read_text()
-    with pytest.raises(UserError, match=r"evaluate\.robustness: needs labels, these data have none"):
+    with pytest.raises(UserError, match=r"evaluate\.fine_tune: needs labels, these data have none"):
         evaluate(model, images, root, **plain, **TASKS)
 
 
