@@ -109,6 +109,10 @@ class RobustnessConfig(Config):
     """Of the test split, spread evenly over it: each is encoded once per corruption and severity."""
 
 
+def _robustness(given: Mapping[str, Any]) -> RobustnessConfig | None:
+    return RobustnessConfig() if given.get("suite") == "full" else None
+
+
 class FineTuneConfig(Config):
     """All weights trained on the labels of train; defaults after MAE, table 9 (He et al., 2022), at small scale."""
 
@@ -123,10 +127,6 @@ class FineTuneConfig(Config):
     global_batch_size: PositiveInt = 128
     view: Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.augment")] | None = None
     """Augmentation of the train images; null: image_crop at the size of the eval view."""
-
-
-def _robustness(given: Mapping[str, Any]) -> RobustnessConfig | None:
-    return RobustnessConfig() if given.get("suite") == "full" else None
 
 
 class EvaluateConfig(Config):
@@ -150,7 +150,7 @@ class EvaluateConfig(Config):
     map_samples: PositiveInt = 1000
     """Test samples drawn in the embedding map and searched for the neighbour gallery."""
     robustness: RobustnessConfig | None = Field(default_factory=_robustness)
-    """Linear probe under common corruptions; {} takes all of them at all severities, as the full suite does."""
+    """Linear probe under common corruptions; {} takes all of them at all severities, as suite full does; null: none."""
     fine_tune: FineTuneConfig | None = None
     """Accuracy of all weights trained on the labels; {} takes the defaults. Costs a training, twice."""
 

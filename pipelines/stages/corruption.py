@@ -18,7 +18,7 @@ from pipelines.stages import embedding, engine
 from pipelines.stages.embedding import Subject
 from ssl_core.augment.image_corrupt import ImageCorrupt
 from ssl_core.config import NamedConfig
-from ssl_core.evaluate.base import Labelled
+from ssl_core.evaluate.base import Labelled, Score, mean_score
 from ssl_core.evaluate.linear_probe import LinearProbe
 
 Case = tuple[str, int]
@@ -42,8 +42,11 @@ def robustness(
     labels: Mapping[str, Mapping[int, int]],
     features: Mapping[str, FeatureSet],
     subjects: Sequence[Subject],
-) -> dict[str, Robustness]:
-    """By subject. The probe is fitted once per subject, on the clean train features, and reads every copy."""
+) -> dict[str, tuple[Robustness, Score]]:
+    """By subject: the table, and its mean with what each sample adds to it.
+
+    The probe is fitted once per subject, on the clean train features, and reads every copy.
+    """
     root = next(iter(features.values())).folder.parent
     cases = [CLEAN, *product(settings.corruptions, settings.severities)]
     corrupted = _features(config, settings, shards, listing, root, subjects, cases)
@@ -57,7 +60,8 @@ def robustness(
         hits = (predicted == label).view(len(cases), -1)  # [K, N]
         rows = {case: row.tolist() for case, row in zip(cases, hits, strict=True)}
         clean = rows.pop(CLEAN)
-        found[subject.name] = summed_up(rows, clean, settings.severities)
+        score = mean_score(hits[1:].double().mean(dim=0))  # of [K - 1, N]: all but the clean one
+        found[subject.name] = summed_up(rows, clean, settings.severities), score
     return found
 
 

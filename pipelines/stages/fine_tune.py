@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipelines import checkpoint, display, lock, outbox
+from pipelines import checkpoint, display, lock, outbox, outcomes
 from pipelines.artifacts import Checkpoint, ShardSet
 from pipelines.config import FineTuneConfig, RunConfig, SetupConfig, fingerprint, parse
 from pipelines.errors import UserError
@@ -24,6 +24,7 @@ from pipelines.stages import embedding, engine, pretrain
 from pipelines.stages.embedding import Subject
 from pipelines.start import Start
 from ssl_core.build import build_chain, untrained
+from ssl_core.evaluate.base import Score, mean_score
 
 SCORE = "fine_tune_top1"
 VERSION = 1
@@ -46,7 +47,7 @@ def fine_tune(
     labels: Mapping[str, Mapping[int, int]],
     subjects: list[Subject],
     folder: Path,
-) -> dict[str, float]:
+) -> dict[str, Score]:
     """Top-1 on test by subject: the encoder, and the same encoder from random weights.
 
     Args:
@@ -104,19 +105,20 @@ def training_config(config: SetupConfig, settings: FineTuneConfig, num_classes: 
 
 def _score(
     tuned: RunConfig, shards: ShardSet, listing: Manifest, labels: Mapping[int, int], begin: Start, work: Path
-) -> float:
-    kept = work / "score.json"
-    if not kept.exists():
+) -> Score:
+    if not (work / outcomes.NAME).exists():
         (work / "begin.json").write_text(json.dumps(asdict(begin)))
         made = pretrain.run(tuned, shards, work, begin)
-        part = kept.with_suffix(".part")
-        part.write_text(json.dumps({SCORE: top1(tuned, made, listing, labels)}))
-        part.replace(kept)
-    return float(json.loads(kept.read_text())[SCORE])
+        sample_id, hits = scored(tuned, made, listing, labels)
+        outcomes.save(work, sample_id, {SCORE: hits})
+    return mean_score(outcomes.load(work).values[SCORE])
 
 
-def top1(tuned: RunConfig, made: Checkpoint, listing: Manifest, labels: Mapping[int, int]) -> float:
-    """Accuracy of encoder and classifier of a `supervised` checkpoint on the eval view of the whole test split."""
+def scored(tuned: RunConfig, made: Checkpoint, listing: Manifest, labels: Mapping[int, int]) -> tuple[Tensor, Tensor]:
+    """Whether encoder and classifier of a `supervised` checkpoint are right on each sample of the whole test split.
+
+    Returns: sample ids [N] and hits [N] bool, on the eval view.
+    """
     from pipelines.stages.views import one_split
 
     engine.connect(tuned)
@@ -126,7 +128,7 @@ def top1(tuned: RunConfig, made: Checkpoint, listing: Manifest, labels: Mapping[
     weight, bias = weights["classifier.weight"], weights["classifier.bias"]  # [C, D], [C]
     predicted: Tensor = torch.addmm(bias, features["encoder/0"], weight.T).argmax(dim=1)  # [N]
     label = torch.tensor([labels[i] for i in sample_id.tolist()])  # [N]
-    return float((predicted == label).double().mean())
+    return sample_id, predicted == label
 
 
 @contextmanager

@@ -131,7 +131,7 @@ def test_without_labels_the_report_says_so(model: str, images: Path, root: Path)
     made = evaluate(model, images, root, **plain)
     assert made.verdict.startswith("no labels, so not scored") and not made.scores.encoder
     assert "no labels" in (made.folder / "report" / "report.md").read_text()
-    with pytest.raises(UserError, match=r"evaluate\.robustness: needs labels, these data have none"):
+    with pytest.raises(UserError, match=r"evaluate\.fine_tune: needs labels, these data have none"):
         evaluate(model, images, root, **plain, **TASKS)
 
 
@@ -162,7 +162,8 @@ def test_fine_tuning_starts_from_the_weights_it_is_given_and_resumes(
         assert settings is not None
         folder = tmp_path / "evaluations" / "0"
         folder.mkdir(parents=True, exist_ok=True)
-        return fine_tune.fine_tune(config, settings, shards, listing, labels, of, folder)
+        found = fine_tune.fine_tune(config, settings, shards, listing, labels, of, folder)
+        return {name: score.value for name, score in found.items()}
 
     first = tune(subjects[:1])
     (work,) = (tmp_path / "fine_tuned").iterdir()
@@ -172,6 +173,6 @@ def test_fine_tuning_starts_from_the_weights_it_is_given_and_resumes(
     trained = [name for name in begun if "running" not in name and "num_batches" not in name]
     for name in trained:
         torch.testing.assert_close(ended[name], begun[name], rtol=0, atol=1e-9)
-    (work / "score.json").unlink()
+    (work / "outcomes.safetensors").unlink()
     before = path.stat().st_mtime_ns
     assert tune(subjects[:1]) == first and path.stat().st_mtime_ns == before, "it went on from its last checkpoint"
