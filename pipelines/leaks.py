@@ -3,7 +3,7 @@
 Shapes: N train samples, M test samples, P pairs, D feature width, S side of a small gray picture.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -104,7 +104,7 @@ def alike_features(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) ->
     return Pairs(train[1][found].numpy(), test[1][close].numpy(), first[close].clamp_min(0).double().numpy())
 
 
-def summarize(found: dict[str, Pairs], num_checked: int, shards: Path, listing: Manifest) -> Leaks:
+def summarize(found: Mapping[LeakKind, Pairs], num_checked: int, shards: Path, listing: Manifest) -> Leaks:
     """Count each test sample once, by the strongest evidence, and name the closest pairs.
 
     Args:

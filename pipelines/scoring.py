@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pipelines import probing, report
-from pipelines.config import EvaluateConfig
+from pipelines.evaluate_config import EvaluateConfig
 from pipelines.features import FeatureSet
 from pipelines.probing import Measured
 from ssl_core.evaluate._per_class import per_class
