@@ -8,6 +8,7 @@ from itertools import product
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from pipelines.artifacts import ShardSet
 from pipelines.config import RobustnessConfig, SetupConfig, fingerprint
@@ -42,22 +43,25 @@ def robustness(
     labels: Mapping[str, Mapping[int, int]],
     features: Mapping[str, FeatureSet],
     subjects: Sequence[Subject],
-) -> dict[str, Robustness]:
-    """By subject. The probe is fitted once per subject, on the clean train features, and reads every copy."""
+) -> dict[str, tuple[Robustness, Tensor]]:
+    """By subject: the table, and the share of its corrupted copies that each test sample was told from, [N].
+
+    The probe is fitted once per subject, on the clean train features, and reads every copy.
+    """
     root = next(iter(features.values())).folder.parent
     cases = [CLEAN, *product(settings.corruptions, settings.severities)]
     corrupted = _features(config, settings, shards, listing, root, subjects, cases)
     found = {}
     for subject in subjects:
-        train = _labelled(features[subject.name], "train", labels["train"])
-        copies = [_labelled(corrupted[subject.name, case], "test", labels["test"]) for case in cases]
+        train = features[subject.name].labelled("train", labels["train"])
+        copies = [corrupted[subject.name, case].labelled("test", labels["test"]) for case in cases]
         label = torch.cat([copy.label for copy in copies])  # [K * N]
         test = Labelled(torch.cat([copy.features for copy in copies]), label)
         predicted = LinearProbe(LinearProbe.Config()).predict(train, test, config.seed)  # [K * N]
         hits = (predicted == label).view(len(cases), -1)  # [K, N]
         rows = {case: row.tolist() for case, row in zip(cases, hits, strict=True)}
         clean = rows.pop(CLEAN)
-        found[subject.name] = summed_up(rows, clean, settings.severities)
+        found[subject.name] = summed_up(rows, clean, settings.severities), hits[1:].double().mean(dim=0)
     return found
 
 
@@ -100,8 +104,3 @@ def _view(config: SetupConfig, case: Case) -> NamedConfig:
         return view
     crop = view.model_dump(include={"size", "crop_fraction"})
     return ImageCorrupt.Config.model_validate({**crop, "kind": kind, "severity": severity})
-
-
-def _labelled(kept: FeatureSet, split: str, labels: Mapping[int, int]) -> Labelled:
-    features, sample_id = kept.load(split)
-    return Labelled(features, torch.tensor([labels[i] for i in sample_id.tolist()]))

@@ -37,8 +37,8 @@ def run(config: SetupConfig, given: Checkpoint, folder: Path) -> ProbeReport:
         classes = listing.classes or ()
         scored |= score(config.evaluate, config.seed, features, labels, classes, looked.step, folder / "report")
     extra = tasks.run(config, shards, listing, labels, features, subjects, folder)
-    for name, values in extra.scores.items():
-        scored[name] = {**scored[name], **values}
+    for name, values in extra.scored.items():
+        scored[name] = {**scored.get(name, {}), **values}
     looked.step(extra.metrics)
     z, sample_id = features["encoder"].load("test")
     views = training_views.features(config, given, listing, root, subjects[0])
