@@ -3,6 +3,7 @@
 Shapes: N samples of the test split that are looked at, K corrupted copies of each, D feature width.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -15,9 +16,11 @@ from pipelines.config import RobustnessConfig, SetupConfig, fingerprint
 from pipelines.features import FeatureSet
 from pipelines.manifest import Manifest
 from pipelines.robustness import Robustness, summed_up
+from pipelines.shards import MAX_GROUP_ROWS
 from pipelines.stages import embedding, engine
 from pipelines.stages.embedding import Subject
 from ssl_core.augment.image_corrupt import ImageCorrupt
+from ssl_core.build import build_chain
 from ssl_core.config import NamedConfig
 from ssl_core.evaluate.base import Labelled
 from ssl_core.evaluate.linear_probe import LinearProbe
@@ -25,6 +28,8 @@ from ssl_core.evaluate.linear_probe import LinearProbe
 Case = tuple[str, int]
 """A corruption and its severity; severity 0 is the clean view."""
 CLEAN: Case = ("clean", 0)
+PASS_BYTES = 64 << 20
+"""Of the views of one row group, all corruptions side by side."""
 
 
 def protocol(settings: RobustnessConfig) -> str:
@@ -74,26 +79,27 @@ def _features(
     subjects: Sequence[Subject],
     cases: Sequence[Case],
 ) -> dict[tuple[str, Case], FeatureSet]:
-    """What is not on disk yet is made in one pass per corruption, its severities side by side."""
-    kept: dict[tuple[str, Case], FeatureSet] = {}
-    for subject, (place, case) in product(subjects, enumerate(cases)):
-        view = _view(config, case).model_dump(mode="json")
-        drawn = [config.seed, place % len(settings.severities)]  # a view's draws are keyed by its place in the pass
-        key = fingerprint([shards.digest, view, settings.max_samples, subject.name, subject.identity, drawn])
-        kept[subject.name, case] = FeatureSet(folder=root / key[:16])
+    """What is not on disk yet is made in as few passes as `PASS_BYTES` allows: each starts an actor, some seconds."""
     from pipelines.stages.views import one_split
 
-    for kind in dict.fromkeys(kind for kind, _ in cases):
-        mine = [case for case in cases if case[0] == kind]
-        missing = [s for s in subjects if not all(kept[s.name, case].has("test") for case in mine)]
+    kept: dict[tuple[str, Case], FeatureSet] = {}
+    at_once = max(1, PASS_BYTES // (MAX_GROUP_ROWS * math.prod(build_chain(config.views["eval"]).view_shape)))
+    for first in range(0, len(cases), at_once):
+        part = cases[first : first + at_once]
+        for subject, (place, case) in product(subjects, enumerate(part)):
+            view = _view(config, case).model_dump(mode="json")
+            drawn = [config.seed, place]  # what a view's draws are keyed by
+            key = fingerprint([shards.digest, view, settings.max_samples, subject.name, subject.identity, drawn])
+            kept[subject.name, case] = FeatureSet(folder=root / key[:16])
+        missing = [s for s in subjects if not all(kept[s.name, case].has("test") for case in part)]
         if not missing:
             continue
         engine.connect(config)
-        chains = [_view(config, case) for case in mine]
+        chains = [_view(config, case) for case in part]
         data = one_split(config, shards.folder, listing, "test", settings.max_samples, chains)
         sample_id, made = embedding.embed(config, data, missing)
-        for subject, (index, case) in product(missing, enumerate(mine)):
-            kept[subject.name, case].keep("test", made[f"{subject.name}/{index}"], sample_id)
+        for subject, (place, case) in product(missing, enumerate(part)):
+            kept[subject.name, case].keep("test", made[f"{subject.name}/{place}"], sample_id)
     return kept
 
 

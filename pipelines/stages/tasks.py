@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pipelines import probing
+from pipelines import outbox, probing
 from pipelines.artifacts import ShardSet
 from pipelines.config import SetupConfig
 from pipelines.errors import UserError
@@ -54,6 +54,7 @@ def run(
     if wanted.fine_tune is not None and not labels:
         raise UserError("evaluate.fine_tune: needs labels, these data have none (source.labels); set it to null")
     if wanted.robustness is not None and labels:  # without, the report says that nothing could be scored
+        outbox.note(folder, f"robustness: {len(wanted.robustness.corruptions)} corruptions of the test split")
         found = corruption.robustness(config, wanted.robustness, shards, listing, labels, features, subjects)
         _add_(made, MEAN, {name: shares for name, (_, shares) in found.items()}, config)
         made.robustness = found["encoder"][0]
