@@ -12,7 +12,7 @@ from pipelines.manifest import Manifest
 from pipelines.robustness import MEAN, Robustness
 from pipelines.stages import corruption, fine_tune
 from pipelines.stages.embedding import Subject
-from ssl_core.evaluate.base import Score
+from ssl_core.evaluate.base import Score, mean_score
 
 
 @dataclass
@@ -46,15 +46,15 @@ def run(
         raise UserError("evaluate.fine_tune: needs labels, these data have none (source.labels); set it to null")
     if wanted.robustness is not None and labels:  # without, the report says that nothing could be scored
         found = corruption.robustness(config, wanted.robustness, shards, listing, labels, features, subjects)
-        for name, (_, score) in found.items():
-            made.scores[name][MEAN] = score
+        for name, (_, shares) in found.items():
+            made.scores[name][MEAN] = mean_score(shares)
         made.robustness = found["encoder"][0]
         made.metrics |= made.robustness.metrics()
         made.protocols["robustness"] = corruption.protocol(wanted.robustness)
     if wanted.fine_tune is not None:
-        top1 = fine_tune.fine_tune(config, wanted.fine_tune, shards, listing, labels, subjects, folder)
-        for name, score in top1.items():
-            made.scores[name][fine_tune.SCORE] = score
-        made.metrics[fine_tune.SCORE] = top1["encoder"].value
+        found_right = fine_tune.fine_tune(config, wanted.fine_tune, shards, listing, labels, subjects, folder)
+        for name, hits in found_right.items():
+            made.scores[name][fine_tune.SCORE] = mean_score(hits)
+        made.metrics[fine_tune.SCORE] = made.scores["encoder"][fine_tune.SCORE].value
         made.protocols["fine_tune"] = fine_tune.protocol(wanted.fine_tune)
     return made

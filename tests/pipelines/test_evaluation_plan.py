@@ -153,4 +153,5 @@ def test_tampered_packed_weights_are_refused(trained: Path, images: Path, tmp_pa
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(UserError, match=r"its sha256 is .*do not use it"):
         loader.encoder_weights(model.folder)
-    assert found.find(str(model.folder), tmp_path, "").folder == model.folder  # said when it is loaded
+    with pytest.raises(UserError, match=r"its sha256 is .*do not use it"):
+        found.find(str(model.folder), tmp_path, "")
