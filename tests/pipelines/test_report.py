@@ -104,7 +104,7 @@ def test_markdown_holds_table_health_protocols_and_figures() -> None:
     assert "| `linear_top1` | 0.700 | 0.720 | 0.400 | -0.020 |" in lines
     few = "0.500 \u00b1 0.040 | 0.300 \u00b1 0.020 | 0.480 \u00b1 0.030 | +0.020 (within the spread) |"
     assert f"| `few_label_n5_top1` | {few}" in lines
-    assert "| `rankme` | 37.25 |" in lines
+    assert "| `rankme` | effective rank (RankMe), up to the width | 37.25 |" in lines
     assert "- knn v1: cosine, k = 200" in lines
     assert "![Embedding map](map.png)" in lines
     assert "1000 train samples, 500 test samples, seed 7." in text
