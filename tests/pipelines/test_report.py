@@ -71,13 +71,13 @@ def test_leaks_are_in_the_verdict_and_named() -> None:
     pair = LeakPair(train=3, test=7, kind="phash", distance=4, train_origin="a|b`c.png", test_origin="t.png")
     leaks = Leaks(num_exact=1, num_near=2, num_checked=200, rate=0.015, pairs=(pair,))
     judged = GOOD.model_copy(update={"leaks": leaks})
-    assert verdict(judged).endswith("(+0.210 over the better floor) | 1.5 % of test is also in train")
+    assert verdict(judged).endswith("(+0.210 over the better floor) | 1.5 % of test is in train, or nearly")
     text = markdown(judged)
     assert "**1 exact and 2 near copies** among 200 test samples (1.50%)" in text
     assert "| 7 `t.png` | 3 `a/b c.png` | phash | 4 |" in text.splitlines()
     none = leaks.model_copy(update={"num_exact": 0, "num_near": 0, "rate": 0.0, "pairs": ()})
     assert "None of 200 test samples" in markdown(GOOD.model_copy(update={"leaks": none}))
-    assert "also in train" not in verdict(GOOD.model_copy(update={"leaks": none}))
+    assert "in train, or nearly" not in verdict(GOOD.model_copy(update={"leaks": none}))
 
 
 def test_of_many_classes_the_worst_are_listed() -> None:
@@ -130,6 +130,15 @@ def test_terminal_table_shows_every_score() -> None:
     shown = capture.get()
     for expected in ("digits", "knn_top1_k200", "0.620", "+0.210", "0.500 \u00b1 0.040", "within the spread"):
         assert expected in shown
+
+
+def test_terminal_table_with_intervals_fits_80_columns() -> None:
+    name = "pseudo_label_t90_precision"  # the longest there is
+    sides = {"encoder": {name: 0.5}, "random_init": {name: 0.25}, "raw_input": {name: 0.125}}
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(rich_table(Scores.model_validate({**sides, "intervals": {name: (0.4375, 0.5625)}})))
+    assert f"{name}  0.500 [0.438, 0.562]" in capture.get()
 
 
 @pytest.mark.parametrize(
