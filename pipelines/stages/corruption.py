@@ -29,7 +29,7 @@ from ssl_core.evaluate.linear_probe import LinearProbe
 Case = tuple[str, int]
 """A corruption and its severity; severity 0 is the clean view."""
 CLEAN: Case = ("clean", 0)
-PASS_BYTES = 64 << 20
+PASS_BYTES = 192 << 20
 """Of the views of one row group, all corruptions side by side."""
 
 
