@@ -30,7 +30,7 @@ __all__ = [
 
 _SPREAD = "_std"  # `x_std` is the spread of score `x` over draws
 _COLUMNS = ("score", "this encoder", "random-init encoder", "raw input", "gain over the better floor")
-_SHORT = ("score", "encoder", "random init", "raw input", "gain")  # for the terminal
+_SHORT = ("score", "encoder", "random\ninit", "raw\ninput", "gain")  # for the terminal
 _NONE = "-"
 
 

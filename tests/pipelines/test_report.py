@@ -138,7 +138,9 @@ def test_terminal_table_with_intervals_fits_80_columns() -> None:
     console = Console(width=80)
     with console.capture() as capture:
         console.print(rich_table(Scores.model_validate({**sides, "intervals": {name: (0.4375, 0.5625)}})))
-    assert f"{name}  0.500 [0.438, 0.562]" in capture.get()
+    shown = capture.get().splitlines()
+    assert any(name in line and "0.500 [0.438, 0.562]" in line and "0.250" in line for line in shown)
+    assert max(map(len, shown)) <= 80
 
 
 @pytest.mark.parametrize(
