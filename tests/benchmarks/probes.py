@@ -1,8 +1,9 @@
 """Probes on cached features, 50,000 x 512 in 10 classes: `python -m tests.benchmarks probes`.
 
 First every probe once, at its defaults, and the resamples behind their intervals, in wall time on all cores, then the
-linear probe and kNN against scikit-learn on one thread, in CPU time. Both sides of the linear race do the same: fit all strengths on nine tenths of train, choose
-on the rest, fit the chosen one on all of train. Takes about six minutes, nearly all scikit-learn's.
+linear probe and kNN against scikit-learn on one thread, in CPU time. Both sides of the linear race do the same: fit all
+strengths on nine tenths of train, choose on the rest, fit the chosen one on all of train. Takes about six minutes,
+nearly all scikit-learn's.
 """
 
 import os
