@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from pipelines.artifacts import ShardSet
-from pipelines.config import RobustnessConfig, SetupConfig, fingerprint
+from pipelines.config import SetupConfig, fingerprint
+from pipelines.evaluate_config import RobustnessConfig
 from pipelines.features import FeatureSet
 from pipelines.manifest import Manifest
 from pipelines.robustness import Robustness, summed_up

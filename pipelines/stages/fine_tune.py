@@ -18,8 +18,9 @@ from torch import Tensor
 
 from pipelines import checkpoint, display, lock, outbox
 from pipelines.artifacts import Checkpoint, ShardSet
-from pipelines.config import FineTuneConfig, RunConfig, SetupConfig, fingerprint, parse
+from pipelines.config import RunConfig, SetupConfig, fingerprint, parse
 from pipelines.errors import UserError
+from pipelines.evaluate_config import FineTuneConfig
 from pipelines.manifest import Manifest
 from pipelines.stages import embedding, engine, pretrain
 from pipelines.stages.embedding import Subject
