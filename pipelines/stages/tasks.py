@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipelines import outbox
 from pipelines.artifacts import ShardSet
 from pipelines.config import SetupConfig
 from pipelines.errors import UserError
@@ -45,6 +46,7 @@ def run(
     if wanted.fine_tune is not None and not labels:
         raise UserError("evaluate.fine_tune: needs labels, these data have none (source.labels); set it to null")
     if wanted.robustness is not None and labels:  # without, the report says that nothing could be scored
+        outbox.note(folder, f"robustness: the test split under {len(wanted.robustness.corruptions)} corruptions")
         found = corruption.robustness(config, wanted.robustness, shards, listing, labels, features, subjects)
         for name, (_, shares) in found.items():
             made.scores[name][MEAN] = mean_score(shares)
