@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     Field,
@@ -20,6 +20,7 @@ from pydantic import (
 
 from pipelines import plain_yaml, secret
 from pipelines.errors import UserError
+from pipelines.evaluate_config import EvaluateConfig, Fraction
 from pipelines.tuning.config import TuneConfig
 from ssl_core.build import build_chains, build_method
 from ssl_core.catalog import find, named_in
@@ -28,7 +29,7 @@ from ssl_core.optim import OptimConfig
 
 FROM_ENVIRONMENT = ("tracking.uri", "ray.address")
 """Keys whose value may refer to environment variables; it is looked up where it is used and never dumped."""
-Fraction = Annotated[float, Field(ge=0, le=1)]
+C = TypeVar("C", bound=Config)
 
 
 class IngestConfig(Config):
@@ -91,23 +92,6 @@ class TrainConfig(Config):
         return self
 
 
-def _probes() -> tuple[NamedConfig, ...]:
-    return tuple(find("ssl_core.evaluate", name).Config() for name in ("knn", "linear_probe", "few_label"))
-
-
-class EvaluateConfig(Config):
-    probes: tuple[Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.evaluate")], ...] = Field(
-        default_factory=_probes
-    )
-    headline: str = ""
-    """The score that the verdict quotes; empty: the first one."""
-    batch_size: PositiveInt = 256
-    max_samples: PositiveInt = 100_000
-    """Of each split, spread evenly over it: probes hold their features in memory."""
-    map_samples: PositiveInt = 1000
-    """Test samples drawn in the embedding map and searched for the neighbour gallery."""
-
-
 class TrackingConfig(Config):
     uri: Annotated[str | None, Field(repr=False)] = None
     """MLflow tracking server; by default SQLite under `storage`. `${env:NAME}` keeps a password out of the recipe."""
@@ -129,7 +113,9 @@ class RayConfig(Config):
     object_store_mb: Annotated[int, Field(ge=256)] = 512
 
 
-class RunConfig(Config):
+class SetupConfig(Config):
+    """What ingest, evaluation and tracking read: the data, the encoder, where results are kept."""
+
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
     """Of the run, and of the registered model."""
     seed: NonNegativeInt = 0
@@ -141,22 +127,29 @@ class RunConfig(Config):
     views: dict[str, Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.augment")]]
     """One augmentation chain per kind of view that the method reads; `eval` is the chain of all evaluation."""
     encoder: Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.encoders")]
-    method: Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.methods")]
-    optim: OptimConfig = OptimConfig()
-    train: TrainConfig
     evaluate: EvaluateConfig = EvaluateConfig()
     tracking: TrackingConfig = TrackingConfig()
     ray: RayConfig = RayConfig()
+
+    @model_validator(mode="after")
+    def _references_are_looked_up(self) -> Self:
+        for key, value in flat(self).items():
+            if key not in FROM_ENVIRONMENT and "${env:" in str(value):
+                allowed = " and ".join(FROM_ENVIRONMENT)
+                raise ValueError(f"{key}: ${{env:...}} is looked up in {allowed} only; write the value itself")
+        return self
+
+
+class RunConfig(SetupConfig):
+    method: Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.methods")]
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig
     tune: TuneConfig | None = None
     """What `selfray tune` searches; other verbs do not look at it."""
 
     @model_validator(mode="after")
     def _parts_agree(self) -> "RunConfig":
         """Build everything once without memory, so that what does not fit is said before Ray starts."""
-        for key, value in flat(self).items():
-            if key not in FROM_ENVIRONMENT and "${env:" in str(value):
-                allowed = " and ".join(FROM_ENVIRONMENT)
-                raise ValueError(f"{key}: ${{env:...}} is looked up in {allowed} only; write the value itself")
         needed = find("ssl_core.methods", self.method.name).view_kinds
         if missing := sorted({*needed, "eval"} - set(self.views)):
             raise ValueError(f"views needs {', '.join(missing)}: method {self.method.name} reads {', '.join(needed)}")
@@ -171,14 +164,24 @@ def parse(tree: Mapping[str, Any], changes: Mapping[str, Any] | None = None) -> 
     Raises:
         UserError: one dotted line per mistake, all at once.
     """
-    changed = deepcopy(dict(tree))
-    for dotted, value in (changes or {}).items():
-        _set(changed, dotted, value)
+    return parse_as(RunConfig, tree, changes)
+
+
+def parse_as(kind: type[C], tree: Mapping[str, Any], changes: Mapping[str, Any] | None = None) -> C:
+    """The same for another kind of config."""
     try:
-        return RunConfig.model_validate(changed)
+        return kind.model_validate(with_changes(tree, changes))
     except ValidationError as error:
         lines = sorted({_line(e["loc"], e["msg"]) for e in error.errors(include_url=False)})
         raise UserError("cannot run this config:\n" + "\n".join(f"  {line}" for line in lines)) from None
+
+
+def with_changes(tree: Mapping[str, Any], changes: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A copy of an unchecked tree with dotted keys set."""
+    changed = deepcopy(dict(tree))
+    for dotted, value in (changes or {}).items():
+        _set(changed, dotted, value)
+    return changed
 
 
 def load(recipe: str | Path, changes: Mapping[str, Any] | None = None) -> RunConfig:
@@ -189,13 +192,22 @@ def load(recipe: str | Path, changes: Mapping[str, Any] | None = None) -> RunCon
     if not path.exists():
         shipped = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
         raise UserError(f"recipe {recipe}: no such file; `selfray list` shows what ships: {shipped}")
+    return parse(read_tree(path), changes)
+
+
+def read_tree(path: Path) -> dict[str, Any]:
+    """What a YAML file holds, unchecked.
+
+    Raises:
+        UserError: it is not YAML, or holds no keys.
+    """
     try:
         tree = plain_yaml.load(path.read_text())
     except plain_yaml.NotPlain as error:
         raise UserError(f"recipe {path}: {error}") from None
     if not isinstance(tree, dict):
         raise UserError(f"recipe {path}: holds no keys")
-    return parse(tree, changes)
+    return tree
 
 
 def flat(config: Config) -> dict[str, Any]:
@@ -216,7 +228,7 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def identity(config: RunConfig) -> str:
+def identity(config: SetupConfig) -> str:
     """Hash of everything that decides what a run computes; where it lies, and what else could be tried, does not."""
     return fingerprint(config.model_dump(mode="json", exclude={"storage", "tracking", "ray", "tune"}))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from pipelines import secret
-from pipelines.config import RunConfig
+from pipelines.config import SetupConfig
 from pipelines.errors import UserError
 from pipelines.exposure import LOOPBACK
 from pipelines.manifest import Manifest
@@ -45,10 +45,13 @@ class Value(NamedTuple):
     value: float
 
 
-def storage(config: RunConfig, root: Path) -> str:
+def storage(config: SetupConfig, root: Path) -> str:
     """The tracking and registry URI with its login, if it has one: the configured server, or SQLite under `root`."""
-    if config.tracking.uri:
-        return secret.resolve(config.tracking.uri, "tracking.uri")
+    return secret.resolve(config.tracking.uri, "tracking.uri") if config.tracking.uri else embedded(root)
+
+
+def embedded(root: Path) -> str:
+    """The SQLite store under `root`."""
     return f"sqlite:///{root.resolve() / 'mlflow.db'}"
 
 
@@ -66,11 +69,11 @@ def is_server(uri: str) -> bool:
     return urlsplit(uri).scheme in ("http", "https")
 
 
-def run_url(config: RunConfig, root: Path, experiment_id: str, run_id: str) -> str:
+def run_url(config: SetupConfig, root: Path, experiment_id: str, run_id: str) -> str:
     return f"{_base(config, root, PORT)}/#/experiments/{experiment_id}/runs/{run_id}?{_MODE}"
 
 
-def ui(config: RunConfig, root: Path, port: int = PORT, host: str = LOOPBACK) -> tuple[list[str] | None, str]:
+def ui(config: SetupConfig, root: Path, port: int = PORT, host: str = LOOPBACK) -> tuple[list[str] | None, str]:
     """The command that starts MLflow's pages, on loopback if nothing else is said, and the link to open.
 
     The command is None when `tracking.uri` is a server: it has the pages already.
@@ -88,7 +91,7 @@ def ui(config: RunConfig, root: Path, port: int = PORT, host: str = LOOPBACK) ->
     return [*command, "--default-artifact-root", artifact_root(root)], url
 
 
-def how_to_open(config: RunConfig, root: Path) -> str:
+def how_to_open(config: SetupConfig, root: Path) -> str:
     """For the end of a run: where the reviewer finds it."""
     _, url = ui(config, root)
     if is_server(storage(config, root)):
@@ -96,7 +99,7 @@ def how_to_open(config: RunConfig, root: Path) -> str:
     return f"selfray ui --set storage={root}   then   {url}"
 
 
-def check(config: RunConfig, root: Path) -> str:
+def check(config: SetupConfig, root: Path) -> str:
     """What answers, for `selfray doctor`.
 
     Raises:
@@ -196,6 +199,31 @@ def download(uri: str, tracking_uri: str | None = None) -> Path:
         raise UserError(f"{uri}: {error}") from None
 
 
+def version(uri: str, tracking_uri: str) -> tuple[str, str, str]:
+    """Name, number and run of the version that `models:/NAME@ALIAS` or `models:/NAME/NUMBER` is now.
+
+    Raises:
+        UserError: there is no such model, version or alias, or the server does not answer.
+    """
+    name, alias, number = _named(uri)
+    try:
+        client = connect(tracking_uri)
+        with reached():
+            found = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
+    except Unreachable as error:
+        raise UserError(f"{uri.removeprefix('models:/')}: {error} (looked in {shown(tracking_uri)})") from None
+    return str(found.name), str(found.version), str(found.run_id or "")
+
+
+def _named(uri: str) -> tuple[str, str, str]:
+    """Name, alias and number in a URI; one of the last two is empty."""
+    name, at, alias = uri.removeprefix("models:/").partition("@")
+    if at:
+        return name, alias, ""
+    name, _, number = name.rpartition("/")
+    return name, "", number
+
+
 def log_params(client: "MlflowClient", run_id: str, params: dict[str, object]) -> None:
     """Log the params that the run does not have yet: 100 a request, values cut at 6000 characters."""
     from mlflow.entities import Param
@@ -264,6 +292,6 @@ def _set_environment() -> None:
         os.environ.setdefault(key, value)
 
 
-def _base(config: RunConfig, root: Path, port: int) -> str:
+def _base(config: SetupConfig, root: Path, port: int) -> str:
     uri = storage(config, root)
     return shown(uri).rstrip("/") if is_server(uri) else f"http://{LOOPBACK}:{port}"

@@ -37,11 +37,21 @@ class Layout:
         groups = (Group(self._paths[f], n) for f, n in zip(files.tolist(), numbers.tolist(), strict=True))
         return Piece(tuple(groups), Rows(inverse, rows.row), epoch)
 
-    def in_order(self, limit: int | None) -> Iterator[Piece]:
-        """The split front to back; with a limit, about that many rows spread evenly over it."""
+    def rows_at(self, index: Ints) -> Rows:
+        """Rows by their number in the order of the shards, [n]."""
+        ends = np.cumsum(self.sizes)
+        group = np.searchsorted(ends, index, side="right")
+        return Rows(group, index - (ends - self.sizes)[group])
+
+    def in_order(self, limit: int | None, at_once: int = GROUPS_AT_ONCE) -> Iterator[Piece]:
+        """The split front to back, at most `at_once` full row groups a piece; which rows does not depend on that.
+
+        Args:
+            limit: read about that many rows, spread evenly over the split.
+        """
         step = max(1, -(-int(self.sizes.sum()) // limit)) if limit else 1
         parts: list[Rows] = []
-        for part in self._every(step):
+        for part in (part for run in self._every(step) for part in _cut(run, at_once)):
             parts.append(part)
             if sum(len(p.row) for p in parts) >= MIN_ROWS:
                 yield self.piece(_joined(parts), 0)
@@ -66,6 +76,13 @@ def sizes(manifest: Manifest, split: Literal["train", "test"]) -> Ints:
     files = manifest.files(split)
     rows = chain.from_iterable(file.row_groups for file in files)
     return np.fromiter(rows, np.int64, sum(len(file.row_groups) for file in files))
+
+
+def _cut(rows: Rows, at_once: int) -> Iterator[Rows]:
+    """Rows in parts that lie in `at_once` consecutive row groups each."""
+    edges = np.flatnonzero(np.diff(rows.group // at_once)) + 1
+    for group, row in zip(np.split(rows.group, edges), np.split(rows.row, edges), strict=True):
+        yield Rows(group, row)
 
 
 def _joined(parts: list[Rows]) -> Rows:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from pipelines import duplicates, footer, outbox, shards
 from pipelines import manifest as manifests
 from pipelines.artifacts import Nothing, ShardSet
-from pipelines.config import RunConfig
+from pipelines.config import SetupConfig
 from pipelines.errors import UserError
 from pipelines.manifest import Manifest
 from pipelines.shards import Job, PartRecord, Rules
@@ -24,7 +24,7 @@ PARTS_AT_ONCE = 4096
 """Parts given to Ray Data at a time: it keeps a few kB of each for as long as it runs."""
 
 
-def run(config: RunConfig, given: Nothing, folder: Path) -> ShardSet:
+def run(config: SetupConfig, given: Nothing, folder: Path) -> ShardSet:
     """Read, check and store every sample of `config.source`.
 
     Writes train/, test/ (shards and labels), manifest.json, quarantine.parquet, duplicates.parquet, and
@@ -40,12 +40,12 @@ def run(config: RunConfig, given: Nothing, folder: Path) -> ShardSet:
         raise UserError(shards.cannot_write(error, folder)) from None
 
 
-def source_of(config: RunConfig) -> Source:
+def source_of(config: SetupConfig) -> Source:
     source: Source = find("pipelines.sources", config.source.name)(config.source)
     return source
 
 
-def _ingest(config: RunConfig, folder: Path) -> ShardSet:
+def _ingest(config: SetupConfig, folder: Path) -> ShardSet:
     source = source_of(config)
     jobs = _jobs(source, config.ingest.shard_mb)
     records = [record for job in jobs if (record := shards.recorded(job, folder))]
@@ -81,7 +81,7 @@ def _jobs(source: Source, shard_mb: int) -> list[Job]:
 
 
 def _new_records(
-    config: RunConfig, source: Source, jobs: list[Job], done: set[int], folder: Path
+    config: SetupConfig, source: Source, jobs: list[Job], done: set[int], folder: Path
 ) -> Iterator[PartRecord]:
     """Store the parts that are not done yet, each in a Ray task; records come as they are finished."""
     todo = [{"job": job.dumps()} for job in jobs if job.index not in done]
@@ -103,7 +103,7 @@ def _new_records(
             yield PartRecord.model_validate_json(row["record"])
 
 
-def _finish(config: RunConfig, folder: Path, records: list[PartRecord]) -> ShardSet:
+def _finish(config: SetupConfig, folder: Path, records: list[PartRecord]) -> ShardSet:
     contents = (shards.content_path(folder, record.index) for record in records)
     num_samples = sum(record.num_samples for record in records)
     num_duplicates, num_test_in_train = duplicates.write(folder, contents, num_samples)
@@ -141,7 +141,7 @@ def _write_quarantine(folder: Path, records: list[PartRecord]) -> None:
                 writer.write_table(footer.table(shards.quarantine_path(folder, record.index), QUARANTINE))
 
 
-def _too_many(config: RunConfig, folder: Path, num_bad: int, total: int, *, complete: bool) -> str:
+def _too_many(config: SetupConfig, folder: Path, num_bad: int, total: int, *, complete: bool) -> str:
     path = folder / "quarantine.parquet"
     with footer.opened(path) as file:
         rows: list[dict[str, Any]] = next(file.iter_batches(3)).to_pylist()

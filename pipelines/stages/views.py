@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from ray.data import Dataset, read_datasource
 from ray.data.block import Block, BlockAccessor, BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
-from pipelines.config import RunConfig
+from pipelines.config import RunConfig, SetupConfig
 from pipelines.errors import UserError
 from pipelines.manifest import Manifest
 from pipelines.order import Order
-from pipelines.pieces import Layout, sizes
+from pipelines.pieces import GROUPS_AT_ONCE, Layout, sizes
 from pipelines.reading import Arrays, Piece, Views, read_piece
 from ssl_core.build import build_chain
+from ssl_core.config import NamedConfig
 
 BLOCKS_AT_ONCE = 512
 """Read tasks planned per execution: one execution costs about half a second, one task a few kB."""
@@ -69,7 +71,7 @@ def training_batches(
         yield from _stream(pieces, views).iter_batches(batch_size=share, batch_format="numpy", prefetch_batches=2)
 
 
-def both_splits(config: RunConfig, folder: Path, manifest: Manifest, limit: int | None) -> tuple[Dataset, int]:
+def both_splits(config: SetupConfig, folder: Path, manifest: Manifest, limit: int | None) -> tuple[Dataset, int]:
     """The eval views of train, then test, in the order of the shards; and how many of them are train.
 
     With a limit, about that many rows of each split, spread evenly over it.
@@ -79,13 +81,41 @@ def both_splits(config: RunConfig, folder: Path, manifest: Manifest, limit: int 
     return _stream([*train, *test], views), sum(len(piece.rows.row) for piece in train)
 
 
+def one_split(
+    config: SetupConfig,
+    folder: Path,
+    manifest: Manifest,
+    split: Split,
+    limit: int | None,
+    chains: Sequence[NamedConfig],
+) -> Dataset:
+    """Several views of a split, `view0`, `view1`, ..., in the order of the shards; the limit as in `both_splits`."""
+    views = Views(tuple(chains), config.seed, config.ingest.max_pixels, config.data.slow_read_seconds)
+    pieces = Layout(folder, manifest, split).in_order(limit, max(1, GROUPS_AT_ONCE // len(chains)))
+    return _stream(list(pieces), views)
+
+
 def some_rows(
-    config: RunConfig, folder: Path, manifest: Manifest, split: Split, count: int, kinds: Sequence[str]
+    config: SetupConfig, folder: Path, manifest: Manifest, split: Split, count: int, kinds: Sequence[str]
 ) -> Arrays:
     """About `count` samples spread over a split, in several views; read in this process, for small counts."""
-    views = _views(config, kinds)
-    parts = [read_piece(piece, views) for piece in Layout(folder, manifest, split).in_order(count)]
+    parts = list(parts_of(config, folder, manifest, split, count, kinds))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def parts_of(
+    config: SetupConfig, folder: Path, manifest: Manifest, split: Split, count: int, kinds: Sequence[str]
+) -> Iterator[Arrays]:
+    """What `some_rows` gives, a few row groups at a time."""
+    views = _views(config, kinds)
+    for piece in Layout(folder, manifest, split).in_order(count):
+        yield read_piece(piece, views)
+
+
+def rows_at(config: SetupConfig, folder: Path, manifest: Manifest, split: Split, index: NDArray[np.int64]) -> Arrays:
+    """The eval views of given rows, counted in the order of the shards; read in this process, for small counts."""
+    layout = Layout(folder, manifest, split)
+    return read_piece(layout.piece(layout.rows_at(index), 0), _views(config, ("eval",)))
 
 
 class PlannedSource(Datasource):  # type: ignore[misc]
@@ -114,6 +144,6 @@ def _read_block(piece: Piece, views: Views) -> Iterator[Block]:
     yield BlockAccessor.batch_to_block(read_piece(piece, views))
 
 
-def _views(config: RunConfig, kinds: Sequence[str], stage: Path | None = None) -> Views:
+def _views(config: SetupConfig, kinds: Sequence[str], stage: Path | None = None) -> Views:
     chains = tuple(config.views[kind] for kind in kinds)
     return Views(chains, config.seed, config.ingest.max_pixels, config.data.slow_read_seconds, stage)
