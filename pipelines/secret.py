@@ -19,10 +19,6 @@ _resolved: dict[str, str] = {}
 """Value -> reference, of everything that this process has looked up: `shown` takes it out of any text."""
 
 
-def is_reference(text: object) -> bool:
-    return isinstance(text, str) and "${env:" in text
-
-
 def resolve(text: str, key: str) -> str:
     """Put the values of environment variables in the place of their references.
 
