@@ -74,17 +74,19 @@ PRETRAIN = Stage(
 
 
 def fits(config: RunConfig) -> bool:
-    """Whether to train on GPUs; says within seconds when the cluster is too small."""
-    import ray
-
-    has = ray.cluster_resources()
-    cpus, gpus, workers = int(has.get("CPU", 0)), int(has.get("GPU", 0)), config.train.num_workers
+    """Whether to train on GPUs; says when the cluster is too small: at once, or after `ray.wait_seconds`."""
+    workers = config.train.num_workers
+    needed = {"CPU": workers * (1 + config.data.cpus)}
+    if config.train.device == "cuda":
+        needed["GPU"] = workers
+    has = engine.wait_for(config, needed)
+    cpus, gpus = int(has.get("CPU", 0)), int(has.get("GPU", 0))
     use_gpu = config.train.device == "cuda" or (config.train.device == "auto" and gpus >= workers)
     if use_gpu and gpus < workers:
         raise UserError(f"train.num_workers: {workers} workers need {workers} GPUs, the cluster has {gpus}")
-    if cpus < (needed := workers * (1 + config.data.cpus)):
+    if cpus < needed["CPU"]:
         raise UserError(
-            f"train.num_workers: {workers} workers and data.cpus {config.data.cpus} each need {needed} CPUs, "
+            f"train.num_workers: {workers} workers and data.cpus {config.data.cpus} each need {needed['CPU']} CPUs, "
             f"the cluster has {cpus}; lower them, or raise ray.num_cpus on a local Ray"
         )
     return use_gpu
