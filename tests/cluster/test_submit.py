@@ -32,7 +32,7 @@ def test_what_runs_or_is_done_is_refused_and_what_failed_gets_a_new_number():
     assert free_id("a", {"a": "FAILED", "a-2": "STOPPED"}, again=False) == "a-3"
     assert free_id("a", {"a": "SUCCEEDED"}, again=True) == "a-2"
     for known in ({"a": "PENDING"}, {"a": "FAILED", "a-2": "RUNNING"}):
-        with pytest.raises(UserError, match="is (pending|running) there already"):
+        with pytest.raises(UserError, match=r"is (pending|running) there already"):
             free_id("a", known, again=True)
     with pytest.raises(UserError, match="was done there already"):
         free_id("a", {"a": "STOPPED", "a-2": "SUCCEEDED"}, again=False)
