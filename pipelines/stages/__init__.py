@@ -20,8 +20,8 @@ def _settings() -> None:
         handle = os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w") as file:
             file.write(secrets.token_hex(32))
-    inside_a_cluster = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ  # a submitted job: the cluster has a token of its own
-    closed = {} if inside_a_cluster else {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    submitted = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ  # the cluster has a token of its own
+    closed = {} if submitted else {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
     for name, value in {
         **closed,
         "RAY_TMPDIR": str(STATE),

@@ -156,6 +156,13 @@ def wait_for(config: RunConfig, needed: Mapping[str, float]) -> dict[str, float]
     return has
 
 
+def leaving() -> set[str]:
+    """Ids of nodes that are about to be taken away: a preempted spot instance, a drained Kubernetes node."""
+    import ray._private.state  # as Ray Train's own watcher asks; its public question is a barrier on all workers
+
+    return set(ray._private.state.state.get_draining_nodes())
+
+
 def num_gpus() -> int:
     """GPUs of the Ray this process is connected to."""
     import ray

@@ -12,7 +12,7 @@ from pipelines.config import RunConfig
 from pipelines.errors import Interrupted, UserError
 from pipelines.stages import engine
 from pipelines.stages.base import Stage
-from pipelines.worker import FAILURE, STOP
+from pipelines.worker import FAILURE, SAVE, STOP
 
 if TYPE_CHECKING:
     from ray.train.torch import TorchTrainer
@@ -31,7 +31,7 @@ def run(config: RunConfig, shards: ShardSet, folder: Path) -> Checkpoint:
     manifest.verify(shards.folder, listing)
     engine.connect(config)
     use_gpu = fits(config)
-    for leftover in (FAILURE, STOP):
+    for leftover in (FAILURE, STOP, SAVE):
         (folder / leftover).unlink(missing_ok=True)
     _fit(config, shards, folder, use_gpu)
     if (folder / FAILURE).exists():
@@ -106,9 +106,13 @@ def _fit(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool) -> No
             ended.set()
 
     threading.Thread(target=train, daemon=True).start()
+    leaving: set[str] = set()
     try:
         while not ended.wait(0.2):
-            pass
+            if config.ray.address != "local" and (new := engine.leaving() - leaving):
+                leaving |= new
+                outbox.note(folder, f"{len(new)} nodes are about to leave: saving a checkpoint")
+                (folder / SAVE).touch()
     except KeyboardInterrupt:
         (folder / STOP).touch()
         outbox.note(folder, "Ctrl-C: saving a checkpoint, then stopping (again: stop at once)")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines import checkpoint
 from pipelines.audit import of_run
 from tests.pipelines.test_kills import assert_equal, recipe, undisturbed
 from tests.support.kill_runs import KilledRun
@@ -63,3 +64,27 @@ def test_a_kill_changes_nothing(role, run, whole):
     if role != "data node":  # whose tasks Ray runs again elsewhere, or the workers with them
         assert len(found.restarts) == 1
     print(f"\n{role} killed at step {at}\n{found.markdown()}")
+
+
+def test_a_notice_that_a_node_will_leave_makes_a_checkpoint_first(tmp_path, nodes, whole):
+    """By the clock there would be none for an hour."""
+    run = NodesRun(tmp_path, recipe({**TRAIN, "checkpoint_seconds": 3600}), nodes)
+
+    def saved() -> int:
+        folder = run.folder()
+        return checkpoint.latest_step(folder / "checkpoints") if folder else 0
+
+    try:
+        run.up()
+        run.start()
+        assert run.until(lambda: run.step() >= 200 and run.notice(), 300), run.printed()
+        assert run.until(lambda: saved() > 0, 60), run.printed()
+        at = saved()
+        assert run.kill("train node") and at < TRAIN["steps"]
+        assert run.wait(600) == 0, run.printed()
+        assert_equal(run, whole)
+        assert "about to leave: saving a checkpoint" in run.printed()
+        (restart,) = of_run(run.folder() or tmp_path).restarts
+        assert restart == at, "it went on from the checkpoint that the notice made"
+    finally:
+        run.close()

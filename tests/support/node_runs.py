@@ -1,5 +1,7 @@
 """A run whose Ray is a cluster of local nodes, and `kill -9` into its nodes."""
 
+import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,19 @@ class NodesRun(KilledRun):
         found[-1].kill()
         return True
 
-    def down(self) -> None:
-        self.close()
-        local_nodes.down(self._nodes)
+    def notice(self) -> bool:
+        """Tell the cluster that the node which trains will be taken away in five minutes, as a cloud would."""
+        from ray._raylet import GcsClient
+        from ray.core.generated.autoscaler_pb2 import DrainNodeReason
+
+        made = local_nodes.load(self._nodes)
+        assert made is not None
+        for number, node in list(enumerate(made.nodes))[1:]:
+            if node.process() and ray_processes(ROLES["worker"], node.pid):
+                node_id = json.loads((self._nodes / f"node-{number}.json").read_text())["node_id"]
+                reason = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+                deadline = int(time.time() + 300) * 1000
+                accepted, why = GcsClient(address=made.gcs).drain_node(node_id, reason, "a test", deadline)
+                assert accepted, why
+                return True
+        return False
