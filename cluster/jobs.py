@@ -1,6 +1,7 @@
 """The jobs of a cluster, through the REST interface of its dashboard (Ray's own client); errors in one line."""
 
 import asyncio
+import logging
 import os
 import socket
 import time
@@ -22,6 +23,12 @@ ENDS_S = 15
 """A job's status follows the end of its log within a second or two."""
 OVERRIDES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 """Ray's client prefers these variables to the address that it is given."""
+CHATTY = (
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+    "ray._private.runtime_env.packaging",
+)
+"""Loggers of Ray's client that would speak between the job's lines."""
 
 
 class Jobs:
@@ -41,6 +48,8 @@ class Jobs:
 
         for name in OVERRIDES:
             os.environ.pop(name, None)
+        for name in CHATTY:
+            logging.getLogger(name).setLevel(logging.WARNING)
         with self._said():
             self._client = JobSubmissionClient(self.address)
         check_version(self.address, str(self._client._server_ray_version))

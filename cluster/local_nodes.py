@@ -142,6 +142,7 @@ def _start(folder: Path, made: Cluster, cpus: int, spec: dict[str, Any], prefix:
     environment |= {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),  # jobs run `python`
         JOIN_AT: made.gcs,
+        "GRPC_ENABLE_FORK_SUPPORT": "false",  # a node forks beside its connections, which may never speak again
     }
     command = [*prefix, sys.executable, "-m", "cluster.local_node", json.dumps(spec), str(ready)]
     with log.open("wb") as file:
