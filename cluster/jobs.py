@@ -50,7 +50,7 @@ class Jobs:
             os.environ.pop(name, None)
         for name in CHATTY:
             logging.getLogger(name).setLevel(logging.WARNING)
-        with self._said():
+        with self._said(f"is that a Ray {_wanted()} dashboard?"):
             self._client = JobSubmissionClient(self.address)
         check_version(self.address, str(self._client._server_ray_version))
 
@@ -133,7 +133,7 @@ class Jobs:
             return bool(self._client.stop_job(submission_id))
 
     @contextmanager
-    def _said(self, when: str = "") -> Iterator[None]:
+    def _said(self, what: str = "the cluster does not answer") -> Iterator[None]:
         """Ray's errors as ours."""
         import aiohttp
         import requests
@@ -148,8 +148,7 @@ class Jobs:
             ) from None
         except (requests.RequestException, aiohttp.ClientError, ConnectionError, RuntimeError, KeyError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            what = when or f"is that a Ray {_wanted()} dashboard? ({reason[:300]})"
-            raise UserError(f"--address: {self.address}: {what}") from None
+            raise UserError(f"--address: {self.address}: {what} ({reason[:300]})") from None
 
 
 def check_version(address: str, theirs: str) -> None:
@@ -160,7 +159,7 @@ def check_version(address: str, theirs: str) -> None:
     if theirs.split(".")[:2] != _wanted().split("."):
         raise UserError(
             f"--address: {address}: the cluster runs Ray {theirs}, Selfray here is made for {_wanted()}; "
-            "start the cluster from an image with the same version (cluster/README.md)"
+            "use the same version on both sides"
         )
 
 

@@ -86,10 +86,8 @@ def up(folder: Path, num_nodes: int, cpus_per_node: int, object_store_mb: int = 
     head = {"gcs_server_port": gcs, "dashboard_port": dashboard, "include_dashboard": True}
     try:
         made = _start(folder, made, cpus_per_node, head)
-        _wait_for(folder, made)
-        for _ in range(num_nodes - 1):
+        for _ in range(num_nodes - 1):  # one by one: nodes that share a temp folder choose their sockets' names there
             made = _start(folder, made, cpus_per_node, _worker(made))
-        _wait_for(folder, made)
         _wait_for_dashboard(made)
     except BaseException:
         down(folder)
@@ -106,9 +104,7 @@ def join(folder: Path, cpus: int, prefix: Sequence[str] = ()) -> Cluster:
     made = load(folder)
     if made is None or not made.alive():
         raise UserError(f"cluster: none is up in {folder}")
-    made = _start(folder, made, cpus, _worker(made), prefix)
-    _wait_for(folder, made)
-    return made
+    return _start(folder, made, cpus, _worker(made), prefix)
 
 
 def down(folder: Path) -> int:
@@ -130,7 +126,7 @@ def down(folder: Path) -> int:
 
 def _start(folder: Path, made: Cluster, cpus: int, spec: dict[str, Any], prefix: Sequence[str] = ()) -> Cluster:
     number = len(made.nodes)
-    log, ready = folder / f"node-{number}.log", _ready(folder, number)
+    log, ready = folder / f"node-{number}.log", folder / f"node-{number}.json"
     ready.unlink(missing_ok=True)
     spec = {
         **spec,
@@ -142,7 +138,6 @@ def _start(folder: Path, made: Cluster, cpus: int, spec: dict[str, Any], prefix:
     environment |= {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),  # jobs run `python`
         JOIN_AT: made.gcs,
-        "GRPC_ENABLE_FORK_SUPPORT": "false",  # a node forks beside its connections, which may never speak again
     }
     command = [*prefix, sys.executable, "-m", "cluster.local_node", json.dumps(spec), str(ready)]
     with log.open("wb") as file:
@@ -152,6 +147,7 @@ def _start(folder: Path, made: Cluster, cpus: int, spec: dict[str, Any], prefix:
     part = folder / f"{NAME}.part"
     part.write_text(made.model_dump_json(indent=1))
     part.replace(folder / NAME)
+    _wait_for(node, ready, number)
     return made
 
 
@@ -165,15 +161,14 @@ def _worker(made: Cluster) -> dict[str, Any]:
     }
 
 
-def _wait_for(folder: Path, made: Cluster) -> None:
+def _wait_for(node: Node, ready: Path, number: int) -> None:
     deadline = time.monotonic() + START_S
-    for number, node in enumerate(made.nodes):
-        while not _ready(folder, number).exists():
-            if not node.process() or time.monotonic() > deadline:
-                lines = [line for line in node.log.read_text(errors="replace").splitlines() if line.strip()]
-                reason = lines[-1] if lines else f"nothing heard of it in {START_S} s"
-                raise UserError(f"cluster: node {number} did not start ({reason}); its log: {node.log}")
-            time.sleep(0.1)
+    while not ready.exists():
+        if not node.process() or time.monotonic() > deadline:
+            lines = [line for line in node.log.read_text(errors="replace").splitlines() if line.strip()]
+            reason = lines[-1] if lines else f"nothing heard of it in {START_S} s"
+            raise UserError(f"cluster: node {number} did not start ({reason}); its log: {node.log}")
+        time.sleep(0.1)
 
 
 def _wait_for_dashboard(made: Cluster) -> None:
@@ -187,10 +182,6 @@ def _wait_for_dashboard(made: Cluster) -> None:
         except OSError:
             time.sleep(0.2)
     raise UserError(f"cluster: the dashboard at {made.address} does not answer")
-
-
-def _ready(folder: Path, number: int) -> Path:
-    return folder / f"node-{number}.json"
 
 
 def named(folder: Path) -> str:
