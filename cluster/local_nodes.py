@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -113,15 +114,24 @@ def down(folder: Path) -> int:
     if made is None:
         return 0
     running = [process for node in reversed(made.nodes) if (process := node.process())]
-    family = [child for process in running for child in process.children(recursive=True)]
+    family = [member for process in running for member in _family(process)]
     for process in running:
-        process.terminate()
-    _, left = psutil.wait_procs([*running, *family], timeout=10)
-    for process in left:  # psutil looks at the start time before it signals
-        process.kill()
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, left = psutil.wait_procs(family, timeout=10)
+    for process in left:  # psutil compares the start time before it signals
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
     psutil.wait_procs(left, timeout=10)
     (folder / NAME).unlink()
     return len(running)
+
+
+def _family(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:  # it has just ended, and its own with it
+        return []
 
 
 def _start(folder: Path, made: Cluster, cpus: int, spec: dict[str, Any], prefix: Sequence[str] = ()) -> Cluster:
