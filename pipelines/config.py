@@ -107,10 +107,12 @@ class TrackingConfig(Config):
 
 class RayConfig(Config):
     address: str = "local"
-    """`local` starts a Ray of our own; else the address of a running cluster."""
+    """`local` starts a Ray of our own; else the address of a running cluster; `auto`: the one this job runs in."""
     num_cpus: PositiveInt | None = None
     """Logical CPUs of the local Ray; by default what the run needs, at least the machine's cores."""
     object_store_mb: Annotated[int, Field(ge=256)] = 512
+    wait_seconds: NonNegativeInt = 300
+    """How long to wait for a cluster to grow when it has too few CPUs or GPUs; a local Ray does not grow."""
 
 
 class SetupConfig(Config):

@@ -65,6 +65,14 @@ def shown(uri: str) -> str:
     return secret.shown(uri)
 
 
+def address(config: SetupConfig, root: Path) -> str | None:
+    """URL of the tracking server without its login; None: the store is a database."""
+    parts = urlsplit(storage(config, root))
+    return (
+        f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.scheme.startswith("http") else None
+    )
+
+
 def is_server(uri: str) -> bool:
     return urlsplit(uri).scheme in ("http", "https")
 
@@ -293,5 +301,4 @@ def _set_environment() -> None:
 
 
 def _base(config: SetupConfig, root: Path, port: int) -> str:
-    uri = storage(config, root)
-    return shown(uri).rstrip("/") if is_server(uri) else f"http://{LOOPBACK}:{port}"
+    return (address(config, root) or f"http://{LOOPBACK}:{port}").rstrip("/")

@@ -109,7 +109,8 @@ def train(
             point |= monitor(method)
         worker.report(done, total, point)
         recent = Recent(worker)
-        if last or stop or done in milestones or time.monotonic() - saved > settings.checkpoint_seconds:
+        due = time.monotonic() - saved > settings.checkpoint_seconds or worker.asked_to_save()
+        if last or stop or done in milestones or due:
             worker.save(done, method, optimizer, {"total": total, "order": order.identity})
             saved = time.monotonic()
         if stop and not last:

@@ -15,7 +15,7 @@ from pipelines.stages import engine
 from pipelines.stages.base import Stage
 from pipelines.stages.verification import verify
 from pipelines.start import Start
-from pipelines.worker import FAILURE, STOP
+from pipelines.worker import FAILURE, SAVE, STOP
 
 if TYPE_CHECKING:
     from ray.train.torch import TorchTrainer
@@ -36,7 +36,7 @@ def run(config: RunConfig, shards: ShardSet, folder: Path, begin: Start | None =
     engine.connect(config)
     verify(shards.folder, listing)
     use_gpu = fits(config)
-    for leftover in (FAILURE, STOP):
+    for leftover in (FAILURE, STOP, SAVE):
         (folder / leftover).unlink(missing_ok=True)
     _fit(config, shards, folder, use_gpu, begin)
     if (folder / FAILURE).exists():
@@ -79,17 +79,19 @@ PRETRAIN = Stage(
 
 
 def fits(config: RunConfig) -> bool:
-    """Whether to train on GPUs; says within seconds when the cluster is too small."""
-    import ray
-
-    has = ray.cluster_resources()
-    cpus, gpus, workers = int(has.get("CPU", 0)), int(has.get("GPU", 0)), config.train.num_workers
+    """Whether to train on GPUs; says when the cluster is too small: at once, or after `ray.wait_seconds`."""
+    workers = config.train.num_workers
+    needed = {"CPU": workers * (1 + config.data.cpus)}
+    if config.train.device == "cuda":
+        needed["GPU"] = workers
+    has = engine.wait_for(config, needed)
+    cpus, gpus = int(has.get("CPU", 0)), int(has.get("GPU", 0))
     use_gpu = config.train.device == "cuda" or (config.train.device == "auto" and gpus >= workers)
     if use_gpu and gpus < workers:
         raise UserError(f"train.num_workers: {workers} workers need {workers} GPUs, the cluster has {gpus}")
-    if cpus < (needed := workers * (1 + config.data.cpus)):
+    if cpus < needed["CPU"]:
         raise UserError(
-            f"train.num_workers: {workers} workers and data.cpus {config.data.cpus} each need {needed} CPUs, "
+            f"train.num_workers: {workers} workers and data.cpus {config.data.cpus} each need {needed['CPU']} CPUs, "
             f"the cluster has {cpus}; lower them, or raise ray.num_cpus on a local Ray"
         )
     return use_gpu
@@ -109,9 +111,13 @@ def _fit(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool, begin
             ended.set()
 
     threading.Thread(target=train, daemon=True).start()
+    leaving: set[str] = set()
     try:
         while not ended.wait(0.2):
-            pass
+            if config.ray.address != "local" and (new := engine.leaving() - leaving):
+                leaving |= new
+                outbox.note(folder, f"{len(new)} nodes are about to leave: saving a checkpoint")
+                (folder / SAVE).touch()
     except KeyboardInterrupt:
         (folder / STOP).touch()
         outbox.note(folder, "Ctrl-C: saving a checkpoint, then stopping (again: stop at once)")

@@ -1,4 +1,4 @@
-"""show, list, doctor, ui: what there is, and whether it would work."""
+"""show, list, ui: what there is."""
 
 import argparse
 import subprocess
@@ -12,7 +12,6 @@ from pipelines.verbs.base import Verbs
 def add(verbs: Verbs) -> None:
     verbs.add_for_recipe("show", "print the resolved config", _show)
     verbs.add("list", "methods, encoders, augmentations, probes, sources, recipes", _list)
-    verbs.add_for_recipe("doctor", "check this machine and say what to do about each fault", _doctor, default="digits")
     ui = verbs.add_for_recipe("ui", "open MLflow on the runs of a recipe's storage", _ui, default="digits")
     ui.add_argument("--port", type=int, default=5000)
     ui.add_argument("--host", default=exposure.LOOPBACK, help="another address than loopback needs --expose")
@@ -31,13 +30,6 @@ def _list(options: argparse.Namespace) -> int:
 
     summary.list_components()
     return 0
-
-
-def _doctor(options: argparse.Namespace) -> int:
-    from pipelines import doctor
-    from pipelines.config import load
-
-    return doctor.examine(load(options.recipe, options.set))
 
 
 def _ui(options: argparse.Namespace) -> int:

@@ -38,6 +38,8 @@ def _stage(options: argparse.Namespace) -> int:
     if getattr(options, "resume", False):
         inputs.may_resume(root, PRETRAIN.name, config.name, PRETRAIN.keys(config))
     try:
+        if config.ray.address != "local":
+            engine.connect(config)  # what the nodes of a cluster do not see is said before anything begins
         made = flow.up_to(STAGES[options.name][0], config, root)  # type: ignore[arg-type]
     finally:
         engine.close()

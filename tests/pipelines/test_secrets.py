@@ -27,6 +27,7 @@ def test_a_dump_shows_the_reference_and_a_use_the_value(monkeypatch, tmp_path):
     config = parse(TREE, {"tracking.uri": "${env:SELFRAY_TEST_URI}"})
     assert flat(config)["tracking.uri"] == "${env:SELFRAY_TEST_URI}"
     assert storage(config, tmp_path) == LOGIN
+    assert ui(config, tmp_path)[1].startswith("https://mlflow.example/base/#/"), "a link that opens"
     assert SECRET not in repr(config) and SECRET not in config.model_dump_json()
     assert secret.shown(f"could not reach {LOGIN}") == "could not reach ${env:SELFRAY_TEST_URI}"
     monkeypatch.delenv("SELFRAY_TEST_URI")
