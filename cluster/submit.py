@@ -9,6 +9,7 @@ from typing import NamedTuple
 import yaml
 
 from cluster.jobs import RUNNING, STOPPED, SUCCEEDED, Jobs
+from pipelines import secret
 from pipelines.config import RunConfig, fingerprint
 from pipelines.errors import UserError
 from pipelines.provenance import CODE, user
@@ -90,7 +91,17 @@ def free_id(base: str, known: dict[str, str], *, again: bool) -> str:
 
 
 def pack(config: RunConfig, folder: Path) -> tuple[int, int]:
-    """Put into `folder` what the job needs: the packages and the resolved recipe; returns files and bytes."""
+    """Put into `folder` what the job needs: the packages and the resolved recipe; returns files and bytes.
+
+    Raises:
+        UserError: the recipe holds a password, which Ray would keep where every user of the cluster can read it.
+    """
+    uri = config.tracking.uri or ""
+    if uri != secret.shown(uri):
+        raise UserError(
+            "tracking.uri: holds a login, which does not travel with a job; write ${env:NAME} there and set NAME on the "
+            "cluster's nodes"
+        )
     for package in ("ssl_core", "pipelines", "cluster"):
         shutil.copytree(CODE / package, folder / package, ignore=_not_shipped)
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
