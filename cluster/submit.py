@@ -99,8 +99,8 @@ def pack(config: RunConfig, folder: Path) -> tuple[int, int]:
     uri = config.tracking.uri or ""
     if uri != secret.shown(uri):
         raise UserError(
-            "tracking.uri: holds a login, which does not travel with a job; write ${env:NAME} there and set NAME on the "
-            "cluster's nodes"
+            "tracking.uri: holds a login, which does not travel with a job; write ${env:NAME} there and set NAME on "
+            "the cluster's nodes"
         )
     for package in ("ssl_core", "pipelines", "cluster"):
         shutil.copytree(CODE / package, folder / package, ignore=_not_shipped)
