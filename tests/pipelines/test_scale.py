@@ -37,7 +37,7 @@ def listing(*groups: int) -> Manifest:
     return whole.model_copy(update={"train": (whole.train[0].model_copy(update={"row_groups": groups}),)})
 
 
-@pytest.mark.parametrize("limit", [None, 3000, 500, 64])
+@pytest.mark.parametrize("limit", [None, 3000, 500, 100])
 def test_rows_are_taken_evenly_whatever_the_cut(limit):
     groups = tuple(int(n) for n in np.random.default_rng(0).integers(1, 257, 50))
     layout, total = Layout(Path("/x"), listing(*groups), "train"), sum(groups)
