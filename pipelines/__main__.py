@@ -15,6 +15,9 @@ MODULES = (
     "pipelines.verbs.tune",
     "pipelines.verbs.audit",
     "pipelines.verbs.look",
+    "cluster.verbs.doctor",
+    "cluster.verbs.jobs",
+    "cluster.verbs.local",
 )
 """In the order of `--help`. By name: the packages point one way, so nothing in pipelines imports cluster."""
 KILLED = 130

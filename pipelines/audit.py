@@ -10,15 +10,15 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipelines import consumption, inputs, quarantine
+from pipelines import consumption, footer, inputs, quarantine
 from pipelines.artifacts import ShardSet
 from pipelines.errors import UserError
 from pipelines.manifest import Manifest, load
 from pipelines.order import Order
 from pipelines.quarantine import Quarantined
+from pipelines.tables import SAMPLES
 from ssl_core.config import Config
 
 Ints = NDArray[np.int64]
@@ -172,7 +172,7 @@ def sample_ids(shards: Path, manifest: Manifest) -> Iterator[Ints]:
         ids = np.memmap(file, np.int64, "w+", shape=(manifest.num_rows("train"),))
         filled = 0
         for shard in manifest.train:
-            column = pq.read_table(shards / shard.path, columns=["sample_id"])["sample_id"].to_numpy()
+            column = footer.table(shards / shard.path, SAMPLES, ["sample_id"])["sample_id"].to_numpy()
             ids[filled : filled + len(column)] = column
             filled += len(column)
         yield ids

@@ -5,19 +5,31 @@ import json
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-import yaml
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, SerializeAsAny, ValidationError, model_validator
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SerializeAsAny,
+    ValidationError,
+    field_serializer,
+    model_validator,
+)
 
+from pipelines import plain_yaml, secret
 from pipelines.errors import UserError
+from pipelines.evaluate_config import EvaluateConfig, Fraction
 from pipelines.tuning.config import TuneConfig
 from ssl_core.build import build_chains, build_method
 from ssl_core.catalog import find, named_in
 from ssl_core.config import Config, NamedConfig
 from ssl_core.optim import OptimConfig
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
+FROM_ENVIRONMENT = ("tracking.uri", "ray.address")
+"""Keys whose value may refer to environment variables; it is looked up where it is used and never dumped."""
+C = TypeVar("C", bound=Config)
 
 
 class IngestConfig(Config):
@@ -80,40 +92,32 @@ class TrainConfig(Config):
         return self
 
 
-def _probes() -> tuple[NamedConfig, ...]:
-    return tuple(find("ssl_core.evaluate", name).Config() for name in ("knn", "linear_probe", "few_label"))
-
-
-class EvaluateConfig(Config):
-    probes: tuple[Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.evaluate")], ...] = Field(
-        default_factory=_probes
-    )
-    headline: str = ""
-    """The score that the verdict quotes; empty: the first one."""
-    batch_size: PositiveInt = 256
-    max_samples: PositiveInt = 100_000
-    """Of each split, spread evenly over it: probes hold their features in memory."""
-    map_samples: PositiveInt = 1000
-    """Test samples drawn in the embedding map and searched for the neighbour gallery."""
-
-
 class TrackingConfig(Config):
-    uri: str | None = None
-    """MLflow tracking server; by default SQLite under `storage`."""
+    uri: Annotated[str | None, Field(repr=False)] = None
+    """MLflow tracking server; by default SQLite under `storage`. `${env:NAME}` keeps a password out of the recipe."""
     experiment: str = "selfray"
     when_unreachable: Literal["error", "outbox"] = "error"
     """At the start: stop with a clear line, or keep everything in the local outbox and ship it on the next run."""
 
+    @field_serializer("uri")
+    def _without_login(self, uri: str | None) -> str | None:
+        """Nothing that is dumped (MLflow, stage folders, Ray's state) holds a password."""
+        return uri and secret.shown(uri)
+
 
 class RayConfig(Config):
     address: str = "local"
-    """`local` starts a Ray of our own; else the address of a running cluster."""
+    """`local` starts a Ray of our own; else the address of a running cluster; `auto`: the one this job runs in."""
     num_cpus: PositiveInt | None = None
     """Logical CPUs of the local Ray; by default what the run needs, at least the machine's cores."""
     object_store_mb: Annotated[int, Field(ge=256)] = 512
+    wait_seconds: NonNegativeInt = 300
+    """How long to wait for a cluster to grow when it has too few CPUs or GPUs; a local Ray does not grow."""
 
 
-class RunConfig(Config):
+class SetupConfig(Config):
+    """What ingest, evaluation and tracking read: the data, the encoder, where results are kept."""
+
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
     """Of the run, and of the registered model."""
     seed: NonNegativeInt = 0
@@ -125,12 +129,23 @@ class RunConfig(Config):
     views: dict[str, Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.augment")]]
     """One augmentation chain per kind of view that the method reads; `eval` is the chain of all evaluation."""
     encoder: Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.encoders")]
-    method: Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.methods")]
-    optim: OptimConfig = OptimConfig()
-    train: TrainConfig
     evaluate: EvaluateConfig = EvaluateConfig()
     tracking: TrackingConfig = TrackingConfig()
     ray: RayConfig = RayConfig()
+
+    @model_validator(mode="after")
+    def _references_are_looked_up(self) -> Self:
+        for key, value in flat(self).items():
+            if key not in FROM_ENVIRONMENT and "${env:" in str(value):
+                allowed = " and ".join(FROM_ENVIRONMENT)
+                raise ValueError(f"{key}: ${{env:...}} is looked up in {allowed} only; write the value itself")
+        return self
+
+
+class RunConfig(SetupConfig):
+    method: Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.methods")]
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig
     tune: TuneConfig | None = None
     """What `selfray tune` searches; other verbs do not look at it."""
 
@@ -151,14 +166,24 @@ def parse(tree: Mapping[str, Any], changes: Mapping[str, Any] | None = None) -> 
     Raises:
         UserError: one dotted line per mistake, all at once.
     """
-    changed = deepcopy(dict(tree))
-    for dotted, value in (changes or {}).items():
-        _set(changed, dotted, value)
+    return parse_as(RunConfig, tree, changes)
+
+
+def parse_as(kind: type[C], tree: Mapping[str, Any], changes: Mapping[str, Any] | None = None) -> C:
+    """The same for another kind of config."""
     try:
-        return RunConfig.model_validate(changed)
+        return kind.model_validate(with_changes(tree, changes))
     except ValidationError as error:
         lines = sorted({_line(e["loc"], e["msg"]) for e in error.errors(include_url=False)})
         raise UserError("cannot run this config:\n" + "\n".join(f"  {line}" for line in lines)) from None
+
+
+def with_changes(tree: Mapping[str, Any], changes: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A copy of an unchecked tree with dotted keys set."""
+    changed = deepcopy(dict(tree))
+    for dotted, value in (changes or {}).items():
+        _set(changed, dotted, value)
+    return changed
 
 
 def load(recipe: str | Path, changes: Mapping[str, Any] | None = None) -> RunConfig:
@@ -169,13 +194,22 @@ def load(recipe: str | Path, changes: Mapping[str, Any] | None = None) -> RunCon
     if not path.exists():
         shipped = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
         raise UserError(f"recipe {recipe}: no such file; `selfray list` shows what ships: {shipped}")
+    return parse(read_tree(path), changes)
+
+
+def read_tree(path: Path) -> dict[str, Any]:
+    """What a YAML file holds, unchecked.
+
+    Raises:
+        UserError: it is not YAML, or holds no keys.
+    """
     try:
-        tree = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise UserError(f"recipe {path}: not valid YAML: {' '.join(str(error).split())}") from None
+        tree = plain_yaml.load(path.read_text())
+    except plain_yaml.NotPlain as error:
+        raise UserError(f"recipe {path}: {error}") from None
     if not isinstance(tree, dict):
         raise UserError(f"recipe {path}: holds no keys")
-    return parse(tree, changes)
+    return tree
 
 
 def flat(config: Config) -> dict[str, Any]:
@@ -196,7 +230,7 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def identity(config: RunConfig) -> str:
+def identity(config: SetupConfig) -> str:
     """Hash of everything that decides what a run computes; where it lies, and what else could be tried, does not."""
     return fingerprint(config.model_dump(mode="json", exclude={"storage", "tracking", "ray", "tune"}))
 

@@ -3,7 +3,7 @@
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -14,6 +14,7 @@ from pipelines.errors import UserError
 from pipelines.summary import storage_root
 
 FREE_GB = 5
+STORE_MB = 256
 NEEDED = {"ray": "2.60", "mlflow": "3.17", "torch": "2.11", "torchvision": "0.26", "pyarrow": "20"}
 
 
@@ -90,6 +91,8 @@ def _memory(config: RunConfig) -> Iterator[Finding]:
 def _gpu(config: RunConfig) -> Iterator[Finding]:
     import torch
 
+    if config.ray.address != "local":
+        return  # the cluster's nodes have them, not the machine that drives
     if torch.cuda.is_available():
         yield Finding("ok", "gpu", f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}")
     elif config.train.device == "cuda":
@@ -115,25 +118,50 @@ def _ray(config: RunConfig) -> Iterator[Finding]:
     from pipelines.stages import engine
 
     try:
-        engine.connect(config)
+        if config.ray.address == "local":
+            engine.connect(config)
+        else:
+            engine.join(config.ray.address)
         yield Finding("ok", "ray", engine.describe())
-        yield from _shared(config, engine.nodes_that_see)
+        yield from _nodes(config)
     except UserError as error:
         yield Finding("FAULT", "ray", str(error), "see ray.address; `ray status` on the cluster says more")
     finally:
         engine.close()
 
 
-def _shared(config: RunConfig, nodes_that_see: Callable[[Path], tuple[int, int]]) -> Iterator[Finding]:
-    """Whether every node of the cluster reads a file that this process writes under `storage`."""
-    probe = storage_root(config) / f".doctor-{os.getpid()}"
-    probe.write_text("seen")
-    try:
-        seeing, nodes = nodes_that_see(probe)
-    finally:
-        probe.unlink()
-    advice = "" if seeing == nodes else "storage must be a folder that all nodes mount at the same path"
-    yield Finding("FAULT" if advice else "ok", "shared storage", f"{seeing} of {nodes} nodes see it", advice)
+def _nodes(config: RunConfig) -> Iterator[Finding]:
+    """What the nodes are, and whether they agree."""
+    from pipelines import mlflow_store
+    from pipelines.stages import nodes
+
+    here = [path for path in nodes.source_paths(config).values() if path.exists()]
+    seen = nodes.ask(storage_root(config), here, mlflow_store.address(config, storage_root(config)))
+    for node in seen if len(seen) > 1 else ():
+        cpus, gpus = node.resources.get("CPU", 0), node.resources.get("GPU", 0)
+        store = node.resources.get("object_store_memory", 0) / (1 << 20)
+        what = f"{cpus:.0f} CPUs, {gpus:.0f} GPUs, {store:.0f} MB object store, {node.disk_free / 1e9:.0f} GB free"
+        yield Finding("ok" if store >= STORE_MB else "warn", "node", f"{node.name}: {what} on the storage")
+    apart = sum(bool(node.cannot_write or node.unread) for node in seen)
+    yield Finding("FAULT" if apart else "ok", "shared storage", f"{len(seen) - apart} of {len(seen)} nodes see it")
+    for fault in (faults := nodes.disagreements(config, seen)):
+        yield Finding("FAULT", "nodes", fault)
+    if not faults and len(seen) > 1:
+        yield Finding("ok", "versions", f"equal on {len(seen)} nodes")
+    skew = max((abs(node.clock_ahead) for node in seen), default=0.0)
+    late = skew > nodes.SKEW_S
+    advice = "run a time service (chrony) on every node: logged times are compared across them" if late else ""
+    yield Finding("warn" if late else "ok", "clocks", f"within {skew:.1f} s of this one", advice)
+    if cut := [node.name for node in seen if node.tracking]:
+        reason = next(node.tracking for node in seen if node.tracking)
+        yield Finding(
+            "FAULT",
+            "mlflow there",
+            f"{len(cut)} of {len(seen)} nodes do not reach tracking.uri ({reason}): {', '.join(cut)}",
+            "open the way from the nodes to the server (NetworkPolicy, firewall), or use an address they know",
+        )
+    elif config.tracking.uri:
+        yield Finding("ok", "mlflow there", f"{len(seen)} of {len(seen)} nodes reach it")
 
 
 def _numbers(text: str) -> tuple[int, ...]:

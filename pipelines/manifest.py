@@ -7,29 +7,38 @@ bytes) and origin (string); labels, where there are any, lie apart in `train/lab
 
 import hashlib
 import json
-from pathlib import Path
-from typing import Literal
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
 
-import numpy as np
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import AfterValidator, ValidationError
 
 from pipelines.errors import UserError
+from pipelines.labels import Labels
 from ssl_core.config import Config
 
 FORMAT = 1
 NAME = "manifest.json"
 
 
+def _inside(path: str) -> str:
+    """A manifest may have come with its folder from elsewhere: it names files below itself and no others."""
+    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\0" in path or not path:
+        raise ValueError(f"'{path}' leads outside the folder of the manifest")
+    return path
+
+
+Inside = Annotated[str, AfterValidator(_inside)]
+
+
 class ShardFile(Config):
-    path: str
+    path: Inside
     """Relative to the manifest."""
     row_groups: tuple[int, ...]
     """Rows in each."""
     num_bytes: int
     sha256: str
-    labels_path: str | None
+    labels_path: Inside | None
     labels_sha256: str | None
 
     @property
@@ -73,8 +82,11 @@ def load(folder: Path) -> Manifest:
     path = folder / NAME
     if not path.exists():
         raise UserError(f"{path}: no manifest here; run `selfray ingest` first")
-    tree = json.loads(path.read_text())
-    if tree.get("format") != FORMAT:
+    try:
+        tree = json.loads(path.read_text())
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not JSON ({error}); ingest again") from None
+    if not isinstance(tree, dict) or tree.get("format") != FORMAT:
         raise UserError(f"{path}: format {tree.get('format')}, this Selfray reads format {FORMAT}; ingest again")
     try:
         manifest = Manifest.model_validate(tree)
@@ -98,7 +110,12 @@ def verify(folder: Path, manifest: Manifest) -> None:
     Raises:
         UserError: names the first file that is missing or differs.
     """
-    for file in (*manifest.train, *manifest.test):
+    verify_files(folder, (*manifest.train, *manifest.test))
+
+
+def verify_files(folder: Path, files: Iterable[ShardFile]) -> None:
+    """The same for some of the files."""
+    for file in files:
         for name, wanted in ((file.path, file.sha256), (file.labels_path, file.labels_sha256)):
             if name is None:
                 continue
@@ -110,15 +127,8 @@ def verify(folder: Path, manifest: Manifest) -> None:
                 )
 
 
-def labels(folder: Path, manifest: Manifest, split: Literal["train", "test"]) -> dict[int, int] | None:
+def labels(folder: Path, manifest: Manifest, split: Literal["train", "test"]) -> Labels | None:
     """Sample id -> class number of one split, for evaluation only; None: no labels."""
     if manifest.classes is None:
         return None
-    number = {text: index for index, text in enumerate(manifest.classes)}
-    found: dict[int, int] = {}
-    for file in manifest.files(split):
-        if file.labels_path:
-            table = pq.read_table(folder / file.labels_path, columns=["sample_id", "label"])
-            ids: NDArray[np.int64] = table["sample_id"].to_numpy()
-            found.update(zip(ids.tolist(), (number[text] for text in table["label"].to_pylist()), strict=True))
-    return found
+    return Labels([folder / file.labels_path for file in manifest.files(split) if file.labels_path], manifest.classes)

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from pipelines.config import RunConfig
+from pipelines import secret
+from pipelines.config import SetupConfig
 from pipelines.errors import UserError
+from pipelines.exposure import LOOPBACK
 from pipelines.manifest import Manifest
 from pipelines.shipping import Unreachable
 
@@ -25,6 +27,7 @@ ENVIRONMENT = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # two processes instead of fifteen
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the shipping thread tries again by itself
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",  # a model that needs it is not one of ours
     "GIT_PYTHON_REFRESH": "quiet",
 }
 UPLOAD_TIMEOUT_S = 60
@@ -42,9 +45,14 @@ class Value(NamedTuple):
     value: float
 
 
-def storage(config: RunConfig, root: Path) -> str:
-    """The tracking and registry URI: the configured server, or SQLite under `root`."""
-    return config.tracking.uri or f"sqlite:///{root.resolve() / 'mlflow.db'}"
+def storage(config: SetupConfig, root: Path) -> str:
+    """The tracking and registry URI with its login, if it has one: the configured server, or SQLite under `root`."""
+    return secret.resolve(config.tracking.uri, "tracking.uri") if config.tracking.uri else embedded(root)
+
+
+def embedded(root: Path) -> str:
+    """The SQLite store under `root`."""
+    return f"sqlite:///{root.resolve() / 'mlflow.db'}"
 
 
 def artifact_root(root: Path) -> str:
@@ -54,20 +62,27 @@ def artifact_root(root: Path) -> str:
 
 def shown(uri: str) -> str:
     """A URI without the user and password in it, for messages."""
-    user, at, _ = urlsplit(uri).netloc.rpartition("@")
-    return uri.replace(user + at, "", 1) if at else uri
+    return secret.shown(uri)
+
+
+def address(config: SetupConfig, root: Path) -> str | None:
+    """URL of the tracking server without its login; None: the store is a database."""
+    parts = urlsplit(storage(config, root))
+    return (
+        f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.scheme.startswith("http") else None
+    )
 
 
 def is_server(uri: str) -> bool:
     return urlsplit(uri).scheme in ("http", "https")
 
 
-def run_url(config: RunConfig, root: Path, experiment_id: str, run_id: str) -> str:
+def run_url(config: SetupConfig, root: Path, experiment_id: str, run_id: str) -> str:
     return f"{_base(config, root, PORT)}/#/experiments/{experiment_id}/runs/{run_id}?{_MODE}"
 
 
-def ui(config: RunConfig, root: Path, port: int = PORT) -> tuple[list[str] | None, str]:
-    """The command that starts MLflow's pages on loopback, and the link to open.
+def ui(config: SetupConfig, root: Path, port: int = PORT, host: str = LOOPBACK) -> tuple[list[str] | None, str]:
+    """The command that starts MLflow's pages, on loopback if nothing else is said, and the link to open.
 
     The command is None when `tracking.uri` is a server: it has the pages already.
     """
@@ -76,11 +91,15 @@ def ui(config: RunConfig, root: Path, port: int = PORT) -> tuple[list[str] | Non
     if is_server(uri):
         return None, url
     _set_environment()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    return [*command, "--backend-store-uri", uri, "--default-artifact-root", artifact_root(root)], url
+    command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
+    if config.tracking.uri:
+        os.environ["MLFLOW_BACKEND_STORE_URI"] = uri  # on the command line every user of the machine could read it
+    else:
+        command += ["--backend-store-uri", uri]
+    return [*command, "--default-artifact-root", artifact_root(root)], url
 
 
-def how_to_open(config: RunConfig, root: Path) -> str:
+def how_to_open(config: SetupConfig, root: Path) -> str:
     """For the end of a run: where the reviewer finds it."""
     _, url = ui(config, root)
     if is_server(storage(config, root)):
@@ -88,7 +107,7 @@ def how_to_open(config: RunConfig, root: Path) -> str:
     return f"selfray ui --set storage={root}   then   {url}"
 
 
-def check(config: RunConfig, root: Path) -> str:
+def check(config: SetupConfig, root: Path) -> str:
     """What answers, for `selfray doctor`.
 
     Raises:
@@ -188,6 +207,31 @@ def download(uri: str, tracking_uri: str | None = None) -> Path:
         raise UserError(f"{uri}: {error}") from None
 
 
+def version(uri: str, tracking_uri: str) -> tuple[str, str, str]:
+    """Name, number and run of the version that `models:/NAME@ALIAS` or `models:/NAME/NUMBER` is now.
+
+    Raises:
+        UserError: there is no such model, version or alias, or the server does not answer.
+    """
+    name, alias, number = _named(uri)
+    try:
+        client = connect(tracking_uri)
+        with reached():
+            found = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
+    except Unreachable as error:
+        raise UserError(f"{uri.removeprefix('models:/')}: {error} (looked in {shown(tracking_uri)})") from None
+    return str(found.name), str(found.version), str(found.run_id or "")
+
+
+def _named(uri: str) -> tuple[str, str, str]:
+    """Name, alias and number in a URI; one of the last two is empty."""
+    name, at, alias = uri.removeprefix("models:/").partition("@")
+    if at:
+        return name, alias, ""
+    name, _, number = name.rpartition("/")
+    return name, "", number
+
+
 def log_params(client: "MlflowClient", run_id: str, params: dict[str, object]) -> None:
     """Log the params that the run does not have yet: 100 a request, values cut at 6000 characters."""
     from mlflow.entities import Param
@@ -246,8 +290,8 @@ def log_dataset(client: "MlflowClient", run_id: str, data: Any) -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """The first line of an error, cut to what fits beside a sentence."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
+    """The first line of an error, cut to what fits beside a sentence; MLflow's name the server with its login."""
+    lines = secret.shown(str(error)).strip().splitlines() or [type(error).__name__]
     return lines[0][:200]
 
 
@@ -256,6 +300,5 @@ def _set_environment() -> None:
         os.environ.setdefault(key, value)
 
 
-def _base(config: RunConfig, root: Path, port: int) -> str:
-    uri = storage(config, root)
-    return shown(uri).rstrip("/") if is_server(uri) else f"http://127.0.0.1:{port}"
+def _base(config: SetupConfig, root: Path, port: int) -> str:
+    return (address(config, root) or f"http://{LOOPBACK}:{port}").rstrip("/")

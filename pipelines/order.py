@@ -117,7 +117,7 @@ class Order:
         return int(self.digest[:15], 16)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)  # 24 bytes per row group each
 def _plan(order: Order, epoch: int) -> _Epoch:
     groups = keyed_permutation(len(order.sizes), salt(order._key, order.seed, epoch))
     begins = np.concatenate([[0], np.cumsum(order.sizes[groups])])

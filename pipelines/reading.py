@@ -12,14 +12,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipelines import outbox, quarantine
+from pipelines import footer, outbox, quarantine
 from pipelines.errors import UserError
 from pipelines.order import Ints, Rows
 from pipelines.quarantine import Quarantined
+<<<<<<< HEAD
 from ssl_core.augment._container import JPEG_START
+=======
+from pipelines.tables import SAMPLES
+>>>>>>> secure
 from ssl_core.augment._decode import DecodeError, decode, image_shape
 from ssl_core.augment.base import Augmentation, Image
 from ssl_core.build import build_chain
@@ -148,11 +151,14 @@ def _quarantine(group: Group, views: Views, ids: Ints, row: int, used: int, reas
 
 def _read_group(group: Group, views: Views, columns: Sequence[str] = ("sample_id", "image")) -> pa.Table:
     """One row group; pre-training sees these two columns and no others."""
+    path = Path(group.path)
     try:
-        with _watched(group, views), pq.ParquetFile(group.path, memory_map=True) as file:
+        with _watched(group, views), footer.opened(path, memory_map=True) as file:
+            footer.must_be(file, SAMPLES, path)
             return file.read_row_group(group.number, columns=list(columns))
     except (OSError, pa.ArrowInvalid) as error:
-        raise UserError(f"{group.path}: row group {group.number} cannot be read: {error}; ingest again") from None
+        said = " ".join(str(error).split())
+        raise UserError(f"{group.path}: row group {group.number} cannot be read: {said}; ingest again") from None
 
 
 @contextmanager

@@ -8,41 +8,30 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from pydantic import PositiveInt, model_validator
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
-from ssl_core.config import Config
+from pipelines import sections
+from pipelines.scores import ClassScores, LeakPair, Leaks, Scores, is_compared, is_error
+
+__all__ = [
+    "ClassScores",
+    "LeakPair",
+    "Leaks",
+    "Row",
+    "Scores",
+    "json_text",
+    "markdown",
+    "rich_table",
+    "rows",
+    "verdict",
+]
 
 _SPREAD = "_std"  # `x_std` is the spread of score `x` over draws
 _COLUMNS = ("score", "this encoder", "random-init encoder", "raw input", "gain over the better floor")
+_SHORT = ("score", "encoder", "random\ninit", "raw\ninput", "gain")  # for the terminal
 _NONE = "-"
-
-
-class Scores(Config):
-    """What the probes and gauges found. Scores are fractions in [0, 1]; `x_std` is the spread of `x` over draws."""
-
-    encoder: dict[str, float] = {}
-    """Scores of the pre-trained encoder; empty: the source has no labels."""
-    random_init: dict[str, float] = {}
-    """The same probes on the same encoder before pre-training; empty: not measured."""
-    raw_input: dict[str, float] = {}
-    """The same probes on the flattened input; empty: not measured."""
-    gauges: dict[str, float] = {}
-    """Label-free gauges of the pre-trained encoder, e.g. rankme."""
-    protocols: dict[str, str] = {}
-    """Probe name -> the line that names its protocol."""
-    headline: str = ""
-    """The score that the verdict quotes; empty: the first one."""
-    seed: int = 0
-    """Keys the probes' draws and held-out slices."""
-    num_train: PositiveInt | None = None
-    num_test: PositiveInt | None = None
-
-    @model_validator(mode="after")
-    def _headline_exists(self) -> "Scores":
-        if self.headline and self.headline not in self.encoder:
-            raise ValueError(f"headline: there is no score '{self.headline}'; choose one of {', '.join(self.encoder)}")
-        return self
 
 
 class Row(NamedTuple):
@@ -53,35 +42,44 @@ class Row(NamedTuple):
     random_init: float | None
     raw_input: float | None
     gain: float | None
-    """Over the better floor; None without floors."""
+    """Over the better floor; None without floors, or where higher is neither better nor worse."""
     noise: float
     """The largest spread over draws of any side; 0 where the probe draws nothing."""
+    gain_interval: tuple[float, float] | None
+    """95 % interval of the gain; None: nothing was resampled."""
 
     @property
     def beats_floors(self) -> bool:
-        """True where the gain is positive and larger than the spread."""
+        """True where the interval of the gain lies above 0; without intervals, where the gain exceeds the spread."""
+        if self.gain_interval is not None:
+            return self.gain_interval[0] > 0
         return self.gain is not None and self.gain > self.noise
 
 
 def rows(scores: Scores) -> Iterator[Row]:
-    """One row per score, in the order the probes gave them."""
+    """One row per score, in the order the probes gave them.
+
+    A gain is positive where the encoder is better, which of an `_error` means lower.
+    """
     for name, value in scores.encoder.items():
         if name.endswith(_SPREAD) and name.removesuffix(_SPREAD) in scores.encoder:
             continue
         random_init, raw_input = scores.random_init.get(name), scores.raw_input.get(name)
         floors = [f for f in (random_init, raw_input) if f is not None]
+        sign = -1 if is_error(name) else 1
+        gain = min(sign * (value - floor) for floor in floors) if floors and is_compared(name) else None
         spreads = [side.get(name + _SPREAD, 0.0) for side in (scores.encoder, scores.random_init, scores.raw_input)]
-        yield Row(name, value, random_init, raw_input, value - max(floors) if floors else None, max(spreads))
+        yield Row(name, value, random_init, raw_input, gain, max(spreads), scores.gains.get(name))
 
 
 def verdict(scores: Scores) -> str:
     """One line for a reviewer, e.g. `beats both floors on 6/7 | knn_top1_k200 0.62 (+0.21 over the better floor)`.
 
-    A gain counts only where it is larger than the spread over draws.
+    A gain counts only where its interval lies above 0 (without intervals: where it exceeds the spread over draws).
     """
     table = list(rows(scores))
     if not table:
-        rank = f" | rankme {scores.gauges['rankme']:.1f}" if "rankme" in scores.gauges else ""
+        rank = f" | rankme {scores.health['rankme']:.1f}" if "rankme" in scores.health else ""
         return f"no labels, so not scored{rank}"
     compared = [r for r in table if r.gain is not None]
     won = sum(r.beats_floors for r in compared)
@@ -93,9 +91,14 @@ def verdict(scores: Scores) -> str:
         claim = f"does NOT beat {floors} on any of {len(compared)}"
     else:
         claim = f"beats {floors} on {won}/{len(compared)}"
+    seen = (
+        f" | {100 * scores.leaks.rate:.2g} % of test is in train, or nearly"
+        if scores.leaks and scores.leaks.rate
+        else ""
+    )
     head = next((r for r in table if r.name == scores.headline), table[0])
     over = "" if head.gain is None else f" ({_gain(head)} over {'the better' if both else 'its only'} floor)"
-    return f"{claim} | {head.name} {head.encoder:.3f}{over}"
+    return f"{claim} | {head.name} {head.encoder:.3f}{over}{seen}"
 
 
 def markdown(scores: Scores, title: str = "Evaluation", figures: Mapping[str, str] | None = None) -> str:
@@ -107,10 +110,10 @@ def markdown(scores: Scores, title: str = "Evaluation", figures: Mapping[str, st
     cells = [[f"`{r.name}`", *_cells(scores, r)] for r in rows(scores)]
     lines = [f"# {title}", "", f"**{verdict(scores)}**"]
     if cells:
-        lines += ["", *_markdown_table(_COLUMNS, cells), "", _legend(scores)]
-    if scores.gauges:
-        lines += ["", "## Gauges (no labels)", ""]
-        lines += _markdown_table(("gauge", "value"), [[f"`{n}`", f"{v:.4g}"] for n, v in scores.gauges.items()])
+        lines += ["", *sections.table(_COLUMNS, cells), "", _legend(scores)]
+    lines += [*sections.health(scores), *sections.leaks(scores), *sections.classes(scores)]
+    if scores.robustness:
+        lines += ["", *scores.robustness.markdown()]
     if scores.protocols:
         lines += ["", "## Protocols", "", *(f"- {line}" for line in scores.protocols.values())]
     for caption, path in (figures or {}).items():
@@ -127,24 +130,34 @@ def json_text(scores: Scores) -> str:
 
 def rich_table(scores: Scores, title: str = "") -> Table:
     """The table of scores for the terminal; gains that count are green, losses red."""
-    table = Table(title=title or None, caption=verdict(scores))
-    for column in _COLUMNS:
+    table = Table(title=title or None, caption=verdict(scores), box=SIMPLE_HEAD, pad_edge=False)
+    for column in _SHORT:
         name = column == "score"
         table.add_column(column, justify="left" if name else "right", no_wrap=name)
     for row in rows(scores):
-        *values, gain = _cells(scores, row, bold="")
+        encoder, *floors, gain = _brief(scores, row)
         color = "green" if row.beats_floors else "red" if row.gain is not None and row.gain < 0 else "default"
-        table.add_row(row.name, *values, f"[{color}]{gain}[/]")
+        table.add_row(row.name, escape(encoder), *floors, f"[{color}]{gain}[/]")
     return table
+
+
+def _brief(scores: Scores, row: Row) -> list[str]:
+    """As `_cells`; with intervals it leaves out the spreads and the gain's interval, to fit 80 columns."""
+    interval = scores.intervals.get(row.name)
+    if interval is None:
+        return _cells(scores, row, bold="")
+    floors = (_NONE if floor is None else f"{floor:.3f}" for floor in (row.random_init, row.raw_input))
+    return [f"{row.encoder:.3f}{_interval(interval)}", *floors, _gain(row)]
 
 
 def _cells(scores: Scores, row: Row, bold: str = "**") -> list[str]:
     """A row's cells after its name."""
     sides = (scores.encoder, scores.random_init, scores.raw_input)
     gain = f"{bold}{_gain(row)}{bold}" if row.beats_floors else _gain(row)
-    if row.gain is not None and 0 < row.gain <= row.noise:
+    if row.gain_interval is None and row.gain is not None and 0 < row.gain <= row.noise:
         gain += " (within the spread)"
-    return [*(_score(side, row.name) for side in sides), gain]
+    encoder, *floors = (_score(side, row.name) for side in sides)
+    return [encoder + _interval(scores.intervals.get(row.name)), *floors, gain + _interval(row.gain_interval, "+")]
 
 
 def _score(side: Mapping[str, float], name: str) -> str:
@@ -158,12 +171,17 @@ def _gain(row: Row) -> str:
     return _NONE if row.gain is None else f"{row.gain:+.3f}"
 
 
+def _interval(ends: tuple[float, float] | None, sign: str = "") -> str:
+    return "" if ends is None else f" [{ends[0]:{sign}.3f}, {ends[1]:{sign}.3f}]"
+
+
 def _legend(scores: Scores) -> str:
     sizes = [f"{n} {split} samples" for n, split in ((scores.num_train, "train"), (scores.num_test, "test")) if n]
-    said = "Scores are fractions of the test split; \u00b1 is the std over draws; a gain in bold is larger than that."
+    said = "Scores are fractions of the test split; \u00b1 is the std over draws; "
+    said += (
+        "brackets hold the 95 % bootstrap interval over test samples; a gain, paired on the same samples, is bold "
+        "where its interval lies above 0."
+        if scores.intervals
+        else "a gain in bold is larger than that."
+    )
     return f"{said} {', '.join([*sizes, f'seed {scores.seed}']).capitalize()}."
-
-
-def _markdown_table(header: tuple[str, ...], cells: list[list[str]]) -> list[str]:
-    rule = ["---"] + ["---:"] * (len(header) - 1)  # numbers line up on the right
-    return ["| " + " | ".join(line) + " |" for line in (header, rule, *cells)]

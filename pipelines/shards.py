@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from pipelines.errors import UserError
 from pipelines.manifest import ShardFile, sha256_of
 from pipelines.sources.base import Part, Raw, Source, Split
+from pipelines.tables import CONTENT, LABELS, QUARANTINE, SAMPLES
 from ssl_core.augment._decode import DecodeError, clean
 from ssl_core.config import Config
 from ssl_core.noise import keyed_uniform, salt
@@ -29,11 +30,6 @@ from ssl_core.noise import keyed_uniform, salt
 SPLITS: tuple[Split, Split] = ("train", "test")
 MAX_GROUP_ROWS = 256
 ASIDE = ".aside"
-SAMPLES = pa.schema([("sample_id", pa.int64()), ("image", pa.binary()), ("origin", pa.string())])
-LABELS = pa.schema([("sample_id", pa.int64()), ("label", pa.string())])
-QUARANTINE = pa.schema([("file", pa.string()), ("row", pa.int64()), ("reason", pa.string())])
-CONTENT = pa.schema([("sample_id", pa.int64()), ("content", pa.int64()), ("test", pa.bool_())])
-"""`content`: the first 64 bits of the sha256 of the stored bytes."""
 _HELD_OUT = salt(0x7E57)
 """Fixed, so that the held-out samples do not change with the run's seed."""
 

@@ -14,6 +14,7 @@ from pipelines.order import Order
 from ssl_core.methods.base import Method
 
 STOP = "stop"
+SAVE = "save"
 FAILURE = "failure.txt"
 
 
@@ -75,6 +76,7 @@ class Worker:
                 "free space or fix the rights, then run the same command again"
             ) from None
         outbox.commit(self.folder, step)
+        (self.folder / SAVE).unlink(missing_ok=True)
 
     def last_good(self) -> str:
         path, _ = checkpoint.latest(self.checkpoints)
@@ -83,6 +85,10 @@ class Worker:
     def asked_to_stop(self) -> bool:
         """Ctrl-C in the driver leaves this file; every worker looks, the loop agrees on when."""
         return (self.folder / STOP).exists()
+
+    def asked_to_save(self) -> bool:
+        """A node is about to leave, says the driver; rank 0 looks, since it alone saves."""
+        return self.rank == 0 and (self.folder / SAVE).exists()
 
 
 def _same_order(path: Path, there: dict[str, object], order: Order) -> None:

@@ -3,12 +3,14 @@
 import csv
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 from pipelines.errors import UserError
 from pipelines.sources._files import KEYS, by_split, checked, cut, missing_column, read_sample, reason, stamp
 from pipelines.sources.base import Part, Raw, Source, Split, hash_listing
 from ssl_core.config import NamedConfig
+
+MAX_LINE = 1 << 20
 
 
 class CsvManifest(Source):
@@ -71,7 +73,7 @@ class CsvManifest(Source):
         key, path = KEYS[split], checked(self.tables[split], KEYS[split])
         try:
             with path.open(newline="", encoding="utf-8-sig") as file:
-                table = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
+                table = csv.DictReader(_lines(file), delimiter="\t" if path.suffix == ".tsv" else ",")
                 columns = list(table.fieldnames or ())
                 for option, column in (("source.image", self.image), ("source.label", self.label)):
                     if column is not None and column not in columns:
@@ -80,3 +82,11 @@ class CsvManifest(Source):
                     yield row[self.image] or "", (row[self.label] or "") if self.label else ""
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise UserError(f"{key}: {path}: not a readable CSV table ({reason(error)})") from None
+
+
+def _lines(file: TextIO) -> Iterator[str]:
+    """The lines of a file; one without end (some other kind of file) is refused before it fills the memory."""
+    while line := file.readline(MAX_LINE):
+        if len(line) == MAX_LINE and not line.endswith("\n"):
+            raise csv.Error(f"a line of more than {MAX_LINE} characters")
+        yield line

@@ -16,7 +16,7 @@ SIDECARS = {"thumbs.db", "desktop.ini"}
 SPLIT_NAMES = {"train", "training", "test", "testing", "val", "valid", "validation"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be millions
 class _Entry:
     name: str
     """Relative to the root, `/` between parts."""

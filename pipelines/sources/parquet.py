@@ -9,12 +9,15 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines import footer, pages
 from pipelines.errors import UserError
 from pipelines.sources._files import KEYS, by_split, checked, cut, missing_column, printable, read_sample, reason, stamp
 from pipelines.sources.base import Part, Raw, Source, Split, hash_listing
 from ssl_core.config import NamedConfig
 
 BATCH_ROWS = 64
+BATCH_BYTES = 512 << 20
+"""Fewer rows at once where every one of them could repeat a huge value."""
 BUFFER_BYTES = 1 << 20
 """Columns are streamed through a buffer of this size, so one huge row group does not fill the memory."""
 
@@ -22,8 +25,8 @@ BUFFER_BYTES = 1 << 20
 class Parquet(Source):
     """Parquet files: a column of encoded bytes, of paths, or of struct{bytes, path}; optionally labels.
 
-    Files are checked by their schema before any row is read: Arrow extension types are refused, because
-    reading some of them (`ray.data.*`, pickled objects) can run code (CVE-2026-41486).
+    Files are checked by their footer before they are opened (pipelines/footer.py), and the pages of a row group by
+    what they would become before they are decompressed (pipelines/pages.py).
     """
 
     class Config(NamedConfig):
@@ -66,7 +69,9 @@ class Parquet(Source):
             end = row + count
             try:
                 with _opened(path) as file:
-                    for batch in file.iter_batches(BATCH_ROWS, [group], self._columns(), use_threads=False):
+                    largest = pages.check(path, file.metadata, group, self._columns())
+                    rows = max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, largest)))
+                    for batch in file.iter_batches(rows, [group], self._columns(), use_threads=False):
                         for sample in batch.to_pylist():
                             yield self._sample(path, part.what["file"], row, sample)
                             row += 1
@@ -93,8 +98,10 @@ class Parquet(Source):
         """One file's row groups, cut into parts."""
         try:
             with _opened(path) as file:
-                _check(file.schema_arrow, path, KEYS[split], self.image, self.label)
+                _check(file.schema_arrow, path, self.image, self.label)
                 groups = [file.metadata.row_group(index) for index in range(file.num_row_groups)]
+        except footer.Refused as error:
+            raise UserError(f"{KEYS[split]}: {error}") from None
         except pa.ArrowInvalid as error:
             raise UserError(f"{KEYS[split]}: {path}: not a Parquet file ({reason(error)})") from None
         except OSError as error:
@@ -135,7 +142,7 @@ class Parquet(Source):
 
 
 def _opened(path: Path) -> pq.ParquetFile:
-    return pq.ParquetFile(path, buffer_size=BUFFER_BYTES, page_checksum_verification=True)
+    return footer.opened(path, buffer_size=BUFFER_BYTES, page_checksum_verification=True)
 
 
 def _image_bytes(group: Any, image: str) -> int:
@@ -143,11 +150,8 @@ def _image_bytes(group: Any, image: str) -> int:
     return sum(c.total_compressed_size for c in columns if f"{c.path_in_schema}.".startswith(f"{image}."))
 
 
-def _check(schema: pa.Schema, path: Path, key: str, image: str, label: str | None) -> None:
-    """Allow only schemas that are safe to read and columns that hold what they should."""
-    for field in schema:
-        if (extension := _extension(field)) is not None:
-            raise UserError(f"{key}: {path}: column '{field.name}' has the extension type {extension}; refused")
+def _check(schema: pa.Schema, path: Path, image: str, label: str | None) -> None:
+    """Allow only columns that hold what they should."""
     for option, name in (("source.image", image), ("source.label", label)):
         if name is not None and name not in schema.names:
             raise missing_column(option, name, path, schema.names)
@@ -160,17 +164,6 @@ def _check(schema: pa.Schema, path: Path, key: str, image: str, label: str | Non
         raise UserError(
             f"source.label: {path}: column '{label}' is {schema.field(label).type}; needs integers, text or booleans"
         )
-
-
-def _extension(field: pa.Field) -> str | None:
-    """The first extension type in a field or below it, whether or not this process knows the type."""
-    if isinstance(field.type, pa.BaseExtensionType):
-        return str(field.type.extension_name)
-    named = (field.metadata or {}).get(b"ARROW:extension:name")
-    if named is not None:
-        return str(named.decode(errors="replace"))
-    below = (_extension(field.type.field(index)) for index in range(field.type.num_fields))
-    return next((extension for extension in below if extension is not None), None)
 
 
 def _is_bytes(kind: pa.DataType) -> bool:

@@ -5,57 +5,92 @@ import os
 import shutil
 import signal
 import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-from pipelines.config import RunConfig
+from pipelines import private, secret
+from pipelines.config import RunConfig, SetupConfig
+from pipelines.display import say
 from pipelines.errors import UserError
+from pipelines.stages import JOIN_AT, nodes
 
 logger = logging.getLogger("selfray.ray")
 
 
-def connect(config: RunConfig) -> None:
+def connect(config: SetupConfig) -> None:
     """Start or join Ray once; later calls do nothing.
 
     The local Ray has its own temp folder and a token of 0600; nothing of it outlives this process.
 
     Raises:
-        UserError: the cluster at `ray.address` does not answer.
+        UserError: the cluster at `ray.address` does not answer, or its nodes do not agree.
     """
     import ray
 
     if ray.is_initialized():
         return
     if config.ray.address != "local":
-        try:
-            ray.init(address=config.ray.address, logging_level=logging.ERROR, log_to_driver=False)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            reason = str(error).strip().split("\n")[0]
-            raise UserError(f"ray.address: {config.ray.address}: no cluster answers ({reason})") from None
+        join(config.ray.address)
+        nodes.agree(config)
         return
     cpus, store = config.ray.num_cpus or max(os.cpu_count() or 1, cpus_needed(config)), _object_store_bytes(config)
     start_local(cpus, store)
 
 
-def start_local(num_cpus: int, object_store_bytes: int) -> None:
-    """A Ray of our own on this machine, quiet and without a dashboard.
+def join(address: str) -> None:
+    """Connect to a cluster that is there; `auto` is the one that this job was submitted to.
 
     Raises:
-        UserError: it did not start, twice.
+        UserError: it does not answer.
     """
     import ray
 
-    on_sigterm = signal.getsignal(signal.SIGTERM)
+    at = os.environ.get(JOIN_AT, address) if address == "auto" else secret.resolve(address, "ray.address")
+    host, _, port = at.rpartition(":")
+    if host in ("127.0.0.1", "localhost"):  # Ray would take the machine's outer address for it
+        at = f"[::ffff:127.0.0.1]:{port}"
+    with _own_sigterm():
+        try:
+            ray.init(address=at, logging_level=logging.ERROR, log_to_driver=False)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            reason = secret.shown(str(error)).strip().split("\n")[0]
+            raise UserError(f"ray.address: {address}: no cluster answers ({reason})") from None
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Ray puts a handler of its own there, which aborts the process."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+
+
+def start_local(num_cpus: int, object_store_bytes: int) -> None:
+    """A Ray of our own on this machine: quiet, without a dashboard, on loopback, with a token that is a secret.
+
+    Raises:
+        UserError: it did not start, twice, or its token is not a secret.
+    """
+    _closed()
+    import ray
+
     for last in (False, True):
         try:
-            ray.init(
-                address="local",
-                num_cpus=num_cpus,
-                object_store_memory=object_store_bytes,
-                include_dashboard=False,
-                logging_level=logging.ERROR,
-                log_to_driver=False,
-            )
-            break
+            with _own_sigterm(), _on_loopback():
+                ray.init(
+                    address="local",
+                    num_cpus=num_cpus,
+                    object_store_memory=object_store_bytes,
+                    include_dashboard=False,
+                    logging_level=logging.ERROR,
+                    log_to_driver=False,
+                )
+            return
         except Exception as error:  # Ray gives its node 30 s to start and raises a plain Exception
             ray.shutdown()
             if last or "timed out during startup" not in str(error):
@@ -63,13 +98,35 @@ def start_local(num_cpus: int, object_store_bytes: int) -> None:
                     f"ray: did not start ({error}); is the machine overloaded? run the same again"
                 ) from None
             logger.warning("ray: did not start within 30 s on this busy machine; trying once more")
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, on_sigterm)  # Ray puts its own there, which aborts the process
 
 
-def cpus_needed(config: RunConfig) -> int:
+def _closed() -> None:
+    """Whoever may talk to a Ray may run code in it: refuse to start one without a token that is a secret."""
+    if (mode := os.environ.get("RAY_AUTH_MODE")) != "token":
+        raise UserError(f"RAY_AUTH_MODE: {mode}: other users and machines could run code as you; unset it")
+    if "RAY_AUTH_TOKEN" not in os.environ:
+        private.checked(Path(os.environ["RAY_AUTH_TOKEN_PATH"]))
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """All that starts meanwhile listens on 127.0.0.1 alone: by default so on macOS and Windows, on all addresses here.
+
+    The constant is what RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 sets when Ray is imported.
+    """
+    from ray._private import ray_constants
+
+    before, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def cpus_needed(config: SetupConfig) -> int:
     """Logical CPUs of one run: a training worker and its readers each, and one for the stages around them."""
-    return config.train.num_workers * (1 + config.data.cpus) + 1
+    workers = config.train.num_workers if isinstance(config, RunConfig) else 1
+    return workers * (1 + config.data.cpus) + 1
 
 
 def close() -> None:
@@ -98,6 +155,40 @@ def release(reserved: set[str]) -> None:
         remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(name))))
 
 
+def wait_for(config: RunConfig, needed: Mapping[str, float]) -> dict[str, float]:
+    """What the cluster has, once that is as much as `needed`, or after `ray.wait_seconds`.
+
+    A cluster that was joined may grow: an autoscaler is asked to, and somebody may add a node by hand.
+    """
+    import ray
+    from ray.autoscaler.sdk import request_resources
+
+    has = ray.cluster_resources()
+    lacking = [f"{n:g} {kind}s ({has.get(kind, 0):g} there)" for kind, n in needed.items() if has.get(kind, 0) < n]
+    if not lacking or config.ray.address == "local" or not config.ray.wait_seconds:
+        return has
+    say(f"ray: waiting up to {config.ray.wait_seconds} s for {' and '.join(lacking)}; an autoscaler is asked for them")
+    deadline = time.monotonic() + config.ray.wait_seconds
+    request_resources(bundles=[{kind: 1} for kind, n in needed.items() for _ in range(int(n))])
+    try:
+        while time.monotonic() < deadline:
+            has = ray.cluster_resources()
+            if all(has.get(kind, 0) >= n for kind, n in needed.items()):
+                say("ray: they are there")
+                break
+            time.sleep(1)
+    finally:
+        request_resources(bundles=[])
+    return has
+
+
+def leaving() -> set[str]:
+    """Ids of nodes that are about to be taken away: a preempted spot instance, a drained Kubernetes node."""
+    import ray._private.state  # as Ray Train's own watcher asks; its public question is a barrier on all workers
+
+    return set(ray._private.state.state.get_draining_nodes())
+
+
 def num_gpus() -> int:
     """GPUs of the Ray this process is connected to."""
     import ray
@@ -114,20 +205,6 @@ def describe() -> str:
     nodes = sum(node["Alive"] for node in ray.nodes())
     cpus, gpus = has.get("CPU", 0), has.get("GPU", 0)
     return f"{ray.__version__}: {nodes} nodes, {cpus:.0f} CPUs, {gpus:.0f} GPUs, {store:.0f} MB object store"
-
-
-def nodes_that_see(path: Path) -> tuple[int, int]:
-    """How many of the cluster's nodes see this file, and how many there are."""
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    @ray.remote(num_cpus=0)  # type: ignore[untyped-decorator]
-    def sees() -> bool:
-        return path.exists()
-
-    alive = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
-    asked = [sees.options(scheduling_strategy=NodeAffinitySchedulingStrategy(n, soft=False)).remote() for n in alive]
-    return sum(ray.get(asked)), len(alive)
 
 
 def data_context(cpus: int) -> None:
@@ -148,7 +225,7 @@ def data_context(cpus: int) -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
-def _object_store_bytes(config: RunConfig) -> int:
+def _object_store_bytes(config: SetupConfig) -> int:
     wanted = config.ray.object_store_mb << 20
     shared = Path("/dev/shm")
     if shared.exists() and (free := shutil.disk_usage(shared).free) < wanted:

@@ -1,181 +1,106 @@
 """Score the frozen encoder with every probe, beside its two floors, and draw the report."""
 
-import os
-import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
-from itertools import product
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
-
-from pipelines import checkpoint, manifest, outbox, report
-from pipelines.artifacts import Checkpoint, ProbeReport, ShardSet
-from pipelines.config import RunConfig, fingerprint, parse
+from pipelines import health, manifest, outbox, outcomes, report, scoring
+from pipelines.artifacts import Checkpoint, ProbeReport
+from pipelines.config import SetupConfig, fingerprint
 from pipelines.errors import UserError
-from pipelines.features import FeatureSet, raw_input
+from pipelines.features import FeatureSet
 from pipelines.manifest import Manifest
-from pipelines.stages import engine
+from pipelines.stages import embedding, leak_check, tasks, training_views
 from pipelines.stages.base import Stage
-from ssl_core.build import build_chain, build_method
 from ssl_core.catalog import find
-from ssl_core.gauges import feature_std, rankme, uniformity
-
-Columns = Mapping[str, NDArray[Any]]
 
 
-@dataclass(frozen=True)
-class Subject:
-    """Something whose features the probes score: the encoder, or a floor."""
+def run(config: SetupConfig, given: Checkpoint, folder: Path) -> ProbeReport:
+    """Features of encoder, random-init encoder and raw input; all probes on each; report in `folder/report`.
 
-    name: Literal["encoder", "random_init", "raw_input"]
-    identity: str
-    """What tells its features from others on the same shards."""
-    checkpoint: str | None = None
-    """Folder of its weights; None: drawn from the run's seed."""
-
-
-class Encode:
-    """A Ray Data actor: eval views in, one feature vector per sample and subject out."""
-
-    def __init__(self, config: dict[str, Any], subjects: list[Subject]):
-        run_config = parse(config)
-        torch.set_num_threads(run_config.train.threads or os.cpu_count() or 1)
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._chain = build_chain(run_config.views["eval"])
-        self._encoders: dict[str, nn.Module | None] = {}
-        for subject in subjects:
-            if subject.name == "raw_input":
-                self._encoders[subject.name] = None
-                continue
-            method = build_method(run_config.method, run_config.encoder, run_config.views, seed=run_config.seed)
-            if subject.checkpoint is not None:
-                method.load_state_dict(checkpoint.weights(Path(subject.checkpoint)))
-            encoder = method.encoder.eval().to(self._device)
-            self._encoders[subject.name] = encoder.to(memory_format=torch.channels_last)
-
-    @torch.no_grad()
-    def __call__(self, batch: Columns) -> dict[str, NDArray[Any]]:
-        raw = torch.from_numpy(np.array(batch["view0"])).to(self._device)  # [B, S, S, 3] uint8
-        view = self._chain.finish(raw)
-        made: dict[str, NDArray[Any]] = {"sample_id": batch["sample_id"]}
-        for name, encoder in self._encoders.items():
-            features = raw_input(raw) if encoder is None else encoder(view).pooled  # [B, D]
-            made[name] = features.float().cpu().numpy()
-        return made
-
-
-def run(config: RunConfig, given: Checkpoint, folder: Path) -> ProbeReport:
-    """Features of encoder, random-init encoder and raw input; all probes on each; report in `folder/report`."""
-    shards = given.shards
+    Raises:
+        UserError: the test split is empty, or `evaluate.headline` names no score.
+    """
+    shards, root = given.shards, folder.parent.parent / "features"
     listing = manifest.load(shards.folder)
+    if not listing.num_rows("test"):
+        raise UserError("ingest.test_fraction: the test split is empty, there is nothing to score; raise it")
     labels = _labels(shards.folder, listing)
-    looked = _Progress(folder, (3 * len(config.evaluate.probes) if labels else 0) + 3)
-    encoder = config.encoder.model_dump(mode="json")
-    subjects = [
-        Subject("encoder", fingerprint([encoder, given.digest]), str(given.folder)),
-        Subject("random_init", fingerprint([encoder, config.seed])),  # drawn before the method's own weights
-        Subject("raw_input", "pixels"),
-    ]
-    features = _features(config, shards, listing, folder.parent.parent / "features", subjects)
+    looked = _Progress(folder, (3 * len(config.evaluate.probes) if labels else 0) + 4)
+    subjects = embedding.subjects_of(config, given)
+    features = embedding.features(config, shards, listing, root, subjects)
     looked.step({})
-    scores: dict[str, dict[str, float]] = {subject.name: {} for subject in subjects}
-    for subject, probe_config in product(subjects, config.evaluate.probes if labels else ()):
-        probe = find("ssl_core.evaluate", probe_config.name)(probe_config)
-        scores[subject.name] |= features[subject.name].scores(probe, labels, config.seed)
-        looked.step(scores["encoder"] if subject.name == "encoder" else {})
-    num_train, test = len(features["encoder"].load("train")[1]), features["encoder"].load("test")
-    test_features = test[0]
-    gauges = {
-        "feature_std": feature_std(test_features).item(),
-        "rankme": rankme(test_features).item(),
-        "uniformity": uniformity(test_features).item(),
-    }
+    measured = scoring.measure(config.evaluate, config.seed, features, labels, looked.step) if labels else {}
+    extra = tasks.run(config, shards, listing, labels, features, subjects, folder)
+    looked.step(extra.metrics)
+    for name, side in measured.items():
+        side.add(extra.scores[name], config.seed, config.evaluate.resamples)
+    z, sample_id = features["encoder"].load("test")
+    headline, scored = "", dict[str, Any]()
+    if labels:
+        headline = _headline(config, measured["encoder"].scores)
+        scored = scoring.fields(measured, headline, sample_id, labels["test"], listing.classes or ())
+        (folder / "report").mkdir(exist_ok=True)
+        outcomes.save(folder / "report", sample_id, measured["encoder"].values)
+    views = training_views.features(config, given, listing, root, subjects[0])
+    wellness = health.of_features(z, views)
+    leaks = leak_check.find(config, shards, listing, root, features["encoder"]) if config.evaluate.leaks else None
+    looked.step({**wellness, **({"leak_rate": leaks.rate} if leaks else {})})
     result = report.Scores(
-        encoder=scores["encoder"],
-        random_init=scores["random_init"],
-        raw_input=scores["raw_input"],
-        gauges=gauges,
-        protocols={c.name: find("ssl_core.evaluate", c.name)(c).protocol for c in config.evaluate.probes},
-        headline=_headline(config, scores["encoder"]),
+        **scored,
+        protocols=_protocols(config) | extra.protocols,
+        robustness=extra.robustness,
+        headline=headline,
+        health=wellness,
+        outliers=health.outliers(z, sample_id),
+        leaks=leaks,
         seed=config.seed,
-        num_train=num_train,
-        num_test=len(test_features),
+        num_train=len(features["encoder"].load("train")[1]),
+        num_test=len(z),
     )
-    looked.step(gauges)
-    _write_report(config, given, listing, test, labels.get("test"), result, folder / "report")
+    _write_report(config, given, listing, features, labels.get("test"), result, folder / "report")
     looked.step({})
     verdict = report.verdict(result)
     digest = fingerprint([given.digest, result.model_dump(mode="json")])
     return ProbeReport(digest=digest, checkpoint=given, folder=folder, scores=result, verdict=verdict)
 
 
-EVALUATE = Stage("evaluate", 1, reads=("seed", "views", "encoder", "method", "evaluate"), makes=ProbeReport, run=run)
-
-
-def _features(
-    config: RunConfig, shards: ShardSet, listing: Manifest, root: Path, subjects: list[Subject]
-) -> dict[str, FeatureSet]:
-    """Features of every subject on both splits; what is not on disk yet is made in one pass over the shards."""
-    view, limit = config.views["eval"].model_dump(mode="json"), config.evaluate.max_samples
-    keys = {s.name: fingerprint([shards.digest, view, limit, s.name, s.identity])[:16] for s in subjects}
-    kept: dict[str, FeatureSet] = {name: FeatureSet(folder=root / key) for name, key in keys.items()}
-    missing = [s for s in subjects if not (kept[s.name].has("train") and kept[s.name].has("test"))]
-    if not missing:
-        return kept
-    from pipelines.stages.views import both_splits
-
-    engine.connect(config)
-    engine.data_context(cpus=1 + config.data.cpus)
-    data, num_train = both_splits(config, shards.folder, listing, limit)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*ray_remote_args")  # max_restarts has no other way in
-        made = data.map_batches(
-            Encode,
-            fn_constructor_args=(config.model_dump(mode="json"), missing),
-            batch_size=config.evaluate.batch_size,
-            concurrency=1,
-            num_gpus=int(engine.num_gpus() > 0),
-            max_restarts=0,  # else Ray says on the terminal that restarts could lose the arguments; `run` again does it
-        )
-    parts = list(made.iter_batches(batch_size=None, batch_format="numpy"))
-    sample_id = torch.from_numpy(np.concatenate([part["sample_id"] for part in parts]))  # [N]
-    for subject in missing:
-        rows = torch.from_numpy(np.concatenate([part[subject.name] for part in parts]))  # [N, D]
-        kept[subject.name].keep("train", rows[:num_train], sample_id[:num_train])
-        kept[subject.name].keep("test", rows[num_train:], sample_id[num_train:])
-    return kept
+EVALUATE = Stage("evaluate", 2, reads=("seed", "views", "encoder", "method", "evaluate"), makes=ProbeReport, run=run)
+EVALUATE_MODEL = replace(EVALUATE, name="evaluations")
+"""Of `selfray evaluate MODEL --on DATA`: kept apart from the evaluations of runs."""
 
 
 def _write_report(
-    config: RunConfig,
+    config: SetupConfig,
     given: Checkpoint,
     listing: Manifest,
-    test: tuple[Tensor, Tensor],
+    features: Mapping[str, FeatureSet],
     labels: Mapping[int, int] | None,
     scores: report.Scores,
     folder: Path,
 ) -> None:
-    """Curves, embedding map, neighbor gallery, reconstructions; report.md and scores.json."""
-    from pipelines import pictures
+    """Curves, embedding map, neighbor gallery, reconstructions, health, confusions; report.md and scores.json."""
+    from pipelines import diagnostics, pictures
     from pipelines.stages.views import some_rows
 
     folder.mkdir(parents=True, exist_ok=True)
     arrays = some_rows(config, given.shards.folder, listing, "test", config.evaluate.map_samples, ("eval",))
-    figures = pictures.draw(config, given, arrays, test, labels, listing.classes, folder)
+    figures = pictures.draw(config, given, arrays, features["encoder"].load("test"), labels, listing.classes, folder)
+    figures |= diagnostics.draw(scores, features, folder)
     (folder / "report.md").write_text(report.markdown(scores, config.name, figures))
     (folder / "scores.json").write_text(report.json_text(scores))
 
 
-def _headline(config: RunConfig, scores: Mapping[str, float]) -> str:
+def _protocols(config: SetupConfig) -> dict[str, str]:
+    return {c.name: find("ssl_core.evaluate", c.name)(c).protocol for c in config.evaluate.probes}
+
+
+def _headline(config: SetupConfig, scores: Mapping[str, float]) -> str:
     wanted = config.evaluate.headline
-    if scores and wanted and wanted not in scores:
+    if wanted and wanted not in scores:
         raise UserError(f"evaluate.headline: no probe gave '{wanted}'; it can be one of {', '.join(scores)}")
-    return wanted if scores else ""
+    return wanted
 
 
 def _labels(shards: Path, listing: Manifest) -> dict[str, Mapping[int, int]]:

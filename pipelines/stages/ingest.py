@@ -2,30 +2,29 @@
 
 import time
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines import duplicates, footer, outbox, shards
 from pipelines import manifest as manifests
-from pipelines import outbox, shards
 from pipelines.artifacts import Nothing, ShardSet
-from pipelines.config import RunConfig
+from pipelines.config import SetupConfig
 from pipelines.errors import UserError
 from pipelines.manifest import Manifest
 from pipelines.shards import Job, PartRecord, Rules
 from pipelines.sources.base import Source
 from pipelines.stages import engine
 from pipelines.stages.base import Stage
+from pipelines.tables import QUARANTINE
 from ssl_core.catalog import find
 
-DUPLICATES = pa.schema([("sample_id", pa.int64()), ("first_sample_id", pa.int64())])
+PARTS_AT_ONCE = 4096
+"""Parts given to Ray Data at a time: it keeps a few kB of each for as long as it runs."""
 
 
-def run(config: RunConfig, given: Nothing, folder: Path) -> ShardSet:
+def run(config: SetupConfig, given: Nothing, folder: Path) -> ShardSet:
     """Read, check and store every sample of `config.source`.
 
     Writes train/, test/ (shards and labels), manifest.json, quarantine.parquet, duplicates.parquet, and
@@ -41,12 +40,12 @@ def run(config: RunConfig, given: Nothing, folder: Path) -> ShardSet:
         raise UserError(shards.cannot_write(error, folder)) from None
 
 
-def source_of(config: RunConfig) -> Source:
+def source_of(config: SetupConfig) -> Source:
     source: Source = find("pipelines.sources", config.source.name)(config.source)
     return source
 
 
-def _ingest(config: RunConfig, folder: Path) -> ShardSet:
+def _ingest(config: SetupConfig, folder: Path) -> ShardSet:
     source = source_of(config)
     jobs = _jobs(source, config.ingest.shard_mb)
     records = [record for job in jobs if (record := shards.recorded(job, folder))]
@@ -82,7 +81,7 @@ def _jobs(source: Source, shard_mb: int) -> list[Job]:
 
 
 def _new_records(
-    config: RunConfig, source: Source, jobs: list[Job], done: set[int], folder: Path
+    config: SetupConfig, source: Source, jobs: list[Job], done: set[int], folder: Path
 ) -> Iterator[PartRecord]:
     """Store the parts that are not done yet, each in a Ray task; records come as they are finished."""
     todo = [{"job": job.dumps()} for job in jobs if job.index not in done]
@@ -93,17 +92,21 @@ def _new_records(
 
     engine.data_context(int(ray.cluster_resources()["CPU"]))
     rules = Rules(config.ingest.max_pixels, config.ingest.test_fraction, config.ingest.row_group_kb << 10)
-    data = ray.data.from_items(todo, override_num_blocks=len(todo)).map(
-        shards.task, fn_kwargs={"source": source, "rules": rules, "folder": folder}
-    )
-    for row in data.iter_rows():
-        if row["problem"]:
-            raise UserError(row["problem"])
-        yield PartRecord.model_validate_json(row["record"])
+    for first in range(0, len(todo), PARTS_AT_ONCE):
+        some = todo[first : first + PARTS_AT_ONCE]
+        data = ray.data.from_items(some, override_num_blocks=len(some)).map(
+            shards.task, fn_kwargs={"source": source, "rules": rules, "folder": folder}
+        )
+        for row in data.iter_rows():
+            if row["problem"]:
+                raise UserError(row["problem"])
+            yield PartRecord.model_validate_json(row["record"])
 
 
-def _finish(config: RunConfig, folder: Path, records: list[PartRecord]) -> ShardSet:
-    num_duplicates, num_test_in_train = _write_duplicates(folder, records)
+def _finish(config: SetupConfig, folder: Path, records: list[PartRecord]) -> ShardSet:
+    contents = (shards.content_path(folder, record.index) for record in records)
+    num_samples = sum(record.num_samples for record in records)
+    num_duplicates, num_test_in_train = duplicates.write(folder, contents, num_samples)
     texts = {text for record in records for text in record.labels}
     manifest = Manifest(
         source=config.source.model_dump(mode="json"),
@@ -131,36 +134,17 @@ def _finish(config: RunConfig, folder: Path, records: list[PartRecord]) -> Shard
 def _write_quarantine(folder: Path, records: list[PartRecord]) -> None:
     with (
         shards.write_aside(folder / "quarantine.parquet") as file,
-        pq.ParquetWriter(file, shards.QUARANTINE) as writer,
+        pq.ParquetWriter(file, QUARANTINE) as writer,
     ):
         for record in records:
             if record.num_bad:
-                writer.write_table(pq.read_table(shards.quarantine_path(folder, record.index)))
+                writer.write_table(footer.table(shards.quarantine_path(folder, record.index), QUARANTINE))
 
 
-def _write_duplicates(folder: Path, records: list[PartRecord]) -> tuple[int, int]:
-    """Write duplicates.parquet; returns (samples equal to an earlier one, test samples equal to a train one).
-
-    Holds 17 bytes per sample in memory, never the samples.
-    """
-    parts = [pq.read_table(shards.content_path(folder, record.index)) for record in records]
-    table = pa.concat_tables([shards.CONTENT.empty_table(), *parts])
-    ids, content, test = (table[name].to_numpy() for name in ("sample_id", "content", "test"))
-    order = np.lexsort((ids, content))
-    ids, content, test = ids[order], content[order], test[order]
-    is_first = np.ones(len(ids), bool)
-    is_first[1:] = content[1:] != content[:-1]
-    first = ids[np.maximum.accumulate(np.where(is_first, np.arange(len(ids)), 0))]
-    found = pa.table([ids[~is_first], first[~is_first]], schema=DUPLICATES)
-    with shards.write_aside(folder / "duplicates.parquet") as file:
-        pq.write_table(found.sort_by("sample_id"), file)
-    return found.num_rows, int(np.isin(content[test], content[~test]).sum())
-
-
-def _too_many(config: RunConfig, folder: Path, num_bad: int, total: int, *, complete: bool) -> str:
+def _too_many(config: SetupConfig, folder: Path, num_bad: int, total: int, *, complete: bool) -> str:
     path = folder / "quarantine.parquet"
-    batches = pq.ParquetFile(path).iter_batches(3)
-    rows: list[dict[str, Any]] = list(islice((row for batch in batches for row in batch.to_pylist()), 3))
+    with footer.opened(path) as file:
+        rows: list[dict[str, Any]] = next(file.iter_batches(3)).to_pylist()
     first = ", ".join(
         f"{row['file']}{'' if row['row'] is None else '#' + str(row['row'])} ({row['reason']})" for row in rows
     )

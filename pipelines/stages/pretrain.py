@@ -2,6 +2,7 @@
 
 import threading
 import uuid
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,15 +13,19 @@ from pipelines.config import RunConfig
 from pipelines.errors import Interrupted, UserError
 from pipelines.stages import engine
 from pipelines.stages.base import Stage
-from pipelines.worker import FAILURE, STOP
+from pipelines.stages.verification import verify
+from pipelines.start import Start
+from pipelines.worker import FAILURE, SAVE, STOP
 
 if TYPE_CHECKING:
     from ray.train.torch import TorchTrainer
 
 
-def run(config: RunConfig, shards: ShardSet, folder: Path) -> Checkpoint:
+def run(config: RunConfig, shards: ShardSet, folder: Path, begin: Start | None = None) -> Checkpoint:
     """Train until the planned steps are done.
 
+    Args:
+        begin: where fine-tuning starts; None: from drawn weights.
     Raises:
         UserError: the cluster is too small, or training cannot go on; Interrupted: Ctrl-C.
     """
@@ -28,12 +33,12 @@ def run(config: RunConfig, shards: ShardSet, folder: Path) -> Checkpoint:
 
     listing = manifest.load(shards.folder)
     order = training_order(config, listing)  # says at once when there are too few samples
-    manifest.verify(shards.folder, listing)
     engine.connect(config)
+    verify(shards.folder, listing)
     use_gpu = fits(config)
-    for leftover in (FAILURE, STOP):
+    for leftover in (FAILURE, STOP, SAVE):
         (folder / leftover).unlink(missing_ok=True)
-    _fit(config, shards, folder, use_gpu)
+    _fit(config, shards, folder, use_gpu, begin)
     if (folder / FAILURE).exists():
         raise UserError((folder / FAILURE).read_text())
     path, _ = checkpoint.latest(folder / "checkpoints")
@@ -74,39 +79,45 @@ PRETRAIN = Stage(
 
 
 def fits(config: RunConfig) -> bool:
-    """Whether to train on GPUs; says within seconds when the cluster is too small."""
-    import ray
-
-    has = ray.cluster_resources()
-    cpus, gpus, workers = int(has.get("CPU", 0)), int(has.get("GPU", 0)), config.train.num_workers
+    """Whether to train on GPUs; says when the cluster is too small: at once, or after `ray.wait_seconds`."""
+    workers = config.train.num_workers
+    needed = {"CPU": workers * (1 + config.data.cpus)}
+    if config.train.device == "cuda":
+        needed["GPU"] = workers
+    has = engine.wait_for(config, needed)
+    cpus, gpus = int(has.get("CPU", 0)), int(has.get("GPU", 0))
     use_gpu = config.train.device == "cuda" or (config.train.device == "auto" and gpus >= workers)
     if use_gpu and gpus < workers:
         raise UserError(f"train.num_workers: {workers} workers need {workers} GPUs, the cluster has {gpus}")
-    if cpus < (needed := workers * (1 + config.data.cpus)):
+    if cpus < needed["CPU"]:
         raise UserError(
-            f"train.num_workers: {workers} workers and data.cpus {config.data.cpus} each need {needed} CPUs, "
+            f"train.num_workers: {workers} workers and data.cpus {config.data.cpus} each need {needed['CPU']} CPUs, "
             f"the cluster has {cpus}; lower them, or raise ray.num_cpus on a local Ray"
         )
     return use_gpu
 
 
-def _fit(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool) -> None:
+def _fit(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool, begin: Start | None) -> None:
     """Run the trainer in a thread, so that Ctrl-C stays ours: it asks the workers to stop at a checkpoint."""
     failures: list[Exception] = []
     ended = threading.Event()  # not Thread.join: interrupted, it takes a thread that runs for one that has ended
 
     def train() -> None:
         try:
-            fit(config, shards, folder, use_gpu)
+            fit(config, shards, folder, use_gpu, begin=begin)
         except Exception as error:  # handed to the main thread, which raises it
             failures.append(error)
         finally:
             ended.set()
 
     threading.Thread(target=train, daemon=True).start()
+    leaving: set[str] = set()
     try:
         while not ended.wait(0.2):
-            pass
+            if config.ray.address != "local" and (new := engine.leaving() - leaving):
+                leaving |= new
+                outbox.note(folder, f"{len(new)} nodes are about to leave: saving a checkpoint")
+                (folder / SAVE).touch()
     except KeyboardInterrupt:
         (folder / STOP).touch()
         outbox.note(folder, "Ctrl-C: saving a checkpoint, then stopping (again: stop at once)")
@@ -119,18 +130,26 @@ def _fit(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool) -> No
         ) from failures[0]
 
 
-def fit(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool, record: Path | None = None) -> None:
+def fit(
+    config: RunConfig,
+    shards: ShardSet,
+    folder: Path,
+    use_gpu: bool,
+    record: Path | None = None,
+    begin: Start | None = None,
+) -> None:
     """Ray Train restarts workers that die; its controller it does not, so that is done here.
 
     Args:
         record: folder of records of the tuning trial that this is a part of.
+        begin: where fine-tuning starts.
     """
     from ray.exceptions import RayActorError
 
     before = engine.reservations()
     for left in reversed(range(config.train.max_failures + 1)):
         try:
-            _trainer(config, shards, folder, use_gpu, record).fit()
+            _trainer(config, shards, folder, use_gpu, record, begin).fit()
             return
         except RayActorError:
             if not left or (folder / STOP).exists():
@@ -139,7 +158,9 @@ def fit(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool, record
             outbox.note(folder, "the training controller died; going on from the last checkpoint")
 
 
-def _trainer(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool, record: Path | None) -> "TorchTrainer":
+def _trainer(
+    config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool, record: Path | None, begin: Start | None
+) -> "TorchTrainer":
     from ray.train import FailureConfig, ScalingConfig
     from ray.train import RunConfig as TrainRun
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -153,6 +174,7 @@ def _trainer(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool, r
             "shards": shards.model_dump(mode="json"),
             "folder": str(folder),
             "record": None if record is None else str(record),
+            "begin": None if begin is None else asdict(begin),
         },
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
         scaling_config=ScalingConfig(

@@ -13,16 +13,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from ray.data import Dataset, read_datasource
 from ray.data.block import Block, BlockAccessor, BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
-from pipelines.config import RunConfig
+from pipelines.config import RunConfig, SetupConfig
 from pipelines.errors import UserError
 from pipelines.manifest import Manifest
-from pipelines.order import Order, Rows
-from pipelines.reading import Arrays, Group, Piece, Views, read_piece
+from pipelines.order import Order
+from pipelines.pieces import GROUPS_AT_ONCE, Layout, sizes
+from pipelines.reading import Arrays, Piece, Views, read_piece
 from ssl_core.build import build_chain
+from ssl_core.config import NamedConfig
 
 BLOCKS_AT_ONCE = 512
 """Read tasks planned per execution: starting one costs about half a second, one task a few kB."""
@@ -30,6 +33,7 @@ LEAD = 4
 """Blocks that are left of an execution when the next one starts: about what it takes to start."""
 
 Split = Literal["train", "test"]
+SPLITS: tuple[Split, Split] = ("train", "test")
 
 
 def training_order(config: RunConfig, manifest: Manifest) -> Order:
@@ -38,11 +42,11 @@ def training_order(config: RunConfig, manifest: Manifest) -> Order:
     Raises:
         UserError: fewer samples than one global batch.
     """
-    sizes = np.array([rows for file in manifest.train for rows in file.row_groups], dtype=np.int64)
-    order = Order(sizes, manifest.digest, config.seed, config.data.shuffle_rows, config.train.global_batch_size)
+    batch = config.train.global_batch_size
+    order = Order(sizes(manifest, "train"), manifest.digest, config.seed, config.data.shuffle_rows, batch)
     if order.batches_per_epoch == 0:
         raise UserError(
-            f"train.global_batch_size: {config.train.global_batch_size} is more than the {order.num_rows} samples "
+            f"train.global_batch_size: {batch} is more than the {order.num_rows} samples "
             "to train on; lower it or bring more data"
         )
     return order
@@ -64,40 +68,66 @@ def training_batches(
     share = config.train.global_batch_size // size
     sample_bytes = sum(int(np.prod(build_chain(view).view_shape)) for view in views.chains)
     batches = max(1, (config.data.block_mb << 20) // (sample_bytes * share))
+    layout = Layout(folder, manifest, "train")
     spans = order.spans(start, stop, batches)
-    groups = _groups(folder, manifest, "train")
 
     def execution() -> tuple[int, Iterator[Arrays]]:
         """The next blocks, started: how many batches come before the last `LEAD` blocks, and all batches."""
         some = list(islice(spans, BLOCKS_AT_ONCE))
         if not some:
             return 0, iter(())
-        pieces = [_piece(groups, order.share(span, rank, size), span.epoch) for span in some]
+        pieces = [layout.piece(order.share(span, rank, size), span.epoch) for span in some]
         arrays = iter(_stream(pieces, views).iter_batches(batch_size=share, batch_format="numpy", prefetch_batches=2))
         return sum(span.stop - span.start for span in some[:-LEAD]), chain([next(arrays)], arrays)
 
     yield from _back_to_back(execution)
 
 
-def both_splits(config: RunConfig, folder: Path, manifest: Manifest, limit: int | None) -> tuple[Dataset, int]:
+def both_splits(config: SetupConfig, folder: Path, manifest: Manifest, limit: int | None) -> tuple[Dataset, int]:
     """The eval views of train, then test, in the order of the shards; and how many of them are train.
 
     With a limit, about that many rows of each split, spread evenly over it.
     """
     views = _views(config, ("eval",))
-    splits: tuple[Split, Split] = ("train", "test")
-    train, test = (_in_order(_groups(folder, manifest, s), _sizes(manifest, s), limit) for s in splits)
+    train, test = (list(Layout(folder, manifest, split).in_order(limit)) for split in SPLITS)
     return _stream([*train, *test], views), sum(len(piece.rows.row) for piece in train)
 
 
+def one_split(
+    config: SetupConfig,
+    folder: Path,
+    manifest: Manifest,
+    split: Split,
+    limit: int | None,
+    chains: Sequence[NamedConfig],
+) -> Dataset:
+    """Several views of a split, `view0`, `view1`, ..., in the order of the shards; the limit as in `both_splits`."""
+    views = Views(tuple(chains), config.seed, config.ingest.max_pixels, config.data.slow_read_seconds)
+    pieces = Layout(folder, manifest, split).in_order(limit, max(1, GROUPS_AT_ONCE // len(chains)))
+    return _stream(list(pieces), views)
+
+
 def some_rows(
-    config: RunConfig, folder: Path, manifest: Manifest, split: Split, count: int, kinds: Sequence[str]
+    config: SetupConfig, folder: Path, manifest: Manifest, split: Split, count: int, kinds: Sequence[str]
 ) -> Arrays:
     """About `count` samples spread over a split, in several views; read in this process, for small counts."""
-    views = _views(config, kinds)
-    pieces = _in_order(_groups(folder, manifest, split), _sizes(manifest, split), count)
-    parts = [read_piece(piece, views) for piece in pieces]
+    parts = list(parts_of(config, folder, manifest, split, count, kinds))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def parts_of(
+    config: SetupConfig, folder: Path, manifest: Manifest, split: Split, count: int, kinds: Sequence[str]
+) -> Iterator[Arrays]:
+    """What `some_rows` gives, a few row groups at a time."""
+    views = _views(config, kinds)
+    for piece in Layout(folder, manifest, split).in_order(count):
+        yield read_piece(piece, views)
+
+
+def rows_at(config: SetupConfig, folder: Path, manifest: Manifest, split: Split, index: NDArray[np.int64]) -> Arrays:
+    """The eval views of given rows, counted in the order of the shards; read in this process, for small counts."""
+    layout = Layout(folder, manifest, split)
+    return read_piece(layout.piece(layout.rows_at(index), 0), _views(config, ("eval",)))
 
 
 def _back_to_back(execution: Callable[[], tuple[int, Iterator[Arrays]]]) -> Iterator[Arrays]:
@@ -141,32 +171,6 @@ def _read_block(piece: Piece, views: Views) -> Iterator[Block]:
     yield BlockAccessor.batch_to_block(read_piece(piece, views))
 
 
-def _views(config: RunConfig, kinds: Sequence[str], stage: Path | None = None) -> Views:
+def _views(config: SetupConfig, kinds: Sequence[str], stage: Path | None = None) -> Views:
     chains = tuple(config.views[kind] for kind in kinds)
     return Views(chains, config.seed, config.ingest.max_pixels, config.data.slow_read_seconds, stage)
-
-
-def _piece(groups: Sequence[Group], rows: Rows, epoch: int) -> Piece:
-    used, inverse = np.unique(rows.group, return_inverse=True)
-    return Piece(tuple(groups[int(g)] for g in used), Rows(inverse, rows.row), epoch)
-
-
-def _in_order(groups: Sequence[Group], sizes: Sequence[int], limit: int | None) -> list[Piece]:
-    """A split front to back, several row groups a piece; with a limit every k-th row."""
-    step = max(1, -(-sum(sizes) // limit)) if limit else 1
-    pieces, first = [], 0
-    while first < len(groups):
-        last = min(len(groups), first + 8)
-        group = np.repeat(np.arange(first, last), sizes[first:last])
-        row = np.concatenate([np.arange(n) for n in sizes[first:last]])
-        pieces.append(_piece(groups, Rows(group[::step], row[::step]), 0))
-        first = last
-    return pieces
-
-
-def _groups(folder: Path, manifest: Manifest, split: Split) -> list[Group]:
-    return [Group(str(folder / file.path), i) for file in manifest.files(split) for i in range(len(file.row_groups))]
-
-
-def _sizes(manifest: Manifest, split: Split) -> list[int]:
-    return [rows for file in manifest.files(split) for rows in file.row_groups]

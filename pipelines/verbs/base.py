@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-import yaml
+from pipelines import plain_yaml
 
 Verb = Callable[[argparse.Namespace], int]
 """Parsed arguments -> exit status."""
@@ -44,7 +44,7 @@ class _Set(argparse.Action):
         if not sign or not key:
             parser.error(f"--set {values}: write it as a.b=value")
         try:
-            parsed = yaml.safe_load(value)
-        except yaml.YAMLError:
+            parsed = plain_yaml.load(value)
+        except plain_yaml.NotPlain:
             parsed = value
         setattr(namespace, self.dest, {**getattr(namespace, self.dest), key: parsed})

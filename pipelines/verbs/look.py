@@ -1,19 +1,21 @@
-"""show, list, doctor, ui: what there is, and whether it would work."""
+"""show, list, ui: what there is."""
 
 import argparse
 import subprocess
 
 import yaml
 
+from pipelines import exposure
 from pipelines.verbs.base import Verbs
 
 
 def add(verbs: Verbs) -> None:
     verbs.add_for_recipe("show", "print the resolved config", _show)
     verbs.add("list", "methods, encoders, augmentations, probes, sources, recipes", _list)
-    verbs.add_for_recipe("doctor", "check this machine and say what to do about each fault", _doctor, default="digits")
     ui = verbs.add_for_recipe("ui", "open MLflow on the runs of a recipe's storage", _ui, default="digits")
     ui.add_argument("--port", type=int, default=5000)
+    ui.add_argument("--host", default=exposure.LOOPBACK, help="another address than loopback needs --expose")
+    ui.add_argument("--expose", action="store_true", help="let other machines in: MLflow has no login of its own")
 
 
 def _show(options: argparse.Namespace) -> int:
@@ -30,19 +32,16 @@ def _list(options: argparse.Namespace) -> int:
     return 0
 
 
-def _doctor(options: argparse.Namespace) -> int:
-    from pipelines import doctor
-    from pipelines.config import load
-
-    return doctor.examine(load(options.recipe, options.set))
-
-
 def _ui(options: argparse.Namespace) -> int:
     from pipelines import mlflow_store, summary
     from pipelines.config import load
 
     config = load(options.recipe, options.set)
     root = summary.storage_root(config)
-    command, url = mlflow_store.ui(config, root, options.port)
+    can = "read, change and delete every run, artifact and model there"
+    warning = exposure.consent(options.host, options.port, options.expose, can)
+    command, url = mlflow_store.ui(config, root, options.port, options.host)
+    if command and warning:
+        print(warning, flush=True)
     print(f"MLflow: {url}  (Ctrl-C ends it)", flush=True)
     return subprocess.call(command) if command else 0

@@ -20,6 +20,8 @@ def _tune(options: argparse.Namespace) -> int:
     config = load(options.recipe, options.set)
     root = summary.storage_root(config)
     try:
+        if config.ray.address != "local":
+            engine.connect(config)  # what the nodes of a cluster do not see is said before anything begins
         _, made = flow.tune(config, root, resume=options.resume)
     finally:
         engine.close()

@@ -29,9 +29,13 @@ class KilledRun:
     def __init__(self, folder: Path, tree: dict[str, Any]):
         folder.mkdir(parents=True, exist_ok=True)
         self.storage, self._recipe, self._log = folder / "store", folder / "recipe.yaml", folder / "printed.log"
-        self._recipe.write_text(yaml.safe_dump({**tree, "storage": str(self.storage)}))
+        self.write(tree)
         self._driver: subprocess.Popen[bytes] | None = None
         self._family: list[psutil.Process] = []
+
+    def write(self, tree: dict[str, Any]) -> None:
+        """The recipe of the next start."""
+        self._recipe.write_text(yaml.safe_dump({**tree, "storage": str(self.storage)}))
 
     def start(self) -> None:
         with self._log.open("ab") as log:

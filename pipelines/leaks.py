@@ -1,0 +1,179 @@
+"""Test samples that pre-training has seen: equal bytes, or pictures and features that are alike; no Ray.
+
+Shapes: N train samples, M test samples, P pairs, D feature width, S side of a small gray picture.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipelines import footer
+from pipelines.manifest import Manifest, ShardFile
+from pipelines.scores import LeakKind, LeakPair, Leaks
+from pipelines.tables import CONTENT, SAMPLES
+from ssl_core.evaluate._features import centered_unit
+from ssl_core.evaluate.knn import nearest
+from ssl_core.perceptual_hash import nearest_hashes
+
+LISTED = 20
+MAX_BITS = 10
+"""Of 64: recompressed and resized copies of CIFAR-10 and Caltech-101 pictures all lie within."""
+CANDIDATES = 4
+"""Train samples near by hash whose pixels are compared."""
+MIN_CORRELATION = 0.995
+"""Of 16 x 16 gray pixels. Kept of copies as JPEG at quality 75: all of CIFAR-10, Fashion-MNIST, Caltech-101, digits; of
+copies 1.5 times as large: 66, 99, 100, 77 %. Pairs of strangers: none in 1,000 x 20,000 CIFAR-10 or Fashion-MNIST."""
+NEIGHBORS = 10
+CLOSER = 0.1
+"""Of raw pixels, copies at quality 75 all are that close; strangers in 0.1 % (CIFAR-10) or none (Fashion-MNIST)."""
+_BLOCK = 1 << 24  # similarities held at once: 64 MB of float32
+_PART = 256  # pictures of either split held at once
+_COARSE = 16  # pixels a side that are compared: finer ones are what recompression changes
+_TINY = 1e-6  # cosine distances that are rounding
+
+Gray = Callable[[Literal["train", "test"], NDArray[np.int64]], NDArray[np.float32]]
+"""Gives the [n, S, S] pictures of n rows of a split; S is a multiple of 16."""
+
+
+class Hashes(NamedTuple):
+    """One split's perceptual hashes, in the order of the shards."""
+
+    sample_id: NDArray[np.int64]  # [N]
+    phash: NDArray[np.uint64]  # [N]
+
+
+_NOBODY = (np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+
+class Pairs(NamedTuple):
+    """Samples of train and test that are alike; a test sample may be in several."""
+
+    train: NDArray[np.int64]  # [P] sample ids
+    test: NDArray[np.int64]  # [P]
+    distance: NDArray[np.float64]  # [P]
+
+
+def equal_bytes(shards: Path) -> Pairs:
+    """Test samples whose stored bytes equal those of a train sample, by what ingest noted of every sample.
+
+    Holds 16 bytes per test sample in memory, and one part of the others at a time.
+    """
+    paths = sorted((shards / "parts").glob("*-content.parquet"))
+    of_test = [_NOBODY, *(_noted(path, True) for path in paths)]
+    ids, content = (np.concatenate(column) for column in zip(*of_test, strict=True))  # [M] each
+    wanted = np.unique(content)  # [U]
+    twin = np.full(len(wanted), -1)  # [U] the first train sample with this content
+    for path in paths if len(wanted) else ():
+        train_ids, train = _noted(path, False)  # [n] each
+        place = np.searchsorted(wanted, train).clip(max=len(wanted) - 1)
+        new = np.flatnonzero((wanted[place] == train) & (twin[place] < 0))
+        where, first = np.unique(place[new], return_index=True)
+        twin[where] = train_ids[new[first]]
+    found = twin[np.searchsorted(wanted, content)]  # [M]
+    same = found >= 0
+    return Pairs(found[same], ids[same], np.zeros(int(same.sum())))
+
+
+def _noted(path: Path, of_test: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(sample ids, hashes of the bytes) of one part's test samples, or of its others."""
+    ids, content, test = (column.to_numpy() for column in footer.table(path, CONTENT).columns)
+    return ids[test == of_test], content[test == of_test]
+
+
+def alike_pictures(train: Hashes, test: Hashes, gray: Gray) -> Pairs:
+    """Test samples of which a train sample near by perceptual hash also is the same by its pixels.
+
+    The hash alone takes many pictures of one kind for copies (a third of Fashion-MNIST's test split within six bits).
+    Memory does not grow with M * N.
+    """
+    bits, keys = nearest_hashes(test.phash, train.phash, min(CANDIDATES, len(train.phash)))  # [M, k] each
+    query, place = np.nonzero(bits <= MAX_BITS)  # [P] each
+    key, distance = keys[query, place], bits[query, place].astype(np.float64)  # [P] each
+    alike = [
+        _correlation(gray("test", query[part]), gray("train", key[part])) >= MIN_CORRELATION
+        for part in np.split(np.arange(len(query)), range(_PART, len(query), _PART))
+        if len(part)
+    ]
+    same = np.concatenate([np.zeros(0, np.bool_), *alike])  # [P]
+    return Pairs(train.sample_id[key[same]], test.sample_id[query[same]], distance[same])
+
+
+def alike_features(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> Pairs:
+    """Test samples far closer to one train sample than to the next ones, by the encoder.
+
+    Closer than a fixed share of the distance to the tenth neighbor, which needs no scale and holds for encoders whose
+    features all lie close together. Finds what a hash misses: copies that are cropped, turned or recolored.
+
+    Args:
+        train, test: features [N, D] and [M, D], each with its sample ids.
+    """
+    unit, queries = centered_unit(train[0], test[0])  # [N, D], [M, D]
+    parts = [nearest(rows, unit, min(NEIGHBORS, len(unit))) for rows in queries.split(max(1, _BLOCK // len(unit)))]
+    distance = 1 - torch.cat([p[0] for p in parts])  # [M, k]
+    first, usual = distance[:, 0], distance[:, -1]  # [M] each
+    close = (first <= CLOSER * usual) & (usual > _TINY)  # [M]
+    found = torch.cat([p[1] for p in parts])[close, 0]  # [P]
+    return Pairs(train[1][found].numpy(), test[1][close].numpy(), first[close].clamp_min(0).double().numpy())
+
+
+def summarize(found: Mapping[LeakKind, Pairs], num_checked: int, shards: Path, listing: Manifest) -> Leaks:
+    """Count each test sample once, by the strongest evidence, and name the closest pairs.
+
+    Args:
+        found: `bytes`, `phash`, `features` -> pairs, strongest evidence first.
+        num_checked: test samples looked at.
+    """
+    seen: dict[int, tuple[LeakKind, int, float]] = {}
+    for kind, pairs in found.items():
+        order = np.lexsort((pairs.test, pairs.distance))
+        for row in order.tolist():
+            seen.setdefault(int(pairs.test[row]), (kind, int(pairs.train[row]), float(pairs.distance[row])))
+    num_exact = sum(kind == "bytes" for kind, _, _ in seen.values())
+    listed = list(seen.items())[:LISTED]
+    train_origin = _origins(shards, listing.train, (train for _, (_, train, _) in listed))
+    test_origin = _origins(shards, listing.test, (test for test, _ in listed))
+    return Leaks(
+        num_exact=num_exact,
+        num_near=len(seen) - num_exact,
+        num_checked=num_checked,
+        rate=len(seen) / num_checked,
+        pairs=[
+            LeakPair(
+                train=train,
+                test=test,
+                kind=kind,
+                distance=distance,
+                train_origin=train_origin.get(train, ""),
+                test_origin=test_origin.get(test, ""),
+            )
+            for test, (kind, train, distance) in listed
+        ],
+    )
+
+
+def _origins(shards: Path, files: Iterable[ShardFile], wanted: Iterable[int]) -> dict[int, str]:
+    """Sample id -> the file, and the row in it, that it came from."""
+    left, found = set(wanted), dict[int, str]()
+    for file in files:
+        if not left:
+            break
+        table = footer.table(shards / file.path, SAMPLES, ["sample_id", "origin"])
+        ids: NDArray[np.int64] = table["sample_id"].to_numpy()
+        for row in np.flatnonzero(np.isin(ids, list(left))).tolist():
+            found[int(ids[row])] = table["origin"][row].as_py()
+        left -= set(found)
+    return found
+
+
+def _correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of the pixels of two pictures, 0 where one is of a single tone: [n, S, S] each -> [n] in [-1, 1]."""
+    side = a.shape[1] // _COARSE
+    coarse = [x.reshape(len(x), _COARSE, side, _COARSE, side).mean(axis=(2, 4)) for x in (a, b)]  # [n, 16, 16] each
+    flat = [x.reshape(len(x), -1) - x.mean(axis=(1, 2))[:, None] for x in coarse]  # [n, 256] each
+    scale = np.sqrt((flat[0] ** 2).sum(axis=1) * (flat[1] ** 2).sum(axis=1))  # [n]
+    return np.asarray((flat[0] * flat[1]).sum(axis=1) / np.maximum(scale, 1e-6))

@@ -1,0 +1,196 @@
+"""What every node of a cluster is and sees, asked by a small task on each; and whether they agree with each other."""
+
+import platform
+import shutil
+import socket
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pipelines.config import SetupConfig
+from pipelines.errors import UserError
+
+ANSWER_S = 120
+"""A node that has to fetch the code and start Python takes half a minute on a bad day."""
+SKEW_S = 2.0
+PACKAGES = ("ray", "torch", "torchvision", "mlflow", "numpy", "pyarrow", "opencv-python-headless", "pydantic")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One node's answer."""
+
+    node_id: str
+    name: str
+    """Address and the beginning of the id; several nodes may share an address."""
+    resources: dict[str, float]
+    versions: dict[str, str]
+    clock_ahead: float
+    """Seconds before (-) or after (+) this process's clock, beyond what the asking took."""
+    missing: frozenset[str]
+    """Paths asked for that are not there."""
+    unread: frozenset[str]
+    """Names of nodes whose file on the shared storage this one cannot read."""
+    cannot_write: str
+    """Why it cannot write to the shared storage; empty: it can."""
+    disk_free: int
+    """Bytes on the shared storage."""
+    tracking: str
+    """Why it does not reach the tracking server; empty: it does, or there is none to reach."""
+
+
+def ask(storage: Path, paths: Sequence[Path], tracking: str | None = None) -> list[Seen]:
+    """Let every node write a file under `storage`, read those of all others, and look for `paths`.
+
+    Args:
+        tracking: URL of an MLflow server that every node should reach.
+
+    Raises:
+        UserError: a node does not answer.
+    """
+    import ray
+
+    probe = storage / f".nodes-{uuid.uuid4().hex[:12]}"
+    probe.mkdir(parents=True)
+    nodes = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+    names = {i: f"{node['NodeManagerAddress']}/{i[:6]}" for i, node in nodes.items()}
+    try:
+        asked = time.time()
+        first = _on_each(names, lambda _: (_write, str(probe), [str(path) for path in paths], tracking))
+        answered = time.time()
+        unread = _on_each(names, lambda _: (_read, str(probe), names))
+    finally:
+        shutil.rmtree(probe, ignore_errors=True)
+    return [
+        Seen(
+            node_id=i,
+            name=names[i],
+            resources=dict(nodes[i]["Resources"]),
+            versions=first[i]["versions"],
+            clock_ahead=min(0.0, first[i]["time"] - asked) + max(0.0, first[i]["time"] - answered),
+            missing=frozenset(first[i]["missing"]),
+            unread=frozenset(unread[i]),
+            cannot_write=first[i]["cannot_write"],
+            disk_free=first[i]["disk_free"],
+            tracking=first[i]["tracking"],
+        )
+        for i in names
+    ]
+
+
+def agree(config: SetupConfig) -> None:
+    """Whether the nodes of the joined cluster can work on one run.
+
+    Raises:
+        UserError: they do not share the storage, do not all see the data, or run different versions.
+    """
+    from pipelines.summary import storage_root
+
+    here = [path for path in source_paths(config).values() if path.exists()]
+    faults = disagreements(config, ask(storage_root(config), here))
+    if faults:
+        raise UserError("; ".join(faults))
+
+
+def disagreements(config: SetupConfig, seen: Sequence[Seen]) -> list[str]:
+    """What keeps these nodes from working on one run, a line each; the clock is not one of it."""
+    faults = []
+    if apart := [node.name for node in seen if node.cannot_write or node.unread]:
+        faults.append(
+            f"storage: {config.storage}: not one folder on all nodes: {_some(apart, len(seen))} cannot read what the "
+            "others write there; --set storage=A_FOLDER_THAT_ALL_NODES_MOUNT"
+        )
+    for key, path in source_paths(config).items():
+        if blind := [node.name for node in seen if str(path) in node.missing]:
+            faults.append(
+                f"{key}: {path}: exists on this node, but not on {_some(blind, len(seen))}; put the data where all "
+                "nodes see it"
+            )
+    for package in ("python", *PACKAGES):
+        have = {node.versions.get(package, "none") for node in seen}
+        if len(have) > 1:
+            which = ", ".join(f"{node.versions.get(package, 'none')} on {node.name}" for node in seen)
+            faults.append(f"{package}: versions differ: {which}; install the same on every node")
+    return faults
+
+
+def source_paths(config: SetupConfig) -> dict[str, Path]:
+    """Dotted key -> folder or file that the source reads; of a pattern, the folder before its first wildcard."""
+    found = {}
+    for name in type(config.source).model_fields:
+        value = getattr(config.source, name)
+        if isinstance(value, Path):
+            path = value.expanduser().absolute()
+            plain = next((p for p in (path, *path.parents) if not set("*?[") & set(str(p))), path)
+            found[f"source.{name}"] = plain
+    return found
+
+
+def _some(names: Sequence[str], of: int) -> str:
+    return f"{len(names)} of {of} nodes ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''})"
+
+
+def _on_each(names: dict[str, str], call: Callable[[str], tuple[Any, ...]]) -> dict[str, Any]:
+    """The result of `function(node id, name, *arguments)` on every node."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    waiting = {}
+    for i in names:
+        function, *arguments = call(i)
+        task = ray.remote(num_cpus=0, max_retries=0)(function)
+        on_it = task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(i, soft=False))
+        waiting[i] = on_it.remote(i, *arguments)
+    _, late = ray.wait(list(waiting.values()), num_returns=len(waiting), timeout=ANSWER_S)
+    if late:
+        silent = [names[i] for i, task in waiting.items() if task in late]
+        raise UserError(f"ray: {_some(silent, len(names))} ran no task within {ANSWER_S} s; see `ray status` there")
+    try:
+        return {i: ray.get(task) for i, task in waiting.items()}
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(f"ray: a node left while it was asked ({reason}); run the same again") from None
+
+
+def _write(node_id: str, probe: str, paths: list[str], tracking: str | None) -> dict[str, Any]:
+    reason = ""
+    try:
+        (Path(probe) / node_id).write_text(node_id)
+    except OSError as error:
+        reason = error.strerror or str(error)
+    there = Path(probe) if Path(probe).exists() else Path("/")
+    return {
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "missing": [path for path in paths if not Path(path).exists()],
+        "cannot_write": reason,
+        "disk_free": shutil.disk_usage(there).free,
+        "tracking": _unreachable(tracking) if tracking and tracking.startswith("http") else "",
+        "time": time.time(),
+    }
+
+
+def _read(node_id: str, probe: str, names: dict[str, str]) -> list[str]:
+    """Names of the nodes whose file is not there; asked for by name, since NFS caches listings."""
+    return [name for other, name in names.items() if not (Path(probe) / other).is_file()]
+
+
+def _unreachable(url: str) -> str:
+    """Why no server answers there; one that asks for a password has answered."""
+    parts = urlsplit(url)
+    try:
+        with socket.create_connection((parts.hostname or "", parts.port or (443 if url[4] == "s" else 80)), timeout=10):
+            return ""
+    except OSError as error:
+        return str(error)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"

@@ -1,0 +1,159 @@
+"""The Kubernetes manifests: fields that exist, files that agree with each other, and closed by default."""
+
+import copy
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from pipelines.__main__ import _parser
+from pipelines.config import load
+from tests.support.kubernetes import ClusterSpec, JobSpec, Manifest, Pod, PolicySpec, checked, read
+
+FOLDER = Path(__file__).parents[2] / "cluster" / "kuberay"
+IMAGE = "REGISTRY/selfray:0.1.0"
+FILES = sorted(path for path in FOLDER.glob("*.yaml") if path.name != "kustomization.yaml")
+
+
+@pytest.fixture(scope="module")
+def objects() -> list[Manifest]:
+    return [found for path in FILES for found in read(path)]
+
+
+@pytest.fixture(scope="module")
+def pods(objects) -> list[Pod]:
+    found: list[Pod] = []
+    for each in objects:
+        if isinstance(each.spec, ClusterSpec):
+            found += each.spec.pods()
+        elif isinstance(each.spec, JobSpec):
+            found += [each.spec.submitterPodTemplate.spec, *each.spec.rayClusterSpec.pods()]
+        elif hasattr(each.spec, "template"):
+            found.append(each.spec.template.spec)
+    return found
+
+
+def one(objects: list[Manifest], kind: str) -> Manifest:
+    (found,) = (each for each in objects if each.kind == kind)
+    return found
+
+
+def test_the_check_sees_typos_and_wrong_types():
+    (tree,) = yaml.safe_load_all((FOLDER / "raycluster.yaml").read_text())
+    checked(copy.deepcopy(tree))
+    for place, value in (("rayversion", "2.60.0"), ("authOptions", {"mode": "tokens"}), ("rayVersion", 2.6)):
+        broken = copy.deepcopy(tree)
+        broken["spec"][place] = value
+        with pytest.raises(ValidationError, match=place):
+            checked(broken)
+
+
+def test_everything_but_the_job_is_applied_together(objects):
+    listed = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
+    assert {*listed["resources"], "rayjob.yaml"} == {path.name for path in FILES}
+    assert listed["namespace"] == one(objects, "Namespace").metadata.name == "selfray"
+
+
+def test_the_job_runs_on_the_cluster_that_is_described(objects):
+    assert one(objects, "RayJob").spec.rayClusterSpec == one(objects, "RayCluster").spec
+    job = one(objects, "RayJob").spec
+    assert job.shutdownAfterJobFinishes and job.backoffLimit >= 1
+
+
+def test_the_job_is_a_command_that_parses(objects):
+    command = shlex.split(one(objects, "RayJob").spec.entrypoint)
+    assert command[0] == "selfray"
+    options = _parser().parse_args(command[1:])
+    config = load(options.recipe, options.set)
+    assert config.ray.address == "auto" and str(config.storage).startswith("/shared/")
+    service = next(each for each in objects if each.kind == "Service" and each.metadata.name == "mlflow")
+    assert config.tracking.uri == f"http://mlflow:{service.spec.ports[0].port}"
+
+
+def test_gpus_train_cpus_read_and_the_head_does_neither(objects):
+    spec = one(objects, "RayCluster").spec
+    assert spec.headGroupSpec.rayStartParams["num-cpus"] == "0"
+    groups = {group.groupName: group for group in spec.workerGroupSpecs}
+    gpus = {
+        name: group.template.spec.containers[0].resources.limits.get("nvidia.com/gpu") for name, group in groups.items()
+    }
+    assert gpus == {"gpu": "1", "cpu": None}
+    assert all(group.minReplicas <= group.replicas <= group.maxReplicas for group in groups.values())
+    mounts = {mount.mountPath for pod in spec.pods() for mount in pod.containers[0].volumeMounts}
+    assert mounts == {"/shared", "/dev/shm"}
+
+
+def test_versions_and_images_are_ours(objects, pods):
+    project = (FOLDER.parents[1] / "pyproject.toml").read_text()
+    assert f']=={one(objects, "RayCluster").spec.rayVersion}"' in project
+    assert f'version = "{IMAGE.rpartition(":")[2]}"' in project
+    images = {container.image for pod in pods for container in pod.containers}
+    assert {image for image in images if not image.startswith("postgres:")} == {IMAGE}
+
+
+def test_every_pod_obeys_the_restricted_standard(objects, pods):
+    assert one(objects, "Namespace").metadata.labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert len(pods) == 9
+    for pod in pods:
+        assert pod.securityContext.runAsNonRoot and pod.securityContext.runAsUser > 0
+        assert pod.securityContext.seccompProfile.type == "RuntimeDefault"
+        for container in pod.containers:
+            assert not container.securityContext.allowPrivilegeEscalation
+            assert container.securityContext.capabilities.drop == ["ALL"]
+    heads = [pod for pod in pods if pod.containers[0].name == "ray-head"]
+    assert all(pod.automountServiceAccountToken == (pod in heads) for pod in pods), "only the autoscaler needs one"
+
+
+def test_ray_wants_a_token_and_nothing_is_reachable_from_outside(objects):
+    for spec in (one(objects, "RayCluster").spec, one(objects, "RayJob").spec.rayClusterSpec):
+        assert spec.authOptions.mode == "token" and spec.headGroupSpec.serviceType == "ClusterIP"
+    policies = {each.metadata.name: each.spec for each in objects if each.kind == "NetworkPolicy"}
+    everything = policies.pop("nothing-comes-in")
+    assert everything.podSelector.model_dump(exclude_none=True) == {} and everything.ingress == []
+    assert set(policies) == {"ray-nodes", "mlflow", "postgres"}
+    for name, policy in policies.items():
+        assert isinstance(policy, PolicySpec) and policy.policyTypes == ["Ingress"]
+        for rule in policy.ingress:
+            assert all(peer.podSelector for peer in rule.from_), f"{name}: who comes in is named"
+            inside = all(peer.podSelector == policy.podSelector for peer in rule.from_)
+            assert inside or rule.ports, f"{name}: on a port that is named"
+    job = one(objects, "RayJob").spec
+    labels = job.submitterPodTemplate.metadata.labels
+    assert any(peer.podSelector.matchLabels == labels for rule in policies["ray-nodes"].ingress for peer in rule.from_)
+
+
+def test_selectors_find_what_they_select(objects):
+    templates = {k.metadata.name: k.spec.template.metadata.labels for k in objects if hasattr(k.spec, "strategy")}
+    templates |= {k.metadata.name: k.spec.template.metadata.labels for k in objects if k.kind == "StatefulSet"}
+    for each in objects:
+        if each.kind == "Service":
+            assert each.spec.selector == templates[each.metadata.name]
+        if each.kind == "NetworkPolicy" and each.metadata.name in templates:
+            assert each.spec.podSelector.matchLabels == templates[each.metadata.name]
+
+
+def test_no_secret_is_in_the_files(objects, pods):
+    secrets = [e for pod in pods for c in pod.containers for e in c.env if e.valueFrom]
+    assert {e.valueFrom.secretKeyRef.name for e in secrets if e.valueFrom} == {
+        "mlflow-server", "mlflow-bucket", "mlflow-trainer"
+    }  # fmt: skip
+    readme = (FOLDER / "README.md").read_text()
+    for env in secrets:
+        reference = env.valueFrom.secretKeyRef
+        assert f"secret generic {reference.name}" in readme and reference.key in readme, (
+            "the README says how it is made"
+        )
+    for pod in pods:
+        for env in (e for c in pod.containers for e in c.env if e.value):
+            assert not any(word in env.name for word in ("PASSWORD", "SECRET", "TOKEN", "KEY")), env.name
+            assert ":$(" in env.value if "@" in env.value else True
+
+
+def test_volumes_are_there(objects, pods):
+    claims = {each.metadata.name for each in objects if each.kind == "PersistentVolumeClaim"}
+    for pod in pods:
+        volumes = {volume.name for volume in pod.volumes} | {"data"}
+        assert {mount.name for c in pod.containers for mount in c.volumeMounts} <= volumes
+        assert {v.persistentVolumeClaim.claimName for v in pod.volumes if v.persistentVolumeClaim} <= claims

@@ -1,0 +1,109 @@
+"""What listens, listens on loopback; no source file of ours knows how to load a pickle."""
+
+import ast
+import os
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipelines import exposure
+from pipelines.__main__ import main
+from pipelines.errors import UserError
+from pipelines.stages.engine import start_local
+
+CODE = Path(__file__).parents[2]
+FORBIDDEN = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "jsonpickle"}
+"""Modules that run code from what they read."""
+REFUSED = {
+    *("torch.load", "torch.hub.load", "torch.export.load", "np.load", "numpy.load", "pd.read_pickle"),
+    *("pq.read_table", "pq.read_schema", "pq.read_metadata", "pq.ParquetFile", "pq.ParquetDataset", "pd.read_parquet"),
+    *("yaml.load", "yaml.safe_load", "yaml.unsafe_load", "yaml.full_load", "yaml.load_all", "yaml.safe_load_all"),
+    *("eval", "exec", "os.system", "shutil.unpack_archive"),
+}
+PLAIN = {"allow_pickle": False, "weights_only": True, "shell": False, "trust_remote_code": False}
+"""Arguments that have one safe value."""
+ALLOWED = {
+    "pipelines/footer.py": {"pq.ParquetFile"},  # the one place, after the footer was checked
+    "pipelines/plain_yaml.py": {"yaml.safe_load"},
+    "pipelines/model/export.py": {"torch.export.load"},  # of what it has just written
+}
+
+
+def faults(tree: ast.AST) -> set[str]:
+    """Imports, calls and arguments that would let data run code."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {a.name for a in node.names if a.name.partition(".")[0] in FORBIDDEN}
+        elif isinstance(node, ast.ImportFrom):
+            names = {f"{node.module}.{a.name}" for a in node.names if not a.name.endswith("Error")}
+            found |= {n for n in names if n.partition(".")[0] in FORBIDDEN or n in REFUSED}
+        elif isinstance(node, ast.Call):
+            name, arguments = ast.unparse(node.func), {k.arg: k.value for k in node.keywords}
+            if name in REFUSED and not (name == "torch.load" and _is(arguments.get("weights_only"), True)):
+                found.add(name)
+            found |= {f"{key}=..." for key in PLAIN if key in arguments and not _is(arguments[key], PLAIN[key])}
+    return found
+
+
+def _is(value: ast.expr | None, wanted: bool) -> bool:
+    return isinstance(value, ast.Constant) and value.value is wanted
+
+
+def test_no_source_file_loads_pickles_or_opens_files_past_the_checks():
+    files = [path for package in ("ssl_core", "pipelines", "cluster") for path in (CODE / package).rglob("*.py")]
+    assert len(files) > 100
+    names = {path.relative_to(CODE).as_posix(): faults(ast.parse(path.read_text())) for path in files}
+    assert {name: more for name, found in names.items() if (more := found - ALLOWED.get(name, set()))} == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["import pickle", "from joblib import load", "torch.load(p)", "np.load(p)", "yaml.load(t, Loader=L)", "eval(t)",
+     "read(p, allow_pickle=x)", "f(weights_only=False)", "import torch, dill.source", "from numpy import load",
+     "subprocess.run(c, shell=True)", "torch.load(p, weights_only=x)", "pq.read_table(p)", "yaml.safe_load(t)"],
+)  # fmt: skip
+def test_the_scan_sees_what_it_is_for(text):
+    assert faults(ast.parse(text))
+    assert not faults(ast.parse("from pickle import UnpicklingError; torch.load(p, weights_only=True); yaml.dump(t)"))
+
+
+def test_hosts():
+    assert all(exposure.is_loopback(host) for host in ("127.0.0.1", "127.8.0.1", "localhost", "::1", "[::1]"))
+    assert not any(exposure.is_loopback(host) for host in ("0.0.0.0", "::", "192.168.0.7", "example.org", ""))
+    assert exposure.consent("127.0.0.1", 5000, False, "read") is None
+    assert exposure.consent("0.0.0.0", 5000, True, "read it") == (
+        "EXPOSED: 0.0.0.0:5000 is open to the network; whoever reaches it can read it."
+    )
+
+
+def test_the_pages_open_elsewhere_only_with_consent(capsys, tmp_path):
+    assert main(["ui", "digits", "--set", f"storage={tmp_path}", "--host", "0.0.0.0"]) == 1
+    said = capsys.readouterr().err
+    assert "--host 0.0.0.0: whoever reaches port 5000" in said and "change and delete every run" in said
+    assert "--expose" in said and "ssh -L" in said
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_ray_listens_on_loopback_alone():
+    family = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    assert any("gcs_server" in process.name() for process in family)
+    listening = [(p.name(), c.laddr) for p in family for c in p.net_connections() if c.status == psutil.CONN_LISTEN]
+    assert len(listening) >= 5
+    assert [(name, address) for name, address in listening if "127.0.0.1" not in address.ip] == []
+
+
+def test_ray_does_not_start_without_a_secret(monkeypatch, tmp_path):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with pytest.raises(UserError, match="could run code as you; unset it"):
+        start_local(1, 256 << 20)
+    token = tmp_path / "token"
+    token.write_text("t" * 64)
+    token.chmod(0o644)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    with pytest.raises(UserError, match="others may read the token"):
+        start_local(1, 256 << 20)
+    assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in os.environ

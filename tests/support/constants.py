@@ -1,0 +1,115 @@
+"""What one sample, file, step or point costs the driver: `python -m tests.support.constants` prints JSON.
+
+docs/scale.md multiplies these by what 64 GPUs and a billion samples need. CPU seconds, so that other work on the
+machine does not count.
+"""
+
+import json
+import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines import consumption, footer, journal, manifest
+from pipelines.labels import Labels
+from pipelines.mlflow_store import Value, connect, log_values
+from pipelines.order import Order
+from pipelines.pieces import Layout
+from pipelines.sources.image_folder import _Entry
+from pipelines.tables import LABELS, SAMPLES
+from tests.support import scale
+
+ROWS = 2_000_000
+
+
+def seconds(work: Callable[[], object]) -> float:
+    begin = time.process_time()
+    work()
+    return time.process_time() - begin
+
+
+def ordering() -> dict[str, float]:
+    """The audit walks the whole order: rows of the order, then their hashes."""
+    order = Order(np.full(ROWS // 256, 256), "0" * 64, 0, scale.SHUFFLE_ROWS, scale.BATCH)
+    ids = np.arange(ROWS)
+    spans = list(order.spans(0, order.batches_per_epoch, 4))
+    planned = seconds(lambda: [order.rows(0, s.start * scale.BATCH, s.stop * scale.BATCH) for s in spans])
+    hashed = seconds(lambda: consumption.hashes(ids))
+    return {"order_us_per_row": 1e6 * planned / ROWS, "audit_hash_us_per_row": 1e6 * hashed / ROWS}
+
+
+def blocks() -> dict[str, float]:
+    """A read task of 128 rows, as it travels to Ray."""
+    import cloudpickle
+
+    layout = Layout(Path("/shared/shards"), scale.generated(ROWS), "train")
+    order = Order(layout.sizes, "0" * 64, 0, scale.SHUFFLE_ROWS, scale.BATCH)
+    pieces = [layout.piece(order.share(span, 0, 32), 0) for span in order.spans(0, 50, 1)]
+    rows = sum(len(piece.rows.row) for piece in pieces)
+    return {"task_bytes_per_row": len(cloudpickle.dumps(pieces)) / rows}
+
+
+def files(folder: Path) -> dict[str, float]:
+    """Opening a shard, a label look-up, sha256."""
+    count = 8192
+    table = pa.table([range(count), [b"x" * 1000] * count, ["a.jpg"] * count], schema=SAMPLES)
+    pq.write_table(table, folder / "a.parquet", row_group_size=256, use_dictionary=False, compression="none")
+    pq.write_table(pa.table([range(count), ["a"] * count], schema=LABELS), folder / "labels.parquet")
+    labels = Labels([folder / "labels.parquet"], ["a"])
+    plain = seconds(lambda: [pq.ParquetFile(folder / "a.parquet", memory_map=True).close() for _ in range(200)])
+    checked = seconds(lambda: [footer.opened(folder / "a.parquet", memory_map=True).close() for _ in range(200)])
+    whole = (folder / "a.parquet").stat().st_size
+    hashing = seconds(lambda: [manifest.sha256_of(folder / "a.parquet") for _ in range(20)])
+    return {
+        "open_ms_pyarrow": 1e3 * plain / 200,
+        "open_ms_checked": 1e3 * checked / 200,
+        "label_us": 1e6 * seconds(lambda: [labels[i] for i in range(count)]) / count,
+        "sha256_gb_per_s": 20 * whole / hashing / 1e9,
+    }
+
+
+def listing() -> dict[str, float]:
+    """What the folder source keeps of each file while it lists them."""
+    tracemalloc.start()
+    kept = [
+        _Entry(f"train/class_{i % 1000:04d}/picture_{i:09d}.jpg", 10_000 + i, 1_700_000_000 + i) for i in range(100_000)
+    ]
+    size = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    return {"folder_listing_bytes_per_sample": size / len(kept)}
+
+
+def points(folder: Path) -> dict[str, float]:
+    """A metric point in the outbox and in MLflow over SQLite."""
+    line = {
+        "time": 1_700_000_000_000,
+        "step": 123_456,
+        "metrics": {f"train/metric_{i}": 0.123456789 for i in range(10)},
+    }
+    journal.append(folder / "outbox.jsonl", [line] * 1000)
+    client = connect(f"sqlite:///{folder / 'mlflow.db'}")
+    run_id = client.create_run("0").info.run_id
+    before = (folder / "mlflow.db").stat().st_size
+    values = [Value(f"train/metric_{i % 10}", 1_700_000_000_000 + i, i // 10, 0.5) for i in range(20_000)]
+    taken = seconds(lambda: log_values(client, run_id, values))
+    return {
+        "outbox_bytes_per_point": (folder / "outbox.jsonl").stat().st_size / 10_000,
+        "mlflow_bytes_per_point": ((folder / "mlflow.db").stat().st_size - before) / len(values),
+        "mlflow_us_per_point": 1e6 * taken / len(values),
+    }
+
+
+def main() -> None:
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        found = {**ordering(), **blocks(), **files(folder), **listing(), **points(folder)}
+    print(json.dumps({key: float(f"{value:.3g}") for key, value in found.items()}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

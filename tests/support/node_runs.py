@@ -1,0 +1,74 @@
+"""A run whose Ray is a cluster of local nodes, and `kill -9` into its nodes."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from cluster import local_nodes
+from tests.support.kill_runs import ROLES, KilledRun
+from tests.support.processes import ray_processes
+
+
+class NodesRun(KilledRun):
+    """`selfray pretrain` on a head of 1 CPU and two nodes of 2: both workers fit on one of these.
+
+    Args:
+        folder: as in KilledRun.
+        tree: the recipe.
+        nodes: folder of the cluster, short.
+    """
+
+    def __init__(self, folder: Path, tree: dict[str, Any], nodes: Path):
+        super().__init__(folder, tree)
+        self._tree, self._nodes = tree, nodes
+
+    def up(self) -> None:
+        """Start the cluster, or what it has lost of its three nodes."""
+        made = local_nodes.load(self._nodes)
+        if made is None or not made.nodes[0].process():
+            local_nodes.down(self._nodes)
+            made = local_nodes.up(self._nodes, num_nodes=1, cpus_per_node=1)
+        while len(made.alive()) < 3:
+            made = local_nodes.join(self._nodes, cpus=2)
+        self.write({**self._tree, "ray": {"address": made.gcs}})
+
+    def kill(self, role: str) -> bool:
+        """As in KilledRun, and: `train node`, `data node` (the raylet of one), `head` (its whole node)."""
+        made = local_nodes.load(self._nodes)
+        assert made is not None
+        if role == "driver":
+            return super().kill(role)
+        alive = made.alive()
+        if role == "head":
+            psutil.Process(alive[0].pid).kill()  # the kernel ends the rest of it
+            return True
+        trains = {node.pid: bool(ray_processes(ROLES["worker"], node.pid)) for node in alive}
+        if role in ("worker", "controller"):
+            found = [process for node in alive for process in ray_processes(ROLES[role], node.pid)]
+        else:
+            wanted = [node for node in alive[1:] if trains[node.pid] == (role == "train node")]
+            found = [raylet for node in wanted for raylet in ray_processes(ROLES["raylet"], node.pid)]
+        if not found or not any(trains.values()):
+            return False
+        found[-1].kill()
+        return True
+
+    def notice(self) -> bool:
+        """Tell the cluster that the node which trains will be taken away in five minutes, as a cloud would."""
+        from ray._raylet import GcsClient
+        from ray.core.generated.autoscaler_pb2 import DrainNodeReason
+
+        made = local_nodes.load(self._nodes)
+        assert made is not None
+        for number, node in list(enumerate(made.nodes))[1:]:
+            if node.process() and ray_processes(ROLES["worker"], node.pid):
+                node_id = json.loads((self._nodes / f"node-{number}.json").read_text())["node_id"]
+                reason = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+                deadline = int(time.time() + 300) * 1000
+                accepted, why = GcsClient(address=made.gcs).drain_node(node_id, reason, "a test", deadline)
+                assert accepted, why
+                return True
+        return False
