@@ -1,4 +1,4 @@
-"""Pictures of what an evaluation found out: how the features collapse or not, and what is taken for what.
+"""Pictures of what an evaluation found out: collapse of the features, confusions, what corruptions do.
 
 Shapes: M test samples, D feature width, C classes.
 """
@@ -15,6 +15,7 @@ from torch.nn.functional import normalize
 from pipelines.features import FeatureSet
 from pipelines.plots import GREY, INK, MUTED, new_figure, save
 from pipelines.report import Scores
+from pipelines.robustness import Robustness
 from ssl_core.health import norm_outliers, spectrum
 
 NAMED = 30
@@ -34,6 +35,9 @@ def draw(scores: Scores, features: Mapping[str, FeatureSet], folder: Path) -> di
         names = [row.name for row in scores.per_class]
         confusion(np.array(scores.confusion), names, folder / "confusion.png", f"Confusions ({scores.predicted_by})")
         figures["Confusions"] = "confusion.png"
+    if scores.robustness:
+        corruptions(scores.robustness, folder / "robustness.png")
+        figures["Accuracy under corruption"] = "robustness.png"
     return figures
 
 
@@ -69,6 +73,24 @@ def collapse(sides: Mapping[str, Tensor], path: Path) -> None:
         axes.title.set(fontsize=10, color=INK)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
+    save(figure, path)
+
+
+def corruptions(found: Robustness, path: Path) -> None:
+    """One panel per corruption: accuracy against severity, beside the clean accuracy (dashed)."""
+    columns = min(5, len(found.top1))
+    num_rows = -(-len(found.top1) // columns)
+    figure = new_figure(max(4.0, 2.4 * columns), 2.2 * num_rows + 0.6, "Linear probe under corruption")
+    for position, (kind, values) in enumerate(found.top1.items()):
+        axes = figure.add_subplot(num_rows, columns, position + 1)
+        axes.axhline(found.clean, color=GREY, linestyle="--", linewidth=1)
+        axes.plot(found.severities, values, color=MUTED[0], marker="o", markersize=3)
+        axes.set(ylim=(0, 1.02), xticks=found.severities)
+        axes.set_title(kind.replace("_", " "), fontsize=9, color=INK)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=7, labelleft=position % columns == 0)
+        if position >= len(found.top1) - columns:
+            axes.set_xlabel("severity", fontsize=8)
     save(figure, path)
 
 

@@ -82,6 +82,7 @@ def test_every_score_stands_beside_its_floors(made: ProbeReport, root: Path) -> 
     assert {"linear_top1", "robust_top1"} <= scores.intervals.keys() & scores.gains.keys()
     text = (made.folder / "report" / "report.md").read_text()
     assert "## Robustness" in text and "| `contrast` |" in text
+    assert "robustness.png" in text and (made.folder / "report" / "robustness.png").stat().st_size > 5000
     kept = json.loads((made.folder / "report" / "scores.json").read_text())["scores"]
     assert kept["robustness"]["top1"].keys() == {"gaussian_noise", "contrast"}
 
