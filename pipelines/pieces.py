@@ -12,7 +12,8 @@ import numpy as np
 
 from pipelines.manifest import Manifest
 from pipelines.order import Ints, Rows
-from pipelines.reading import Group, Piece
+from pipelines.reading import Piece
+from pipelines.row_groups import Group
 
 GROUPS_AT_ONCE = 8
 """Row groups per piece when a split is read front to back."""

@@ -14,7 +14,8 @@ import pytest
 from pipelines import outbox, quarantine
 from pipelines.errors import UserError
 from pipelines.order import Rows
-from pipelines.reading import Group, Piece, Views, read_piece
+from pipelines.reading import Piece, Views, read_piece
+from pipelines.row_groups import Group
 from pipelines.shards import SAMPLES
 from ssl_core.augment.image_crop import ImageCrop
 from tests.support.images import encoded

@@ -22,7 +22,8 @@ from pipelines.errors import UserError
 from pipelines.manifest import Manifest, ShardFile
 from pipelines.model.loader import CARD, WEIGHTS, load_encoder
 from pipelines.order import Rows
-from pipelines.reading import Group, Piece, Views, read_piece
+from pipelines.reading import Piece, Views, read_piece
+from pipelines.row_groups import Group
 from pipelines.tables import LABELS, SAMPLES
 from pipelines.tuning.report import _table
 from tests.support.images import encoded
