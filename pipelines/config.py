@@ -11,6 +11,7 @@ import yaml
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, SerializeAsAny, ValidationError, model_validator
 
 from pipelines.errors import UserError
+from pipelines.review.config import ReviewConfig
 from pipelines.tuning.config import TuneConfig
 from ssl_core.build import build_chains, build_method
 from ssl_core.catalog import find, named_in
@@ -133,6 +134,8 @@ class RunConfig(Config):
     ray: RayConfig = RayConfig()
     tune: TuneConfig | None = None
     """What `selfray tune` searches; other verbs do not look at it."""
+    review: ReviewConfig = ReviewConfig()
+    """What `selfray review` and `selfray promote` ask of a version; nothing before that looks at it."""
 
     @model_validator(mode="after")
     def _parts_agree(self) -> "RunConfig":
@@ -198,7 +201,7 @@ def fingerprint(value: Any) -> str:
 
 def identity(config: RunConfig) -> str:
     """Hash of everything that decides what a run computes; where it lies, and what else could be tried, does not."""
-    return fingerprint(config.model_dump(mode="json", exclude={"storage", "tracking", "ray", "tune"}))
+    return fingerprint(config.model_dump(mode="json", exclude={"storage", "tracking", "ray", "tune", "review"}))
 
 
 def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:

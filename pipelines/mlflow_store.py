@@ -205,6 +205,23 @@ def log_new(client: "MlflowClient", run_id: str, params: dict[str, object]) -> N
     client.log_batch(run_id, params=[Param(key, str(value)[:6000]) for key, value in params.items()])
 
 
+def write_once(client: "MlflowClient", run_id: str, key: str, value: str) -> bool:
+    """Give a run a param that it does not have; False: it has another value already.
+
+    MLflow decides in one database transaction, so of several who try at once one writes.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.log_param(run_id, key, value)
+    except MlflowException:
+        there = client.get_run(run_id).data.params.get(key)
+        if there is None:
+            raise
+        return bool(there == value)
+    return True
+
+
 def log_values(
     client: "MlflowClient", run_id: str, values: Iterable[Value], model_id: str | None = None, data: Any = None
 ) -> None:

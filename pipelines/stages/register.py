@@ -17,6 +17,8 @@ from pipelines.errors import UserError
 from pipelines.mlflow_store import Value, reached
 from pipelines.model import loader
 from pipelines.model.loader import Card
+from pipelines.review import decisions
+from pipelines.review.registry import CANDIDATE
 from pipelines.shipping import Unreachable
 from pipelines.stages.base import Stage
 from pipelines.tracking import Tracked
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
     from mlflow.entities.model_registry import ModelVersion as Version
 
-CANDIDATE = "candidate"
 CODE = Path(loader.__file__).parent / "pyfunc.py"
 # modules that the packed model imports, beside mlflow; their distributions are its requirements
 NEEDS = ("torch", "torchvision", "numpy", "pandas", "cv2", "PIL", "safetensors", "pydantic")
@@ -98,15 +99,8 @@ def _version(tracked: Tracked, name: str, card: Card) -> "Version | None":
 
 
 def _create(tracked: Tracked, config: RunConfig, given: ProbeReport, card: Card, packed: Path) -> "Version":
-    from mlflow.exceptions import MlflowException
-    from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
-
     model = _logged(tracked, config, given, card, packed)
-    try:
-        tracked.client.create_registered_model(config.name)
-    except MlflowException as error:
-        if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
-            raise
+    _ensure_registered(tracked, config.name)
     return tracked.client.create_model_version(
         config.name,
         source=f"models:/{model.model_id}",  # in this form MLflow's pages link version and model
@@ -115,6 +109,22 @@ def _create(tracked: Tracked, config: RunConfig, given: ProbeReport, card: Card,
         tags=_tags(tracked, card, given.verdict),
         description=describe(given),
     )
+
+
+def _ensure_registered(tracked: Tracked, name: str) -> None:
+    """The registered model, born with the log of the decisions about it: whoever decides finds the same log."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
+
+    if tracked.client.search_registered_models(f"name = '{name}'", max_results=1):
+        return
+    log = decisions.begin(tracked.client, name, tracked.experiment_id)
+    try:
+        tracked.client.create_registered_model(name, tags={decisions.LOG_TAG: log})
+    except MlflowException as error:
+        tracked.client.delete_run(log)  # another run was faster: its log counts
+        if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+            raise
 
 
 def _logged(tracked: Tracked, config: RunConfig, given: ProbeReport, card: Card, packed: Path) -> "LoggedModel":

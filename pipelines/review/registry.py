@@ -1,0 +1,147 @@
+"""The model registry as a review sees it: versions found by reference, their files, their run's report."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING, NamedTuple
+
+from pipelines import mlflow_store as store
+from pipelines.errors import UserError
+from pipelines.mlflow_store import reached
+from pipelines.model.loader import CARD, WEIGHTS
+from pipelines.shipping import Unreachable
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+
+CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
+_REFERENCE = re.compile(r"^(?:models:/)?(?P<name>[A-Za-z0-9 ._-]+)(?:@(?P<alias>[^@/]+)|/(?P<version>[0-9]+))?$")
+
+
+class Reference(NamedTuple):
+    """`NAME`, `NAME@alias` or `NAME/3`, with or without `models:/` in front."""
+
+    name: str
+    alias: str | None
+    version: int | None
+
+
+def parse(text: str, default: str = CANDIDATE) -> Reference:
+    """Read a reference; one without alias and version means the `default` alias.
+
+    Raises:
+        UserError: it is none.
+    """
+    found = _REFERENCE.match(text)
+    if found is None:
+        raise UserError(f"{text}: not a model version; write NAME, NAME@{default} or NAME/3")
+    version = found["version"]
+    alias = None if version else found["alias"] or default
+    return Reference(found["name"], alias, int(version) if version else None)
+
+
+class Registry:
+    """One MLflow server; every failure of it is a UserError of one line."""
+
+    def __init__(self, uri: str):
+        """Connect.
+
+        Raises:
+            UserError: it does not answer.
+        """
+        self.uri = uri
+        with self.asked():
+            self.client: MlflowClient = store.connect(uri)
+            store.use(uri)  # the registry looks `models:/` sources up there
+
+    @contextmanager
+    def asked(self) -> Iterator[None]:
+        """Requests to the server."""
+        try:
+            with reached(store.UPLOAD_TIMEOUT_S):
+                yield
+        except Unreachable as error:
+            raise UserError(f"MLflow at {store.shown(self.uri)}: {error}") from None
+
+    def model(self, name: str) -> "RegisteredModel":
+        """A registered model.
+
+        Raises:
+            UserError: there is none of this name; says which there are.
+        """
+        with self.asked():
+            if found := self.client.search_registered_models(f"name = '{name}'", max_results=1):
+                return found[0]
+            known = [each.name for each in self.client.search_registered_models(max_results=20)]
+        there = f"there are {', '.join(known)}" if known else "none is registered: `selfray run` registers one"
+        raise UserError(f"{name}: no registered model at {store.shown(self.uri)}; {there}")
+
+    def find(self, reference: Reference) -> "ModelVersion":
+        """The version a reference means.
+
+        Raises:
+            UserError: no such model, alias or version; says which there are.
+        """
+        model = self.model(reference.name)
+        aliases = {alias: int(version) for alias, version in model.aliases.items()}
+        number = aliases.get(reference.alias) if reference.alias else reference.version
+        if number is None:
+            there = ", ".join(f"@{alias} = version {v}" for alias, v in sorted(aliases.items())) or "it has none"
+            raise UserError(f"{reference.name}@{reference.alias}: no such alias; {there}")
+        versions = self.versions(reference.name)
+        for version in versions:
+            if int(version.version) == number:
+                return version
+        there = ", ".join(str(v.version) for v in versions) or "none"
+        raise UserError(f"{reference.name}/{number}: no such version; there are {there}")
+
+    def champion(self, name: str, alias: str = CHAMPION) -> int | None:
+        """The number of the version that bears an alias; None: no version does."""
+        number = self.model(name).aliases.get(alias)
+        return None if number is None else int(number)
+
+    def versions(self, name: str) -> list["ModelVersion"]:
+        """All versions with their aliases, oldest first."""
+        with self.asked():
+            found = self.client.search_model_versions(f"name = '{name}'")
+        return sorted(found, key=lambda version: int(version.version))
+
+    def files(self, name: str, version: int) -> Path:
+        """The folder with the version's weights and card, downloaded.
+
+        Raises:
+            UserError: the artifact is gone; MLflow itself says READY and serves an empty folder.
+        """
+        uri = f"models:/{name}/{version}"
+        try:
+            folder = store.download(uri, self.uri)
+        except UserError as error:
+            raise UserError(f"{error}; its artifact is gone: register the run again (`selfray run`)") from None
+        inner = folder / "artifacts"
+        if missing := [each for each in (CARD, WEIGHTS) if not (inner / each).is_file()]:
+            gone = f"{uri}: its artifact is gone ({', '.join(missing)} missing), whatever MLflow says of its state"
+            raise UserError(f"{gone}; register the run again (`selfray run`) or delete the version")
+        return folder
+
+    def run(self, run_id: str) -> "Run":
+        """A run.
+
+        Raises:
+            UserError: it is not there.
+        """
+        with self.asked():
+            return self.client.get_run(run_id)
+
+    def artifacts(self, run_id: str, *paths: str) -> Path:
+        """Download those of the named files and folders that a run has, into a new folder."""
+        folder = Path(mkdtemp(prefix="selfray-"))
+        with self.asked():
+            there = {file.path for file in self.client.list_artifacts(run_id)}
+            for path in there & set(paths):
+                self.client.download_artifacts(run_id, path, str(folder))
+        return folder
+
