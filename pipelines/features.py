@@ -3,7 +3,6 @@
 Shapes: N samples of the split, D feature width.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,9 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pipelines.config import fingerprint
 from ssl_core.config import Config
-from ssl_core.evaluate.base import Labelled, Probe
+from ssl_core.evaluate.base import Labelled
 
 
 class FeatureSet(Config):
@@ -29,18 +27,8 @@ class FeatureSet(Config):
     def has(self, split: str) -> bool:
         return (self.folder / f"{split}.safetensors").exists()
 
-    def scores(self, probe: Probe, labels: Mapping[str, Mapping[int, int]], seed: int) -> dict[str, float]:
-        """What a probe gives on these features; asked twice, it is read from disk."""
-        kept = self.folder / f"scores-{fingerprint([type(probe).__name__, probe.protocol, seed])[:16]}.json"
-        if not kept.exists():
-            train, test = (self._labelled(split, labels[split]) for split in ("train", "test"))
-            part = kept.with_suffix(".part")
-            part.write_text(json.dumps(probe(train, test, seed)))
-            part.replace(kept)
-        found: dict[str, float] = json.loads(kept.read_text())
-        return found
-
-    def _labelled(self, split: str, labels: Mapping[int, int]) -> Labelled:
+    def labelled(self, split: str, labels: Mapping[int, int]) -> Labelled:
+        """A split's features with the class number of each sample."""
         features, sample_id = self.load(split)
         return Labelled(features, torch.tensor([labels[i] for i in sample_id.tolist()]))
 

@@ -4,6 +4,7 @@ NumPy in float64; every draw is keyed. M samples, R resamples.
 """
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -48,15 +49,27 @@ def bootstrap_mean(values: ArrayLike, seed: int, *, confidence: float = 0.95, re
     """
     sample = _finite(values)
     _check(confidence, resamples)
+    means = np.concatenate([weights @ sample for weights in resample_weights(len(sample), seed, resamples)]) / len(sample)
+    return Interval(float(sample.mean()), *percentiles(means, confidence))
+
+
+def resample_weights(num_samples: int, seed: int, resamples: int) -> Iterator[NDArray[np.float64]]:
+    """How often each bootstrap resample holds each sample: parts [r, M] of [R, M], each row of sum M.
+
+    For scores that are no means: the score of the weighted samples is one draw of its distribution. The draws are those
+    of `bootstrap_mean` with the same seed and length.
+    """
     key = salt(seed, 0)
-    means = np.concatenate(
-        [
-            sample[(keyed_uniform(ids, len(sample), key) * len(sample)).astype(np.int64)].mean(axis=1)  # [r, M] -> [r]
-            for ids in _resample_ids(resamples, len(sample))
-        ]
-    )
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(sample.mean()), float(low), float(high))
+    for ids in _resample_ids(resamples, num_samples):
+        drawn = (keyed_uniform(ids, num_samples, key) * num_samples).astype(np.int64)  # [r, M]
+        drawn += np.arange(len(ids))[:, None] * num_samples
+        yield np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape).astype(np.float64)
+
+
+def percentiles(draws: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
+    """The interval that leaves out equal shares of [R] draws on either side."""
+    low, high = np.quantile(_finite(draws), [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
 
 
 def compare(

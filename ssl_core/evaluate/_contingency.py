@@ -7,10 +7,14 @@ import torch
 from torch import Tensor
 
 
-def contingency(cluster: Tensor, label: Tensor) -> Tensor:
-    """[K, C] float64: samples of cluster k and class c, from two [M] int64 tensors of numbers >= 0."""
+def contingency(cluster: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
+    """[K, C] float64: samples of cluster k and class c, from two [M] int64 tensors of numbers >= 0.
+
+    Args:
+        weight: [M] float64, how often each sample counts; None: once.
+    """
     num_clusters, num_classes = int(cluster.max()) + 1, int(label.max()) + 1
-    flat = torch.bincount(cluster * num_classes + label, minlength=num_clusters * num_classes)
+    flat = torch.bincount(cluster * num_classes + label, weight, minlength=num_clusters * num_classes)
     return flat.view(num_clusters, num_classes).double()
 
 

@@ -75,14 +75,19 @@ def fit_logistic(
 
 def accuracy(classifier: Classifier, features: Tensor, label: Tensor) -> Tensor:
     """Share of [M, D] features whose largest logit is at [M] label: [P, S] float64, each in [0, 1]."""
+    return hits(classifier, features, label).sum(dim=0).double() / len(label)
+
+
+def hits(classifier: Classifier, features: Tensor, label: Tensor) -> Tensor:
+    """Whether the largest logit of each of [M, D] features is at its [M] label: [M, P, S] bool."""
     bias = classifier.bias
     weight = classifier.weight.permute(2, 0, 1, 3).flatten(1)  # [D, P*S*C]
-    hits = bias.new_zeros(bias.shape[:2], dtype=torch.int64)  # [P, S]
     rows = max(1, _BLOCK // bias.numel())
-    for x, y in zip(features.split(rows), label.split(rows), strict=True):
-        logits = (x @ weight).unflatten(1, bias.shape) + bias  # [rows, P, S, C]
-        hits += (logits.argmax(dim=-1) == y[:, None, None]).sum(dim=0)
-    return hits.double() / len(label)
+    found = [
+        ((x @ weight).unflatten(1, bias.shape) + bias).argmax(dim=-1) == y[:, None, None]  # of [rows, P, S, C]
+        for x, y in zip(features.split(rows), label.split(rows), strict=True)
+    ]
+    return torch.cat(found)
 
 
 def _principal_axes(centered: Tensor) -> Tensor:

@@ -62,3 +62,19 @@ def per_class(predicted: Tensor, label: Tensor, num_classes: int) -> PerClass:
         f1=2 * hits.double() / (given + support).clamp_min(1),
         support=support,
     )
+
+
+def macro_f1(predicted: Tensor, label: Tensor, weight: Tensor | None = None) -> float:
+    """Unweighted mean of the classes' F1, over those that have samples: in [0, 1].
+
+    Args:
+        predicted, label: [M] int64 >= 0.
+        weight: [M] float64, how often each sample counts; None: once.
+    """
+    weight = torch.ones_like(label, dtype=torch.float64) if weight is None else weight
+    num_classes = int(torch.maximum(predicted.max(), label.max())) + 1
+    right = predicted == label  # [M]
+    hits = torch.bincount(label[right], weight[right], minlength=num_classes)  # [C]
+    given, support = (torch.bincount(of, weight, minlength=num_classes) for of in (predicted, label))  # [C] each
+    f1 = 2 * hits / (given + support).clamp_min(1)
+    return float(f1[support > 0].mean())

@@ -1,11 +1,12 @@
 """What a probe is: a score of frozen features, no models and no Ray.
 
-Shapes: N samples, D feature width, C classes.
+Shapes: N samples, D feature width, C classes, M test samples.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
@@ -20,8 +21,47 @@ class Labelled:
     """[N] int64 in 0..C-1."""
 
 
+class Score(NamedTuple):
+    """A score, and how it comes about from the test samples, so that it can be had for a resample of them."""
+
+    value: float
+    """In [0, 1]."""
+    per_sample: Tensor | None = None
+    """[M] in [0, 1], whose mean is the score; None: it is no mean over test samples."""
+    reweighted: Callable[[Tensor], float] | None = None
+    """The score if test sample i counted weight[i] times, from [M] float64; for scores without `per_sample`.
+
+    A score with neither is no statistic of the test samples: a spread over draws, or a share of train.
+    """
+    predicted: Tensor | None = None
+    """[M] int64, the classes that an accuracy scored; None where there is no single prediction."""
+
+
+def mean_score(per_sample: Tensor, predicted: Tensor | None = None) -> Score:
+    """A score that is a mean over test samples.
+
+    Args:
+        per_sample: [M] bool or float in [0, 1].
+        predicted: [M] int64.
+    """
+    values = per_sample.double()  # [M]
+    return Score(min(float(values.mean()), 1.0), values, None, predicted)  # a sum of thirds may round up
+
+
+def averaged(name: str, hits: Tensor) -> dict[str, Score]:
+    """The mean over draws of an accuracy, and `_std`, its spread over them (two draws or more).
+
+    Args:
+        hits: [M, P] bool, whether each test sample was right in each of P draws.
+    """
+    scores = {name: mean_score(hits.double().mean(dim=1))}
+    if hits.shape[1] > 1:
+        scores[f"{name}_std"] = Score(float(hits.double().mean(dim=0).std()))
+    return scores
+
+
 class Probe(ABC):
-    """Built as `cls(config)`; called on a train and a test split; returns named scores in [0, 1].
+    """Built as `cls(config)`; measures a train and a test split; gives named scores in [0, 1].
 
     `..._top1` is an accuracy, a mean over test samples; `..._std` is the spread of another score over draws;
     `..._error` is better when low, every other score when high.
@@ -39,4 +79,13 @@ class Probe(ABC):
         """One line that names what is measured, e.g. `knn v1: cosine, k=20, T=0.07`."""
 
     @abstractmethod
-    def __call__(self, train: Labelled, test: Labelled, seed: int) -> dict[str, float]: ...
+    def measure(self, train: Labelled, test: Labelled, seed: int) -> dict[str, Score]:
+        """Every score by name; `seed` keys all draws.
+
+        Raises:
+            ValueError: splits that cannot be scored; see `count_classes`.
+        """
+
+    def __call__(self, train: Labelled, test: Labelled, seed: int) -> dict[str, float]:
+        """The values of `measure` alone. Raises as it does."""
+        return {name: score.value for name, score in self.measure(train, test, seed).items()}

@@ -12,7 +12,7 @@ from torch import Tensor
 from ssl_core.config import NamedConfig
 from ssl_core.evaluate._features import count_classes, standardized
 from ssl_core.evaluate._linear import choose_l2, predict
-from ssl_core.evaluate.base import Labelled, Probe
+from ssl_core.evaluate.base import Labelled, Probe, Score, mean_score
 
 _COLDEST, _HOTTEST = 1e-3, 1e3
 
@@ -43,7 +43,7 @@ class Calibration(Probe):
             f"and the temperature; expected calibration error on test in {c.bins} bins of equal width"
         )
 
-    def __call__(self, train: Labelled, test: Labelled, seed: int) -> dict[str, float]:
+    def measure(self, train: Labelled, test: Labelled, seed: int) -> dict[str, Score]:
         """`calibration_error` after temperature scaling, `calibration_raw_error` before, both better when low.
 
         `calibration_top1` is the accuracy of that classifier: an error says little without it.
@@ -60,13 +60,21 @@ class Calibration(Probe):
         scaled = predict(x_test, chosen.weight / temperature, chosen.bias / temperature)
         hits = raw.label == test.label  # [M]
         return {
-            "calibration_error": expected_calibration_error(scaled.confidence, hits, self.config.bins),
-            "calibration_raw_error": expected_calibration_error(raw.confidence, hits, self.config.bins),
-            "calibration_top1": float(hits.double().mean()),
+            "calibration_error": self._error(scaled.confidence, hits),
+            "calibration_raw_error": self._error(raw.confidence, hits),
+            "calibration_top1": mean_score(hits, raw.label),
         }
 
+    def _error(self, confidence: Tensor, hits: Tensor) -> Score:
+        def reweighted(weight: Tensor) -> float:
+            return expected_calibration_error(confidence, hits, self.config.bins, weight)
 
-def expected_calibration_error(confidence: Tensor, hits: Tensor, bins: int = 15) -> float:
+        return Score(expected_calibration_error(confidence, hits, self.config.bins), reweighted=reweighted)
+
+
+def expected_calibration_error(
+    confidence: Tensor, hits: Tensor, bins: int = 15, weight: Tensor | None = None
+) -> float:
     """Gap between confidence and accuracy, averaged over confidence bins by their share of the samples.
 
     Equation 3 of Guo et al. 2017 (https://arxiv.org/abs/1706.04599); bin b holds confidences in (b / bins,
@@ -75,6 +83,7 @@ def expected_calibration_error(confidence: Tensor, hits: Tensor, bins: int = 15)
     Args:
         confidence: [M] in [0, 1].
         hits: [M] bool, whether the prediction was right.
+        weight: [M] float64, how often each sample counts; None: once.
     Returns: a number in [0, 1].
     Raises:
         ValueError: no samples, or different lengths.
@@ -82,9 +91,9 @@ def expected_calibration_error(confidence: Tensor, hits: Tensor, bins: int = 15)
     if confidence.shape != hits.shape or not len(hits):
         raise ValueError(f"needs [M] confidences and hits; got {list(confidence.shape)} and {list(hits.shape)}")
     index = (confidence.double() * bins).ceil().long().clamp(1, bins) - 1  # [M]
-    surplus = confidence.new_zeros(bins, dtype=torch.float64)  # [bins] sum of confidence less hits
-    surplus.index_add_(0, index, confidence.double() - hits.double())
-    return float(surplus.abs().sum() / len(hits))
+    weight = torch.ones_like(confidence, dtype=torch.float64) if weight is None else weight  # [M]
+    surplus = torch.bincount(index, (confidence.double() - hits.double()) * weight)  # [bins] or as many as are used
+    return float(surplus.abs().sum() / weight.sum())
 
 
 def best_temperature(logits: Tensor, label: Tensor) -> float:

@@ -3,6 +3,7 @@
 Shapes: N train samples, M test samples, D feature width, K clusters, C classes.
 """
 
+from collections.abc import Callable
 from typing import ClassVar, Literal
 
 import torch
@@ -13,7 +14,7 @@ from ssl_core.config import NamedConfig
 from ssl_core.evaluate._contingency import adjusted_rand_index, contingency, normalized_mutual_information, purity
 from ssl_core.evaluate._features import centered_unit, count_classes
 from ssl_core.evaluate._kmeans import assigned, kmeans
-from ssl_core.evaluate.base import Labelled, Probe
+from ssl_core.evaluate.base import Labelled, Probe, Score, mean_score
 from ssl_core.evaluate.knn import nearest
 from ssl_core.noise import keyed_permutation, salt
 
@@ -58,7 +59,7 @@ class Clustering(Probe):
             f"nearest center; top1 names a cluster by its majority in train{density if c.dbscan else ''}"
         )
 
-    def __call__(self, train: Labelled, test: Labelled, seed: int) -> dict[str, float]:
+    def measure(self, train: Labelled, test: Labelled, seed: int) -> dict[str, Score]:
         """`clustering_top1`, `_nmi`, `_ari` and `_purity` of test, and `clustering_dbscan_...` on demand.
 
         An adjusted Rand index below 0 (worse than chance) is given as 0. DBSCAN's noise counts as one more cluster;
@@ -77,16 +78,16 @@ class Clustering(Probe):
         majority = torch.full_like(train.label, -1)[:num_clusters]  # [K], -1 where train has no sample
         majority[: len(counts)] = torch.where(counts.any(dim=1), counts.argmax(dim=1), -1)
         found = assigned(x_test, centers)  # [M]
-        table = contingency(found, test.label)  # [K', C]
+        named = majority[found]  # [M]
         scores = {
-            "clustering_top1": float((majority[found] == test.label).double().mean()),
-            "clustering_nmi": normalized_mutual_information(table),
-            "clustering_ari": max(adjusted_rand_index(table), 0.0),
-            "clustering_purity": purity(table),
+            "clustering_top1": mean_score(named == test.label),
+            "clustering_nmi": _agreement(normalized_mutual_information, found, test.label),
+            "clustering_ari": _agreement(_rand, found, test.label),
+            "clustering_purity": _agreement(purity, found, test.label),
         }
         return scores | (self._dbscan(x, x_test, test.label, salt(seed, 1)) if self.config.dbscan else {})
 
-    def _dbscan(self, x: Tensor, x_test: Tensor, label: Tensor, key: int) -> dict[str, float]:
+    def _dbscan(self, x: Tensor, x_test: Tensor, label: Tensor, key: int) -> dict[str, Score]:
         """Density clusters of train; a test sample belongs to its nearest core's cluster if that is within eps.
 
         eps is read off the distances to the k-th neighbor, as Ester et al. 1996 propose (DBSCAN, section 4.2). Not at
@@ -105,12 +106,24 @@ class Clustering(Probe):
             similarity, index = _nearest_in_blocks(x_test, x[cores], 1)  # [M, 1] each
             names = torch.from_numpy(fitted.labels_).long()[cores] + 1
             cluster = torch.where((2 - 2 * similarity[:, 0]).clamp_min(0).sqrt() <= eps, names[index[:, 0]], 0)
-        table = contingency(cluster, label)
         return {
-            "clustering_dbscan_nmi": normalized_mutual_information(table),
-            "clustering_dbscan_ari": max(adjusted_rand_index(table), 0.0),
-            "clustering_dbscan_coverage": float((cluster > 0).double().mean()),
+            "clustering_dbscan_nmi": _agreement(normalized_mutual_information, cluster, label),
+            "clustering_dbscan_ari": _agreement(_rand, cluster, label),
+            "clustering_dbscan_coverage": mean_score(cluster > 0),
         }
+
+
+def _agreement(of: Callable[[Tensor], float], cluster: Tensor, label: Tensor) -> Score:
+    """A score of the table of [M] clusters and [M] classes."""
+
+    def reweighted(weight: Tensor) -> float:
+        return of(contingency(cluster, label, weight))
+
+    return Score(of(contingency(cluster, label)), reweighted=reweighted)
+
+
+def _rand(table: Tensor) -> float:
+    return max(adjusted_rand_index(table), 0.0)
 
 
 def _kth_distance(unit: Tensor, k: int) -> Tensor:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ssl_core.config import NamedConfig
 from ssl_core.evaluate._features import centered_unit, count_classes, place_in_class
-from ssl_core.evaluate._logistic import accuracy, fit_logistic
-from ssl_core.evaluate.base import Labelled, Probe
+from ssl_core.evaluate._logistic import fit_logistic, hits
+from ssl_core.evaluate.base import Labelled, Probe, Score, averaged
 from ssl_core.noise import salt
 
 _BLOCK = 1 << 25  # labelled feature values held at once: 128 MB of float32
@@ -46,7 +46,7 @@ class FewLabel(Probe):
             f"mean and std of {self.config.draws} draws"
         )
 
-    def __call__(self, train: Labelled, test: Labelled, seed: int) -> dict[str, float]:
+    def measure(self, train: Labelled, test: Labelled, seed: int) -> dict[str, Score]:
         """Mean top-1 accuracy per setting, and `_std`, its spread over draws keyed by seed (two draws or more).
 
         Raises:
@@ -55,19 +55,16 @@ class FewLabel(Probe):
         num_classes = count_classes(train, test)
         x, x_test = centered_unit(train.features.float(), test.features.float())  # [N, D], [M, D]
         place = torch.stack([place_in_class(train.label, salt(seed, d)) for d in range(self.config.draws)])  # [P, N]
-        scores = {}
+        scores: dict[str, Score] = {}
         for name, quota in self._quotas(train.label).items():
             labelled = place < quota[train.label]  # [P, N]
             index = labelled.nonzero()[:, 1].view(len(place), -1)  # [P, n]
             l2 = 1 / (self.config.inverse_l2 * index.shape[1])
             found = [  # a bounded number of draws at a time
-                accuracy(fit_logistic(x[rows], train.label[rows], num_classes, [l2]), x_test, test.label)[:, 0]
+                hits(fit_logistic(x[rows], train.label[rows], num_classes, [l2]), x_test, test.label)[..., 0]
                 for rows in index.split(max(1, _BLOCK // x[index[0]].numel()))
             ]
-            top1 = torch.cat(found)  # [P]
-            scores[f"few_label_{name}_top1"] = float(top1.mean())
-            if len(top1) > 1:
-                scores[f"few_label_{name}_top1_std"] = float(top1.std())
+            scores |= averaged(f"few_label_{name}_top1", torch.cat(found, dim=1))  # [M, P]
         return scores
 
     def _quotas(self, label: Tensor) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from ssl_core.config import NamedConfig
 from ssl_core.evaluate._features import count_classes
-from ssl_core.evaluate.base import Labelled, Probe
+from ssl_core.evaluate.base import Labelled, Probe, Score, mean_score
 
 _BLOCK = 1 << 24  # similarities held at once: 64 MB of float32
 
@@ -40,17 +40,17 @@ class KNN(Probe):
             f"{self.config.temperature:g}), k = {ks} (all of train if it is smaller)"
         )
 
-    def __call__(self, train: Labelled, test: Labelled, seed: int) -> dict[str, float]:
+    def measure(self, train: Labelled, test: Labelled, seed: int) -> dict[str, Score]:
         """Top-1 accuracy per k. Exact, so `seed` changes nothing.
 
         Raises:
             ValueError: splits that cannot be scored; see `count_classes`.
         """
         votes = self._voted(train, test)
-        return {f"knn_top1_k{k}": int((found == test.label).sum()) / len(test.label) for k, found in votes.items()}
+        return {f"knn_top1_k{k}": mean_score(found == test.label, found) for k, found in votes.items()}
 
     def predict(self, train: Labelled, test: Labelled, seed: int) -> Tensor:
-        """The class of each test sample that the score of the largest k rests on: [M] int64. Raises as `__call__`."""
+        """The class of each test sample that the score of the largest k rests on: [M] int64. Raises as `measure`."""
         return self._voted(train, test)[max(self.config.k)]
 
     def _voted(self, train: Labelled, test: Labelled) -> dict[int, Tensor]:

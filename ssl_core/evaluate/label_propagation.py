@@ -14,7 +14,7 @@ from torch.nn.functional import normalize, one_hot
 from ssl_core.config import NamedConfig
 from ssl_core.evaluate._features import count_classes, place_in_class
 from ssl_core.evaluate._graph import neighbor_graph, neighbor_links, spread
-from ssl_core.evaluate.base import Labelled, Probe
+from ssl_core.evaluate.base import Labelled, Probe, Score, averaged
 from ssl_core.noise import salt
 
 
@@ -49,7 +49,7 @@ class LabelPropagation(Probe):
             f"mean and std of {c.draws} draws"
         )
 
-    def __call__(self, train: Labelled, test: Labelled, seed: int) -> dict[str, float]:
+    def measure(self, train: Labelled, test: Labelled, seed: int) -> dict[str, Score]:
         """Mean top-1 accuracy per setting, and `_std`, its spread over draws (two draws or more).
 
         A test sample that no label reaches counts as wrong.
@@ -70,9 +70,7 @@ class LabelPropagation(Probe):
         reached = spread(graph, links, seeds.flatten(1), c.alpha).unflatten(1, seeds.shape[1:])  # [M, S, P, C]
         best, found = reached.max(dim=3)  # [M, S, P]
         hits = (found == test.label[:, None, None]) & (best > 0)  # [M, S, P]
-        scores = {}
-        for n, top1 in zip(settings, hits.double().mean(dim=0), strict=True):  # over [P]
-            scores[f"label_propagation_n{n}_top1"] = float(top1.mean())
-            if c.draws > 1:
-                scores[f"label_propagation_n{n}_top1_std"] = float(top1.std())
+        scores: dict[str, Score] = {}
+        for n, of_setting in zip(settings, hits.unbind(dim=1), strict=True):  # [M, P] each
+            scores |= averaged(f"label_propagation_n{n}_top1", of_setting)
         return scores

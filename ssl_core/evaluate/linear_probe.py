@@ -12,7 +12,8 @@ from ssl_core.config import NamedConfig
 from ssl_core.evaluate._features import count_classes, standardized
 from ssl_core.evaluate._linear import choose_l2, predict
 from ssl_core.evaluate._logistic import fit_logistic
-from ssl_core.evaluate.base import Labelled, Probe
+from ssl_core.evaluate._per_class import macro_f1
+from ssl_core.evaluate.base import Labelled, Probe, Score, mean_score
 
 
 class LinearProbe(Probe):
@@ -39,17 +40,21 @@ class LinearProbe(Probe):
             "refitted on all of train"
         )
 
-    def __call__(self, train: Labelled, test: Labelled, seed: int) -> dict[str, float]:
-        """Top-1 accuracy on test; `seed` keys which part of train chooses the strength.
+    def measure(self, train: Labelled, test: Labelled, seed: int) -> dict[str, Score]:
+        """Top-1 accuracy and macro F1 on test; `seed` keys which part of train chooses the strength.
 
         Raises:
             ValueError: splits that cannot be scored; see `count_classes`.
         """
-        hits = self.predict(train, test, seed) == test.label  # [M]
-        return {"linear_top1": float(hits.double().mean())}
+        found = self.predict(train, test, seed)  # [M]
+
+        def f1(weight: Tensor | None = None) -> float:
+            return macro_f1(found, test.label, weight)
+
+        return {"linear_top1": mean_score(found == test.label, found), "linear_macro_f1": Score(f1(), reweighted=f1)}
 
     def predict(self, train: Labelled, test: Labelled, seed: int) -> Tensor:
-        """The class of each test sample that `linear_top1` scores: [M] int64. Raises as `__call__` does."""
+        """The class of each test sample that `linear_top1` scores: [M] int64. Raises as `measure` does."""
         num_classes = count_classes(train, test)
         x, x_test = standardized(train.features.float(), test.features.float())  # [N, D], [M, D]
         chosen = choose_l2(x, train.label, num_classes, self.config.l2, self.config.holdout_every, seed)

@@ -16,7 +16,7 @@ from ssl_core.config import NamedConfig
 from ssl_core.evaluate._features import centered_unit, count_classes, place_in_class
 from ssl_core.evaluate._linear import predict
 from ssl_core.evaluate._logistic import fit_logistic
-from ssl_core.evaluate.base import Labelled, Probe
+from ssl_core.evaluate.base import Labelled, Probe, Score, mean_score
 from ssl_core.noise import salt
 
 _TOLERANCE = 1e-5  # nats; nine fits by default, whose labels are less exact than that
@@ -51,7 +51,7 @@ class PseudoLabel(Probe):
             f"labels on the train samples above confidence {thresholds}; mean of {c.draws} draws"
         )
 
-    def __call__(self, train: Labelled, test: Labelled, seed: int) -> dict[str, float]:
+    def measure(self, train: Labelled, test: Labelled, seed: int) -> dict[str, Score]:
         """Per threshold of t %: `pseudo_label_t.._top1` on test after the second fit, `_coverage` of the unlabelled
         train samples, and `_precision`, the share of the given labels that are right (absent where none was given).
         `pseudo_label_start_top1` is the first fit's accuracy.
@@ -63,12 +63,13 @@ class PseudoLabel(Probe):
         x, x_test = centered_unit(train.features.float(), test.features.float())  # [N, D], [M, D]
         counts = torch.bincount(train.label)
         quota = min(c.per_class, int(counts[counts > 0].min()))
-        start, top1 = 0.0, dict.fromkeys(c.confidence, 0.0)
+        start: list[Tensor] = []
+        again: dict[float, list[Tensor]] = {threshold: [] for threshold in c.confidence}
         given, right, asked = dict.fromkeys(c.confidence, 0), dict.fromkeys(c.confidence, 0), 0
         for draw in range(c.draws):
             labelled = place_in_class(train.label, salt(seed, draw)) < quota  # [N]
             weight, bias = self._fit(x[labelled], train.label[labelled], num_classes)
-            start += _top1(x_test, test.label, weight, bias) / c.draws
+            start.append(predict(x_test, weight, bias).label == test.label)
             guess, sure = predict(x, weight, bias)  # [N] each
             asked += int((~labelled).sum())
             for threshold in c.confidence:
@@ -77,15 +78,15 @@ class PseudoLabel(Probe):
                 right[threshold] += int((guess == train.label)[added].sum())
                 used = labelled | added
                 label = torch.where(labelled, train.label, guess)[used]
-                again = self._fit(x[used], label, num_classes) if bool(added.any()) else (weight, bias)
-                top1[threshold] += _top1(x_test, test.label, *again) / c.draws
-        scores = {"pseudo_label_start_top1": min(start, 1.0)}
+                second = self._fit(x[used], label, num_classes) if bool(added.any()) else (weight, bias)
+                again[threshold].append(predict(x_test, *second).label == test.label)
+        scores = {"pseudo_label_start_top1": _over_draws(start)}
         for threshold in c.confidence:
             name = f"pseudo_label_t{100 * threshold:g}"
-            scores[f"{name}_top1"] = min(top1[threshold], 1.0)  # a sum of thirds may round up
-            scores[f"{name}_coverage"] = given[threshold] / max(asked, 1)
+            scores[f"{name}_top1"] = _over_draws(again[threshold])
+            scores[f"{name}_coverage"] = Score(given[threshold] / max(asked, 1))
             if given[threshold]:
-                scores[f"{name}_precision"] = right[threshold] / given[threshold]
+                scores[f"{name}_precision"] = Score(right[threshold] / given[threshold])
         return scores
 
     def _fit(self, x: Tensor, label: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
@@ -95,5 +96,6 @@ class PseudoLabel(Probe):
         return fitted.weight[0, 0], fitted.bias[0, 0]
 
 
-def _top1(x: Tensor, label: Tensor, weight: Tensor, bias: Tensor) -> float:
-    return float((predict(x, weight, bias).label == label).double().mean())
+def _over_draws(hits: list[Tensor]) -> Score:
+    """Mean over draws of an accuracy, from [M] bool each."""
+    return mean_score(torch.stack(hits).double().mean(dim=0))

@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 
 from ssl_core.config import NamedConfig
 from ssl_core.evaluate._features import count_classes
-from ssl_core.evaluate.base import Labelled, Probe
+from ssl_core.evaluate.base import Labelled, Probe, Score, mean_score
 
 _BLOCK = 1 << 23  # similarities held at once: 32 MB of float32, and about six arrays of that size
 
@@ -39,7 +39,7 @@ class Retrieval(Probe):
             f"recall at {ks} (a key of the same class among the k nearest); of equal keys the wrong ones come first"
         )
 
-    def __call__(self, train: Labelled, test: Labelled, seed: int) -> dict[str, float]:
+    def measure(self, train: Labelled, test: Labelled, seed: int) -> dict[str, Score]:
         """`retrieval_map` and `retrieval_recall_k..`. Exact, so `seed` changes nothing.
 
         A query whose class train lacks scores 0.
@@ -49,16 +49,17 @@ class Retrieval(Probe):
         """
         count_classes(train, test)
         keys = normalize(train.features.float(), dim=1)  # [N, D]
-        precision, hits = 0.0, dict.fromkeys(self.config.k, 0)
+        precision: list[Tensor] = []
+        hits: dict[int, list[Tensor]] = {k: [] for k in self.config.k}
         rows = max(1, _BLOCK // len(keys))
         for x, y in zip(test.features.split(rows), test.label.split(rows), strict=True):
             similarity = normalize(x.float(), dim=1) @ keys.mT  # [Q, N]
             ranked = ranked_relevance(similarity, train.label == y[:, None])  # [Q, N]
-            precision += float(average_precision(ranked).sum())
-            for k in hits:
-                hits[k] += int(ranked[:, :k].any(dim=1).sum())
-        found = {"retrieval_map": min(precision / len(test.label), 1.0)}  # a sum of ones may round up
-        return found | {f"retrieval_recall_k{k}": hits[k] / len(test.label) for k in hits}
+            precision.append(average_precision(ranked))
+            for k, found in hits.items():
+                found.append(ranked[:, :k].any(dim=1))
+        scores = {"retrieval_map": mean_score(torch.cat(precision))}
+        return scores | {f"retrieval_recall_k{k}": mean_score(torch.cat(found)) for k, found in hits.items()}
 
 
 def ranked_relevance(similarity: Tensor, relevant: Tensor) -> Tensor:
