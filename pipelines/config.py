@@ -98,6 +98,11 @@ class EvaluateConfig(Config):
     """Test samples drawn in the embedding map and searched for the neighbour gallery."""
 
 
+class RegistryConfig(Config):
+    examples: NonNegativeInt = 0
+    """Test samples stored with the version, to check it by; 0: drawn pictures, so that no data leaves with a model."""
+
+
 class TrackingConfig(Config):
     uri: str | None = None
     """MLflow tracking server; by default SQLite under `storage`."""
@@ -130,6 +135,7 @@ class RunConfig(Config):
     optim: OptimConfig = OptimConfig()
     train: TrainConfig
     evaluate: EvaluateConfig = EvaluateConfig()
+    registry: RegistryConfig = RegistryConfig()
     tracking: TrackingConfig = TrackingConfig()
     ray: RayConfig = RayConfig()
     tune: TuneConfig | None = None

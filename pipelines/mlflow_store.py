@@ -22,6 +22,7 @@ ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_UV_AUTO_DETECT": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # two processes instead of fifteen
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the shipping thread tries again by itself
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
@@ -170,8 +171,8 @@ def has_run(client: "MlflowClient", run_id: str) -> bool:
         raise
 
 
-def download(uri: str, tracking_uri: str | None = None) -> Path:
-    """Fetch an artifact, e.g. of `models:/NAME@candidate`, into a new local folder.
+def download(uri: str, tracking_uri: str | None = None, into: Path | None = None) -> Path:
+    """Fetch an artifact, e.g. of `models:/NAME@candidate`, into a local folder, by default a new one.
 
     Raises:
         UserError: there is no such thing, or the server does not answer.
@@ -183,7 +184,8 @@ def download(uri: str, tracking_uri: str | None = None) -> Path:
             mlflow()
             from mlflow.artifacts import download_artifacts
 
-            return Path(download_artifacts(uri, dst_path=mkdtemp(prefix="selfray-"), tracking_uri=tracking_uri))
+            folder = str(into) if into else mkdtemp(prefix="selfray-")
+            return Path(download_artifacts(uri, dst_path=folder, tracking_uri=tracking_uri))
     except Unreachable as error:
         raise UserError(f"{uri}: {error}") from None
 

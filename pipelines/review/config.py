@@ -27,8 +27,8 @@ class Gates(Config):
     """Label-free measure -> the least value; of a collapsed encoder, rankme is near 1."""
     max_leak_rate: Fraction | None = 0.01
     """Share of test samples that are copies of train samples."""
-    max_difference: PositiveFloat | None = 1e-4
-    """Between the embeddings stored at registration and those of the model loaded now."""
+    max_difference: PositiveFloat | None = 1e-3
+    """Distance of an embedding from the one stored at registration, as a fraction of its length."""
     max_latency_ms: PositiveFloat | None = None
     """Per image, on the reviewer's machine."""
     max_size_mb: NonNegativeFloat | None = None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pipelines import mlflow_store as store
 from pipelines.errors import UserError
 from pipelines.mlflow_store import reached
-from pipelines.model.loader import CARD, WEIGHTS
+from pipelines.model.versions import CANDIDATE
 from pipelines.shipping import Unreachable
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
-CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
+CHAMPION, PREVIOUS = "champion", "previous"
 _REFERENCE = re.compile(r"^(?:models:/)?(?P<name>[A-Za-z0-9 ._-]+)(?:@(?P<alias>[^@/]+)|/(?P<version>[0-9]+))?$")
 
 
@@ -109,23 +109,6 @@ class Registry:
         with self.asked():
             found = self.client.search_model_versions(f"name = '{name}'")
         return sorted(found, key=lambda version: int(version.version))
-
-    def files(self, name: str, version: int) -> Path:
-        """The folder with the version's weights and card, downloaded.
-
-        Raises:
-            UserError: the artifact is gone; MLflow itself says READY and serves an empty folder.
-        """
-        uri = f"models:/{name}/{version}"
-        try:
-            folder = store.download(uri, self.uri)
-        except UserError as error:
-            raise UserError(f"{error}; its artifact is gone: register the run again (`selfray run`)") from None
-        inner = folder / "artifacts"
-        if missing := [each for each in (CARD, WEIGHTS) if not (inner / each).is_file()]:
-            gone = f"{uri}: its artifact is gone ({', '.join(missing)} missing), whatever MLflow says of its state"
-            raise UserError(f"{gone}; register the run again (`selfray run`) or delete the version")
-        return folder
 
     def run(self, run_id: str) -> "Run":
         """A run.

@@ -7,9 +7,10 @@ finishes the rest.
 
 from typing import NamedTuple
 
+from pipelines.model.versions import CANDIDATE
 from pipelines.review import decisions
 from pipelines.review.decisions import Decision, Log
-from pipelines.review.registry import CANDIDATE, CHAMPION, PREVIOUS, Registry
+from pipelines.review.registry import CHAMPION, PREVIOUS, Registry
 
 PROD = "-prod"
 STATUS = {"promote": "promoted", "reject": "rejected", "rollback": "promoted"}

@@ -49,6 +49,11 @@ class MlflowServer:
             self._process.wait()
             self._process = None
 
+    def artifacts_of(self, model_id: str) -> Path:
+        """Where the server keeps the files of a logged model."""
+        (found,) = self._folder.glob(f"artifacts/*/models/{model_id}/artifacts")
+        return found
+
     def _answers(self) -> bool:
         try:
             with urllib.request.urlopen(f"{self.uri}/health", timeout=2) as answer:
