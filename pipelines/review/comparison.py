@@ -10,7 +10,7 @@ from pipelines.review.facts import Facts, Subject
 from ssl_core import statistics
 from ssl_core.config import Config
 
-_LOWER_IS_BETTER = ("ece", "drop", "loss", "error")
+LOWER_IS_BETTER = "_error"  # as the probes name such scores
 
 
 class Gain(Config):
@@ -20,7 +20,7 @@ class Gain(Config):
     second: float
     first: float
     gain: float
-    """Second minus first."""
+    """Second minus first, turned around where less is better: more is always better."""
     low: float | None = None
     """Lower end of the paired 95 % interval of the gain; None: not paired."""
     high: float | None = None
@@ -70,7 +70,7 @@ def wins_and_losses(first: Subject, second: Subject, score: str) -> tuple[list[i
     if score not in first.outcomes.values or score not in second.outcomes.values:
         return [], []
     ids, a, b = _paired(first.outcomes, second.outcomes, score)
-    gain = b - a  # [M]
+    gain = (a - b) if score.endswith(LOWER_IS_BETTER) else (b - a)  # [M]
     order = torch.argsort(gain.abs(), descending=True, stable=True)
     won, lost = ([int(ids[i]) for i in order if sign * gain[i] > 0] for sign in (1, -1))
     return won, lost
@@ -83,28 +83,31 @@ def _unpaired(first: Subject, second: Subject) -> str:
         return f"no outcomes per test sample of {which}"
     if a.lineage.shards and b.lineage.shards and a.lineage.shards != b.lineage.shards:
         return f"{a.title} and {b.title} were scored on different data; evaluate both on the same shards"
+    ours, theirs = (s.protocols if s else {} for s in (a.scores, b.scores))
+    if other := sorted(probe for probe in ours.keys() & theirs.keys() if ours[probe] != theirs[probe]):
+        return f"{a.title} and {b.title} were scored by different protocols of {', '.join(other)}; evaluate both anew"
     if not torch.isin(first.outcomes.sample_id, second.outcomes.sample_id).any():
         return f"{a.title} and {b.title} have no test sample in common"
     return ""
 
 
 def _shared_rows(a: Facts, b: Facts) -> list[report.Row]:
-    """The second's scores that the first has too, measured by the same protocols."""
+    """The second's scores that the first has too."""
     if a.scores is None or b.scores is None:
         return []
     return [row for row in report.rows(b.scores) if row.name in a.scores.encoder]
 
 
 def _gain(row: report.Row, first: Subject, second: Subject, seed: int, unpaired: bool) -> Gain:
-    assert first.facts.scores is not None
-    before = first.facts.scores.encoder[row.name]
-    plain = Gain(name=row.name, second=row.encoder, first=before, gain=row.encoder - before)
+    before = first.facts.scores.encoder[row.name] if first.facts.scores else 0.0
+    sign = -1 if row.name.endswith(LOWER_IS_BETTER) else 1
+    plain = Gain(name=row.name, second=row.encoder, first=before, gain=sign * (row.encoder - before))
     if unpaired or first.outcomes is None or second.outcomes is None:
         return plain
     if row.name not in first.outcomes.values or row.name not in second.outcomes.values:
         return plain  # not a mean over samples, e.g. F1
     _, a, b = _paired(first.outcomes, second.outcomes, row.name)
-    found = statistics.compare(a.numpy(), b.numpy(), seed)
+    found = statistics.compare(sign * a.numpy(), sign * b.numpy(), seed)
     paired = {"gain": found.difference.mean, "low": found.difference.low, "high": found.difference.high}
     return plain.model_copy(update={**paired, "p_value": found.p_value, "test": found.test})
 
