@@ -45,23 +45,22 @@ class ReviewConfig(Config):
     """Where the data come from and who may use them, for the model card."""
 
 
-def load_gates(path: Path) -> Gates:
-    """Read gates from a YAML file: the keys of `review.gates`, at the top or below `review:` / `gates:`.
+def load(path: Path) -> ReviewConfig:
+    """Read a reviewer's own rules: what a recipe holds below `review:`, with or without that line.
 
     Raises:
         UserError: no such file, or one dotted line per mistake.
     """
     try:
         tree: Any = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise UserError(f"--gates {path}: {error.strerror}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--gates {path}: {getattr(error, 'strerror', None) or 'not a text file'}") from None
     except yaml.YAMLError as error:
         raise UserError(f"--gates {path}: not valid YAML: {' '.join(str(error).split())}") from None
-    for section in ("review", "gates"):
-        if isinstance(tree, dict) and section in tree:
-            tree = tree[section]
+    if isinstance(tree, dict) and "review" in tree:
+        tree = tree["review"]
     try:
-        return Gates.model_validate(tree or {})
+        return ReviewConfig.model_validate(tree)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)]
+        lines = [f"{'.'.join(map(str, e['loc'])) or 'review'}: {e['msg']}" for e in error.errors(include_url=False)]
         raise UserError(f"--gates {path}: " + "; ".join(lines)) from None

@@ -9,17 +9,14 @@ follows from the log (pipelines/review/settle.py); the log never follows from th
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from pydantic import Field, PositiveInt, ValidationError
 
 from pipelines import mlflow_store as store
 from pipelines.errors import UserError
-from pipelines.review.registry import Registry
+from pipelines.review.registry import Client, Registry
 from ssl_core.config import Config
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
 
 LOG_TAG = "selfray.decisions"
 """On the registered model: id of the run that holds its log."""
@@ -70,7 +67,7 @@ class Log(NamedTuple):
         return self.entries[-1] if self.entries else None
 
 
-def begin(client: "MlflowClient", name: str, experiment_id: str) -> str:
+def begin(client: Client, name: str, experiment_id: str) -> str:
     """Make the run of a new log; returns its id. The caller names it on the registered model."""
     run = client.create_run(
         experiment_id,
@@ -97,7 +94,9 @@ def read(registry: Registry, name: str) -> Log:
     try:
         return Log(run_id, tuple(Decision.model_validate_json(params[_key(number)]) for number in numbers))
     except ValidationError as error:
-        raise UserError(f"{name}: the decision log, MLflow run {run_id}, is damaged: {error.errors()[0]['msg']}") from None
+        raise UserError(
+            f"{name}: the decision log, MLflow run {run_id}, is damaged: {error.errors()[0]['msg']}"
+        ) from None
 
 
 def append(registry: Registry, name: str, log: Log, decision: Decision) -> Log:
@@ -129,9 +128,7 @@ def markdown(name: str, entries: Sequence[Decision]) -> str:
     rows.append(["---:", "---", "---", "---:", "---", "---", "---"])
     for entry in entries:
         review = f"{entry.verdict} (forced past {', '.join(entry.failed)})" if entry.failed else entry.verdict
-        rows.append(
-            [str(entry.number), entry.time, entry.kind, str(entry.version), entry.by, entry.why, review or "-"]
-        )
+        rows.append([str(entry.number), entry.time, entry.kind, str(entry.version), entry.by, entry.why, review or "-"])
     lines = ("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in rows)
     return f"# {name}: decisions\n\n" + "\n".join(lines) + "\n"
 

@@ -11,6 +11,7 @@ from pydantic import NonNegativeInt
 
 from pipelines.outcomes import Outcomes
 from pipelines.report import Scores
+from pipelines.review.config import ReviewConfig
 from pipelines.samples import Samples
 from ssl_core.config import Config
 
@@ -95,3 +96,5 @@ class Subject:
     report: Path
     outcomes: Outcomes | None
     samples: Samples | None
+    rules: ReviewConfig
+    """What its own recipe asks of a review."""

@@ -114,7 +114,9 @@ def _scores(gates: Gates, facts: Facts, against: Comparison | None) -> Iterator[
     for name, least in gates.min_scores.items():
         value = scores.encoder.get(name)
         why = "" if value is not None else f"no probe gave it; there are {', '.join(scores.encoder)}"
-        yield _gate(f"min_scores.{name}", f"at least {least:g}", _number(value), value is not None and value >= least, why)
+        yield _gate(
+            f"min_scores.{name}", f"at least {least:g}", _number(value), value is not None and value >= least, why
+        )
     for name in regress:
         yield _regression(name, float(gates.max_regression or 0), against)
 
@@ -138,7 +140,8 @@ def _regression(name: str, most: float, against: Comparison | None) -> Judged:
         return _gate(gate, wanted, "no champion", None, "first promotion: nothing to lose against; `floors` decides")
     found = against.gain(name)
     if found is None:
-        return _gate(gate, wanted, _UNMEASURED, False, f"not a score of both {against.first} and {against.second}")
+        why = against.unpaired or f"not a score of both {against.first} and {against.second}"
+        return _gate(gate, wanted, _UNMEASURED, False, why)
     if found.low is None:
         why = against.unpaired or "this score is no mean over test samples, so it has no paired interval"
         return _gate(gate, wanted, f"{found.gain:+.3f}, no interval", False, why)
@@ -154,7 +157,9 @@ def _health(gates: Gates, scores: Scores | None) -> Iterator[Judged]:
     for name, least in gates.min_health.items():
         value = scores.health.get(name) if scores else None
         why = "" if value is not None else "the report does not hold this measure: evaluate again"
-        yield _gate(f"min_health.{name}", f"at least {least:g}", _number(value), value is not None and value >= least, why)
+        yield _gate(
+            f"min_health.{name}", f"at least {least:g}", _number(value), value is not None and value >= least, why
+        )
 
 
 def _leaks(gates: Gates, scores: Scores | None) -> Iterator[Judged]:

@@ -1,8 +1,9 @@
 """Gathers the facts about an encoder from the registry, its run, and the artifacts of both."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
@@ -13,18 +14,15 @@ from pipelines.errors import UserError
 from pipelines.outcomes import NAME as OUTCOMES
 from pipelines.outcomes import load as load_outcomes
 from pipelines.report import Scores
+from pipelines.review.config import ReviewConfig
 from pipelines.review.facts import Data, Facts, Lineage, Place, Subject
-from pipelines.review.registry import Registry
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run
-    from mlflow.entities.model_registry import ModelVersion
+from pipelines.review.registry import ModelVersion, Registry, Run
 
 PACKAGES = ("torch", "torchvision", "ray", "mlflow", "numpy", "opencv-python-headless", "safetensors")
 _UNCHANGED = ("storage", "tracking", "ray", "tune", "review")  # where and how, not what was computed
 
 
-def of_version(registry: Registry, version: "ModelVersion") -> Subject:
+def of_version(registry: Registry, version: ModelVersion) -> Subject:
     """Gather the facts about a registered version.
 
     Raises:
@@ -32,7 +30,9 @@ def of_version(registry: Registry, version: "ModelVersion") -> Subject:
     """
     name, tags = str(version.name), dict(version.tags)
     if not version.run_id or "selfray.sha256" not in tags:
-        raise UserError(f"{name}/{version.version}: not registered by Selfray; `selfray run` registers what it can review")
+        raise UserError(
+            f"{name}/{version.version}: not registered by Selfray; `selfray run` registers what it can review"
+        )
     found = of_run(registry, str(version.run_id))
     lineage = found.facts.lineage.model_copy(
         update={
@@ -49,7 +49,7 @@ def of_version(registry: Registry, version: "ModelVersion") -> Subject:
         "created": int(version.creation_timestamp),
         "lineage": lineage,
     }
-    return Subject(found.facts.model_copy(update=here), found.report, found.outcomes, found.samples)
+    return replace(found, facts=found.facts.model_copy(update=here))
 
 
 def of_run(registry: Registry, run_id: str) -> Subject:
@@ -61,7 +61,9 @@ def of_run(registry: Registry, run_id: str) -> Subject:
     read = _Reader(folder)
     audit = _audit(audit_folder / "report" / "audit.json", read)
     tree = read.config()
-    return _subject(read, folder / "report", run.info.run_name or run_id, tree, _lineage(run, read, audit), _data(run, tree))
+    return _subject(
+        read, folder / "report", run.info.run_name or run_id, tree, _lineage(run, read, audit), _data(run, tree)
+    )
 
 
 def of_folder(folder: Path) -> Subject:
@@ -72,7 +74,9 @@ def of_folder(folder: Path) -> Subject:
     """
     inner = folder if (folder / "scores.json").exists() else folder / "report"
     if not (inner / "scores.json").exists():
-        raise UserError(f"{folder}: holds no scores.json; give the folder of an evaluation (`selfray evaluate` names it)")
+        raise UserError(
+            f"{folder}: holds no scores.json; give the folder of an evaluation (`selfray evaluate` names it)"
+        )
     return _subject(_Reader(inner.parent), inner, str(folder), {}, Lineage(run_id=""), Data())
 
 
@@ -92,13 +96,13 @@ class _Reader:
 
     def config(self) -> dict[str, Any]:
         winner = self._folder / "report" / "winner.yaml"  # of a campaign: its own config.yaml is that of the recipe
-        tree = yaml.safe_load(self.text("report/winner.yaml" if winner.exists() else "config.yaml", "The run logged no config."))
+        tree = yaml.safe_load(
+            self.text("report/winner.yaml" if winner.exists() else "config.yaml", "The run logged no config.")
+        )
         return tree if isinstance(tree, dict) else {}
 
 
-def _subject(
-    read: _Reader, report: Path, title: str, tree: dict[str, Any], lineage: Lineage, data: Data
-) -> Subject:
+def _subject(read: _Reader, report: Path, title: str, tree: dict[str, Any], lineage: Lineage, data: Data) -> Subject:
     scores = _scores(report / "scores.json", read)
     outcomes = load_outcomes(report) if (report / OUTCOMES).exists() else None
     shown = samples.load(report)
@@ -117,7 +121,14 @@ def _subject(
         campaign=_campaign(report / "report.json"),
         missing=tuple(read.missing),
     )
-    return Subject(facts, report, outcomes, shown)
+    return Subject(facts, report, outcomes, shown, _rules(tree))
+
+
+def _rules(tree: dict[str, Any]) -> ReviewConfig:
+    try:
+        return ReviewConfig.model_validate(tree.get("review") or {})
+    except ValidationError as error:
+        raise UserError(f"review of the run's config.yaml: {error.errors()[0]['msg']}; give --gates FILE") from None
 
 
 def _scores(path: Path, read: _Reader) -> Scores | None:
@@ -130,17 +141,21 @@ def _scores(path: Path, read: _Reader) -> Scores | None:
             tree["health"] = tree.pop("gauges")
         return Scores.model_validate(tree)
     except (ValidationError, ValueError, KeyError) as error:
-        raise UserError(f"{path.name} of the run cannot be read: {str(error).splitlines()[0]}; evaluate again") from None
+        raise UserError(
+            f"{path.name} of the run cannot be read: {str(error).splitlines()[0]}; evaluate again"
+        ) from None
 
 
-def _trained(registry: Registry, run: "Run") -> str:
+def _trained(registry: Registry, run: Run) -> str:
     """Id of the run of the pre-training stage; empty: not on this server."""
     experiment, folder = run.info.experiment_id, run.data.tags.get("selfray.reused.pretrain")
     mine = f"tags.mlflow.parentRunId = '{run.info.run_id}'"
     if folder:  # trained below an earlier run
         mine = f"tags.`selfray.stage_folder` = '{folder}'"
     with registry.asked():
-        found = registry.client.search_runs([experiment], f"{mine} and tags.`selfray.stage` = 'pretrain'", max_results=1)
+        found = registry.client.search_runs(
+            [experiment], f"{mine} and tags.`selfray.stage` = 'pretrain'", max_results=1
+        )
     return str(found[0].info.run_id) if found else ""
 
 
@@ -151,7 +166,7 @@ def _audit(path: Path, read: _Reader) -> Audit | None:
     return Audit.model_validate_json(path.read_text())
 
 
-def _lineage(run: "Run", read: _Reader, audit: Audit | None) -> Lineage:
+def _lineage(run: Run, read: _Reader, audit: Audit | None) -> Lineage:
     tags = run.data.tags
     environment = json.loads(read.text("environment.json", "The run logged no environment.") or "{}")
     packages = environment.pop("packages", {})
@@ -175,7 +190,7 @@ def _lineage(run: "Run", read: _Reader, audit: Audit | None) -> Lineage:
     )
 
 
-def _data(run: "Run", tree: dict[str, Any]) -> Data:
+def _data(run: Run, tree: dict[str, Any]) -> Data:
     said = tree.get("review") or {}
     about = {"license": said.get("license", ""), "provenance": said.get("provenance", "")}
     if not run.inputs.dataset_inputs:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 from pipelines import mlflow_store as store
 from pipelines.errors import UserError
@@ -13,10 +13,10 @@ from pipelines.mlflow_store import reached
 from pipelines.model.versions import CANDIDATE
 from pipelines.shipping import Unreachable
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
-    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+Client = Any  # mlflow.MlflowClient and its entities: importing MLflow takes seconds, and it has no types
+Run = Any
+ModelVersion = Any
+RegisteredModel = Any
 
 CHAMPION, PREVIOUS = "champion", "previous"
 _REFERENCE = re.compile(r"^(?:models:/)?(?P<name>[A-Za-z0-9 ._-]+)(?:@(?P<alias>[^@/]+)|/(?P<version>[0-9]+))?$")
@@ -55,7 +55,7 @@ class Registry:
         """
         self.uri = uri
         with self.asked():
-            self.client: MlflowClient = store.connect(uri)
+            self.client: Client = store.connect(uri)
             store.use(uri)  # the registry looks `models:/` sources up there
 
     @contextmanager
@@ -67,7 +67,7 @@ class Registry:
         except Unreachable as error:
             raise UserError(f"MLflow at {store.shown(self.uri)}: {error}") from None
 
-    def model(self, name: str) -> "RegisteredModel":
+    def model(self, name: str) -> RegisteredModel:
         """A registered model.
 
         Raises:
@@ -80,7 +80,7 @@ class Registry:
         there = f"there are {', '.join(known)}" if known else "none is registered: `selfray run` registers one"
         raise UserError(f"{name}: no registered model at {store.shown(self.uri)}; {there}")
 
-    def find(self, reference: Reference) -> "ModelVersion":
+    def find(self, reference: Reference) -> ModelVersion:
         """The version a reference means.
 
         Raises:
@@ -104,13 +104,13 @@ class Registry:
         number = self.model(name).aliases.get(alias)
         return None if number is None else int(number)
 
-    def versions(self, name: str) -> list["ModelVersion"]:
+    def versions(self, name: str) -> list[ModelVersion]:
         """All versions with their aliases, oldest first."""
         with self.asked():
             found = self.client.search_model_versions(f"name = '{name}'")
         return sorted(found, key=lambda version: int(version.version))
 
-    def run(self, run_id: str) -> "Run":
+    def run(self, run_id: str) -> Run:
         """A run.
 
         Raises:
@@ -127,4 +127,3 @@ class Registry:
             for path in there & set(paths):
                 self.client.download_artifacts(run_id, path, str(folder))
         return folder
-
