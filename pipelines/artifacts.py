@@ -31,7 +31,10 @@ class ShardSet(Artifact):
 class Checkpoint(Artifact):
     shards: ShardSet
     folder: Path
-    """Holds method.safetensors, optimizer.safetensors and state.json; see pipelines/checkpoint.py."""
+    """Holds method.safetensors, optimizer.safetensors and state.json; see pipelines/checkpoint.py.
+
+    For a model that is only evaluated: the packed encoder, see pipelines/model/loader.py.
+    """
     step: int
 
 

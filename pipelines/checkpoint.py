@@ -93,6 +93,12 @@ def weights(path: Path) -> dict[str, Tensor]:
     return load_file(path / METHOD)
 
 
+def encoder_weights(path: Path) -> dict[str, Tensor]:
+    """The encoder's tensors among them, under the encoder's own names. Raises as `weights`."""
+    prefix = "encoder."
+    return {name.removeprefix(prefix): w for name, w in weights(path).items() if name.startswith(prefix)}
+
+
 def digest(path: Path) -> str:
     """What identifies a checkpoint: the sha256 of its weights."""
     return str(state_of(path)["sha256"][METHOD])

@@ -5,19 +5,30 @@ import json
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, SerializeAsAny, ValidationError, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SerializeAsAny,
+    ValidationError,
+    model_validator,
+)
 
 from pipelines.errors import UserError
 from pipelines.review.config import ReviewConfig
 from pipelines.tuning.config import TuneConfig
+from ssl_core.augment._corruptions import KINDS, Kind
 from ssl_core.build import build_chains, build_method
-from ssl_core.catalog import find, named_in
+from ssl_core.catalog import find, named_in, names
 from ssl_core.config import Config, NamedConfig
 from ssl_core.optim import OptimConfig
 
+C = TypeVar("C", bound=Config)
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -81,11 +92,43 @@ class TrainConfig(Config):
         return self
 
 
-def _probes() -> tuple[NamedConfig, ...]:
-    return tuple(find("ssl_core.evaluate", name).Config() for name in ("knn", "linear_probe", "few_label"))
+QUICK = ("knn", "linear_probe", "few_label")
+
+
+def _probes(given: Mapping[str, Any]) -> tuple[NamedConfig, ...]:
+    """Those of the suite: the quick ones, or all there are."""
+    full = given.get("suite") == "full"
+    chosen = [*QUICK, *(name for name in names("ssl_core.evaluate") if name not in QUICK)] if full else QUICK
+    return tuple(find("ssl_core.evaluate", name).Config() for name in chosen)
+
+
+class RobustnessConfig(Config):
+    corruptions: Annotated[tuple[Kind, ...], Field(min_length=1)] = KINDS
+    """Which of the common corruptions; see ssl_core/augment/_corruptions.py."""
+    severities: Annotated[tuple[Annotated[int, Field(ge=1, le=5)], ...], Field(min_length=1)] = (1, 2, 3, 4, 5)
+    max_samples: PositiveInt = 2000
+    """Of the test split, spread evenly over it: each is encoded once per corruption and severity."""
+
+
+class FineTuneConfig(Config):
+    """All weights trained on the labels of train; defaults after MAE, table 9 (He et al., 2022), at small scale."""
+
+    epochs: PositiveInt = 20
+    lr: PositiveFloat = 5e-4
+    """For a global batch of 256, scaled linearly; AdamW with a warm-up and a cosine."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.75
+    """Learning rate of a layer over that of the layer above it; the random-init floor is trained without."""
+    weight_decay: NonNegativeFloat = 0.05
+    warmup_fraction: Fraction = 0.05
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    global_batch_size: PositiveInt = 128
+    view: Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.augment")] | None = None
+    """Augmentation of the train images; null: image_crop at the size of the eval view."""
 
 
 class EvaluateConfig(Config):
+    suite: Literal["quick", "full"] = "quick"
+    """What is measured where `probes` is not given: kNN, linear probe and few labels, or every probe there is."""
     probes: tuple[Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.evaluate")], ...] = Field(
         default_factory=_probes
     )
@@ -94,8 +137,18 @@ class EvaluateConfig(Config):
     batch_size: PositiveInt = 256
     max_samples: PositiveInt = 100_000
     """Of each split, spread evenly over it: probes hold their features in memory."""
+    resamples: NonNegativeInt = 1000
+    """Bootstrap resamples of the test split behind every interval; 0: no intervals."""
+    view_samples: NonNegativeInt = 256
+    """Test samples encoded in ten training views each, for alignment and LiDAR; 0: neither is measured."""
+    leaks: bool = True
+    """Look for test samples that are near copies of train samples; reads all shards once per data set."""
     map_samples: PositiveInt = 1000
     """Test samples drawn in the embedding map and searched for the neighbour gallery."""
+    robustness: RobustnessConfig | None = None
+    """Linear probe under common corruptions; {} takes all of them at all severities."""
+    fine_tune: FineTuneConfig | None = None
+    """Accuracy of all weights trained on the labels; {} takes the defaults. Costs a training, twice."""
 
 
 class RegistryConfig(Config):
@@ -119,7 +172,9 @@ class RayConfig(Config):
     object_store_mb: Annotated[int, Field(ge=256)] = 512
 
 
-class RunConfig(Config):
+class SetupConfig(Config):
+    """What ingest, evaluation and tracking read: the data, the encoder, where results are kept."""
+
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
     """Of the run, and of the registered model."""
     seed: NonNegativeInt = 0
@@ -131,13 +186,16 @@ class RunConfig(Config):
     views: dict[str, Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.augment")]]
     """One augmentation chain per kind of view that the method reads; `eval` is the chain of all evaluation."""
     encoder: Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.encoders")]
-    method: Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.methods")]
-    optim: OptimConfig = OptimConfig()
-    train: TrainConfig
     evaluate: EvaluateConfig = EvaluateConfig()
     registry: RegistryConfig = RegistryConfig()
     tracking: TrackingConfig = TrackingConfig()
     ray: RayConfig = RayConfig()
+
+
+class RunConfig(SetupConfig):
+    method: Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.methods")]
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig
     tune: TuneConfig | None = None
     """What `selfray tune` searches; other verbs do not look at it."""
     review: ReviewConfig = ReviewConfig()
@@ -160,14 +218,24 @@ def parse(tree: Mapping[str, Any], changes: Mapping[str, Any] | None = None) -> 
     Raises:
         UserError: one dotted line per mistake, all at once.
     """
-    changed = deepcopy(dict(tree))
-    for dotted, value in (changes or {}).items():
-        _set(changed, dotted, value)
+    return parse_as(RunConfig, tree, changes)
+
+
+def parse_as(kind: type[C], tree: Mapping[str, Any], changes: Mapping[str, Any] | None = None) -> C:
+    """The same for another kind of config."""
     try:
-        return RunConfig.model_validate(changed)
+        return kind.model_validate(with_changes(tree, changes))
     except ValidationError as error:
         lines = sorted({_line(e["loc"], e["msg"]) for e in error.errors(include_url=False)})
         raise UserError("cannot run this config:\n" + "\n".join(f"  {line}" for line in lines)) from None
+
+
+def with_changes(tree: Mapping[str, Any], changes: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A copy of an unchecked tree with dotted keys set."""
+    changed = deepcopy(dict(tree))
+    for dotted, value in (changes or {}).items():
+        _set(changed, dotted, value)
+    return changed
 
 
 def load(recipe: str | Path, changes: Mapping[str, Any] | None = None) -> RunConfig:
@@ -178,13 +246,22 @@ def load(recipe: str | Path, changes: Mapping[str, Any] | None = None) -> RunCon
     if not path.exists():
         shipped = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
         raise UserError(f"recipe {recipe}: no such file; `selfray list` shows what ships: {shipped}")
+    return parse(read_tree(path), changes)
+
+
+def read_tree(path: Path) -> dict[str, Any]:
+    """What a YAML file holds, unchecked.
+
+    Raises:
+        UserError: it is not YAML, or holds no keys.
+    """
     try:
         tree = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         raise UserError(f"recipe {path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise UserError(f"recipe {path}: holds no keys")
-    return parse(tree, changes)
+    return tree
 
 
 def flat(config: Config) -> dict[str, Any]:
@@ -205,7 +282,7 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def identity(config: RunConfig) -> str:
+def identity(config: SetupConfig) -> str:
     """Hash of everything that decides what a run computes; where it lies, and what else could be tried, does not."""
     return fingerprint(config.model_dump(mode="json", exclude={"storage", "tracking", "ray", "tune", "review"}))
 

@@ -4,9 +4,12 @@ from pathlib import Path
 from typing import Literal
 
 from pipelines import tracking
-from pipelines.artifacts import Artifact, ModelVersion, Nothing
-from pipelines.config import RunConfig
-from pipelines.stages.evaluate import EVALUATE
+from pipelines.artifacts import Artifact, Checkpoint, ModelVersion, Nothing, ProbeReport
+from pipelines.config import RunConfig, fingerprint
+from pipelines.errors import UserError
+from pipelines.evaluation import EvaluationConfig, shards_at
+from pipelines.model.found import Found
+from pipelines.stages.evaluate import EVALUATE, EVALUATE_MODEL
 from pipelines.stages.ingest import INGEST
 from pipelines.stages.pretrain import PRETRAIN
 from pipelines.stages.register import REGISTER
@@ -33,3 +36,19 @@ def up_to(last: Last, config: RunConfig, root: Path) -> Artifact:
             return shards
         checkpoint = PRETRAIN(config, shards, root)
         return checkpoint if last == "pretrain" else EVALUATE(config, checkpoint, root)
+
+
+def evaluate_model(config: EvaluationConfig, model: Found, root: Path) -> ProbeReport:
+    """Any encoder on any data; its MLflow run says by tags which model it scored."""
+    with tracking.run(config, root):
+        tracking.tag(model.tags)
+        shards = shards_at(config.on) or INGEST(config, Nothing(), root)
+        if not (shards.num_train and shards.num_test):
+            raise UserError(
+                f"--on: {config.on}: {shards.num_train} train and {shards.num_test} test samples; probes need both: "
+                "bring more data, or change ingest.test_fraction"
+            )
+        given = Checkpoint(
+            digest=fingerprint([model.card.sha256, shards.digest]), shards=shards, folder=model.folder, step=0
+        )
+        return EVALUATE_MODEL(config, given, root)

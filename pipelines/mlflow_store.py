@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from pipelines.config import RunConfig
+from pipelines.config import SetupConfig
 from pipelines.errors import UserError
 from pipelines.manifest import Manifest
 from pipelines.shipping import Unreachable
@@ -43,9 +43,14 @@ class Value(NamedTuple):
     value: float
 
 
-def storage(config: RunConfig, root: Path) -> str:
+def storage(config: SetupConfig, root: Path) -> str:
     """The tracking and registry URI: the configured server, or SQLite under `root`."""
-    return config.tracking.uri or f"sqlite:///{root.resolve() / 'mlflow.db'}"
+    return config.tracking.uri or embedded(root)
+
+
+def embedded(root: Path) -> str:
+    """The SQLite store under `root`."""
+    return f"sqlite:///{root.resolve() / 'mlflow.db'}"
 
 
 def artifact_root(root: Path) -> str:
@@ -63,11 +68,11 @@ def is_server(uri: str) -> bool:
     return urlsplit(uri).scheme in ("http", "https")
 
 
-def run_url(config: RunConfig, root: Path, experiment_id: str, run_id: str) -> str:
+def run_url(config: SetupConfig, root: Path, experiment_id: str, run_id: str) -> str:
     return f"{_base(config, root, PORT)}/#/experiments/{experiment_id}/runs/{run_id}?{_MODE}"
 
 
-def ui(config: RunConfig, root: Path, port: int = PORT) -> tuple[list[str] | None, str]:
+def ui(config: SetupConfig, root: Path, port: int = PORT) -> tuple[list[str] | None, str]:
     """The command that starts MLflow's pages on loopback, and the link to open.
 
     The command is None when `tracking.uri` is a server: it has the pages already.
@@ -81,7 +86,7 @@ def ui(config: RunConfig, root: Path, port: int = PORT) -> tuple[list[str] | Non
     return [*command, "--backend-store-uri", uri, "--default-artifact-root", artifact_root(root)], url
 
 
-def how_to_open(config: RunConfig, root: Path) -> str:
+def how_to_open(config: SetupConfig, root: Path) -> str:
     """For the end of a run: where the reviewer finds it."""
     _, url = ui(config, root)
     if is_server(storage(config, root)):
@@ -89,7 +94,7 @@ def how_to_open(config: RunConfig, root: Path) -> str:
     return f"selfray ui --set storage={root}   then   {url}"
 
 
-def check(config: RunConfig, root: Path) -> str:
+def check(config: SetupConfig, root: Path) -> str:
     """What answers, for `selfray doctor`.
 
     Raises:
@@ -190,6 +195,31 @@ def download(uri: str, tracking_uri: str | None = None, into: Path | None = None
         raise UserError(f"{uri}: {error}") from None
 
 
+def version(uri: str, tracking_uri: str) -> tuple[str, str, str]:
+    """Name, number and run of the version that `models:/NAME@ALIAS` or `models:/NAME/NUMBER` is now.
+
+    Raises:
+        UserError: there is no such model, version or alias, or the server does not answer.
+    """
+    name, alias, number = _named(uri)
+    try:
+        client = connect(tracking_uri)
+        with reached():
+            found = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
+    except Unreachable as error:
+        raise UserError(f"{uri.removeprefix('models:/')}: {error} (looked in {shown(tracking_uri)})") from None
+    return str(found.name), str(found.version), str(found.run_id or "")
+
+
+def _named(uri: str) -> tuple[str, str, str]:
+    """Name, alias and number in a URI; one of the last two is empty."""
+    name, at, alias = uri.removeprefix("models:/").partition("@")
+    if at:
+        return name, alias, ""
+    name, _, number = name.rpartition("/")
+    return name, "", number
+
+
 def log_params(client: "MlflowClient", run_id: str, params: dict[str, object]) -> None:
     """Log the params that the run does not have yet: 100 a request, values cut at 6000 characters."""
     from mlflow.entities import Param
@@ -275,6 +305,6 @@ def _set_environment() -> None:
         os.environ.setdefault(key, value)
 
 
-def _base(config: RunConfig, root: Path, port: int) -> str:
+def _base(config: SetupConfig, root: Path, port: int) -> str:
     uri = storage(config, root)
     return shown(uri).rstrip("/") if is_server(uri) else f"http://127.0.0.1:{port}"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pipelines import checkpoint, outbox, plots, samples
 from pipelines.artifacts import Checkpoint
-from pipelines.config import RunConfig
+from pipelines.config import RunConfig, SetupConfig
 from ssl_core.build import build_chain, build_method
 from ssl_core.evaluate.knn import nearest
 from ssl_core.types import Batch
@@ -21,7 +21,7 @@ UNPLOTTED = {"epoch", "samples_per_s", "data_wait"}
 
 
 def draw(
-    config: RunConfig,
+    config: SetupConfig,
     given: Checkpoint,
     arrays: Mapping[str, NDArray[Any]],
     test: tuple[Tensor, Tensor],
@@ -60,7 +60,8 @@ def draw(
         others = np.stack([line[line != q][:NEIGHBORS] for q, line in zip(queries, found, strict=True)])
         plots.gallery(images, queries, others, label, folder / "neighbors.png", class_names=classes)
         figures["Nearest neighbors"] = "neighbors.png"
-    if _reconstruct(config, given, images[:RECONSTRUCTED], ids[:RECONSTRUCTED], folder / "reconstructions.png"):
+    shown_to, path = (images[:RECONSTRUCTED], ids[:RECONSTRUCTED]), folder / "reconstructions.png"
+    if isinstance(config, RunConfig) and _reconstruct(config, given, *shown_to, path):
         figures["Reconstructions"] = "reconstructions.png"
     return figures
 

@@ -50,7 +50,7 @@ def curves(points: Mapping[str, Sequence[tuple[int, float]]], path: Path, title:
         axes.tick_params(labelsize=8)
         if position >= len(drawn) - columns:
             axes.set_xlabel("step", fontsize=9)
-    _save(figure, path)
+    save(figure, path)
 
 
 def embedding_map(
@@ -82,7 +82,7 @@ def embedding_map(
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
     axes.set_xlabel(f"{how} of {len(chosen)} samples, cosine similarity", fontsize=9, color=INK)
-    _save(figure, path)
+    save(figure, path)
 
 
 def gallery(
@@ -127,7 +127,7 @@ def gallery(
             _image(axes, images[neighbors[row, column]], frame, dashed=same is False, width=1 if same is None else 2.5)
             if row == 0:
                 axes.set_title(str(column + 1), fontsize=9)
-    _save(figure, path)
+    save(figure, path)
 
 
 def reconstructions(
@@ -150,7 +150,7 @@ def reconstructions(
             _image(axes, image, GREY)
             if column == 0:
                 axes.set_ylabel(name, fontsize=9)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _project(features: NDArray[np.float32], seed: int) -> tuple[NDArray[np.float32], str]:
@@ -208,6 +208,6 @@ def new_figure(width: float, height: float, title: str) -> "Figure":
     return figure
 
 
-def _save(figure: Any, path: Path) -> None:
+def save(figure: Any, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130, format="png", metadata={"Software": None})  # the same points give the same bytes

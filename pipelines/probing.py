@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pipelines.config import fingerprint
 from pipelines.features import FeatureSet
+from pipelines.scores import is_compared, is_error
 from ssl_core.catalog import find
 from ssl_core.config import NamedConfig
 from ssl_core.evaluate._resample import replicates
@@ -85,17 +86,14 @@ def gains(encoder: Measured, floors: Sequence[Measured]) -> dict[str, tuple[floa
     """Score -> 95 % interval of the encoder's gain over the better floor, on the same resamples of the test samples."""
     found = {}
     for name, draws in encoder.replicates.items():
+        if not is_compared(name):
+            continue
         sign = -1 if is_error(name) else 1
         measured = [floor for floor in floors if name in floor.replicates]
         if measured:
             better = max(measured, key=lambda floor: sign * floor.scores[name])
             found[name] = percentiles(sign * (draws - better.replicates[name]))
     return found
-
-
-def is_error(name: str) -> bool:
-    """Whether a score is better when low."""
-    return name.endswith("_error")
 
 
 def _path(folder: Path, probe: Probe, seed: int, resamples: int) -> Path:

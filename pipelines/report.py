@@ -6,98 +6,29 @@ the raw input and on an encoder with random weights.
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from pydantic import NonNegativeInt, PositiveInt, model_validator
 from rich.table import Table
 
-from ssl_core.config import Config
+from pipelines import sections
+from pipelines.scores import ClassScores, LeakPair, Leaks, Scores, is_compared, is_error
+
+__all__ = [
+    "ClassScores",
+    "LeakPair",
+    "Leaks",
+    "Row",
+    "Scores",
+    "json_text",
+    "markdown",
+    "rich_table",
+    "rows",
+    "verdict",
+]
 
 _SPREAD = "_std"  # `x_std` is the spread of score `x` over draws
 _COLUMNS = ("score", "this encoder", "random-init encoder", "raw input", "gain over the better floor")
 _NONE = "-"
-
-
-class ClassScores(Config):
-    """How well one class is told from the others."""
-
-    name: str
-    support: NonNegativeInt
-    """Test samples of this class."""
-    precision: float
-    recall: float
-    f1: float
-
-
-class LeakPair(Config):
-    """A test sample that is also, or nearly, a train sample."""
-
-    train: int
-    """Sample id."""
-    test: int
-    """Sample id."""
-    kind: Literal["bytes", "phash", "features"]
-    """What is equal or close: the stored bytes, the perceptual hash, or the features."""
-    distance: float
-    """0 for equal bytes; bits that differ; or 1 - cosine similarity."""
-    train_origin: str = ""
-    """The file, and the row in it, that the sample came from."""
-    test_origin: str = ""
-
-
-class Leaks(Config):
-    """Test samples that pre-training has, or may have, seen."""
-
-    num_exact: NonNegativeInt
-    """Test samples whose stored bytes equal those of a train sample."""
-    num_near: NonNegativeInt
-    """Further test samples that look like a train sample."""
-    num_checked: NonNegativeInt
-    """Test samples looked at."""
-    rate: float
-    """Share of those checked that are exact or near copies."""
-    pairs: tuple[LeakPair, ...] = ()
-    """The closest, at most 20."""
-
-
-class Scores(Config):
-    """What was found out about an encoder. Scores are fractions in [0, 1]; `x_std` is the spread of `x` over draws."""
-
-    encoder: dict[str, float] = {}
-    """Scores of the pre-trained encoder; empty: the source has no labels."""
-    random_init: dict[str, float] = {}
-    """The same probes on the same encoder before pre-training; empty: not measured."""
-    raw_input: dict[str, float] = {}
-    """The same probes on the flattened input; empty: not measured."""
-    intervals: dict[str, tuple[float, float]] = {}
-    """Score -> 95 % bootstrap interval of the encoder's score over test samples; empty: not resampled."""
-    gains: dict[str, tuple[float, float]] = {}
-    """Score -> 95 % interval of its gain over the better floor, paired on the same test samples."""
-    health: dict[str, float] = {}
-    """Label-free measures of the pre-trained encoder, e.g. rankme."""
-    outliers: tuple[int, ...] = ()
-    """Ids of test samples whose features have an unusual length, farthest first, at most 20."""
-    per_class: tuple[ClassScores, ...] = ()
-    confusion: tuple[tuple[int, ...], ...] = ()
-    """Test samples by true class (row) and predicted class (column)."""
-    predicted_by: str = ""
-    """The score whose predictions `per_class` and `confusion` count."""
-    leaks: Leaks | None = None
-    """None: not checked."""
-    protocols: dict[str, str] = {}
-    """Probe name -> the line that names its protocol."""
-    headline: str = ""
-    """The score that the verdict quotes; empty: the first one."""
-    seed: int = 0
-    """Keys the probes' draws and held-out slices."""
-    num_train: PositiveInt | None = None
-    num_test: PositiveInt | None = None
-
-    @model_validator(mode="after")
-    def _headline_exists(self) -> "Scores":
-        if self.headline and self.headline not in self.encoder:
-            raise ValueError(f"headline: there is no score '{self.headline}'; choose one of {', '.join(self.encoder)}")
-        return self
 
 
 class Row(NamedTuple):
@@ -108,31 +39,40 @@ class Row(NamedTuple):
     random_init: float | None
     raw_input: float | None
     gain: float | None
-    """Over the better floor; None without floors."""
+    """Over the better floor; None without floors, or where higher is neither better nor worse."""
     noise: float
     """The largest spread over draws of any side; 0 where the probe draws nothing."""
+    gain_interval: tuple[float, float] | None
+    """95 % interval of the gain; None: nothing was resampled."""
 
     @property
     def beats_floors(self) -> bool:
-        """True where the gain is positive and larger than the spread."""
+        """True where the interval of the gain lies above 0; without intervals, where the gain exceeds the spread."""
+        if self.gain_interval is not None:
+            return self.gain_interval[0] > 0
         return self.gain is not None and self.gain > self.noise
 
 
 def rows(scores: Scores) -> Iterator[Row]:
-    """One row per score, in the order the probes gave them."""
+    """One row per score, in the order the probes gave them.
+
+    A gain is positive where the encoder is better, which of an `_error` means lower.
+    """
     for name, value in scores.encoder.items():
         if name.endswith(_SPREAD) and name.removesuffix(_SPREAD) in scores.encoder:
             continue
         random_init, raw_input = scores.random_init.get(name), scores.raw_input.get(name)
         floors = [f for f in (random_init, raw_input) if f is not None]
+        sign = -1 if is_error(name) else 1
+        gain = min(sign * (value - floor) for floor in floors) if floors and is_compared(name) else None
         spreads = [side.get(name + _SPREAD, 0.0) for side in (scores.encoder, scores.random_init, scores.raw_input)]
-        yield Row(name, value, random_init, raw_input, value - max(floors) if floors else None, max(spreads))
+        yield Row(name, value, random_init, raw_input, gain, max(spreads), scores.gains.get(name))
 
 
 def verdict(scores: Scores) -> str:
     """One line for a reviewer, e.g. `beats both floors on 6/7 | knn_top1_k200 0.62 (+0.21 over the better floor)`.
 
-    A gain counts only where it is larger than the spread over draws.
+    A gain counts only where its interval lies above 0 (without intervals: where it exceeds the spread over draws).
     """
     table = list(rows(scores))
     if not table:
@@ -148,9 +88,10 @@ def verdict(scores: Scores) -> str:
         claim = f"does NOT beat {floors} on any of {len(compared)}"
     else:
         claim = f"beats {floors} on {won}/{len(compared)}"
+    seen = f" | {100 * scores.leaks.rate:.2g} % of test is also in train" if scores.leaks and scores.leaks.rate else ""
     head = next((r for r in table if r.name == scores.headline), table[0])
     over = "" if head.gain is None else f" ({_gain(head)} over {'the better' if both else 'its only'} floor)"
-    return f"{claim} | {head.name} {head.encoder:.3f}{over}"
+    return f"{claim} | {head.name} {head.encoder:.3f}{over}{seen}"
 
 
 def markdown(scores: Scores, title: str = "Evaluation", figures: Mapping[str, str] | None = None) -> str:
@@ -162,10 +103,10 @@ def markdown(scores: Scores, title: str = "Evaluation", figures: Mapping[str, st
     cells = [[f"`{r.name}`", *_cells(scores, r)] for r in rows(scores)]
     lines = [f"# {title}", "", f"**{verdict(scores)}**"]
     if cells:
-        lines += ["", *_markdown_table(_COLUMNS, cells), "", _legend(scores)]
-    if scores.health:
-        lines += ["", "## Health (no labels)", ""]
-        lines += _markdown_table(("measure", "value"), [[f"`{n}`", f"{v:.4g}"] for n, v in scores.health.items()])
+        lines += ["", *sections.table(_COLUMNS, cells), "", _legend(scores)]
+    lines += [*sections.health(scores), *sections.leaks(scores), *sections.classes(scores)]
+    if scores.robustness:
+        lines += ["", *scores.robustness.markdown()]
     if scores.protocols:
         lines += ["", "## Protocols", "", *(f"- {line}" for line in scores.protocols.values())]
     for caption, path in (figures or {}).items():
@@ -197,9 +138,10 @@ def _cells(scores: Scores, row: Row, bold: str = "**") -> list[str]:
     """A row's cells after its name."""
     sides = (scores.encoder, scores.random_init, scores.raw_input)
     gain = f"{bold}{_gain(row)}{bold}" if row.beats_floors else _gain(row)
-    if row.gain is not None and 0 < row.gain <= row.noise:
+    if row.gain_interval is None and row.gain is not None and 0 < row.gain <= row.noise:
         gain += " (within the spread)"
-    return [*(_score(side, row.name) for side in sides), gain]
+    encoder, *floors = (_score(side, row.name) for side in sides)
+    return [encoder + _interval(scores.intervals.get(row.name)), *floors, gain + _interval(row.gain_interval, "+")]
 
 
 def _score(side: Mapping[str, float], name: str) -> str:
@@ -213,12 +155,17 @@ def _gain(row: Row) -> str:
     return _NONE if row.gain is None else f"{row.gain:+.3f}"
 
 
+def _interval(ends: tuple[float, float] | None, sign: str = "") -> str:
+    return "" if ends is None else f" [{ends[0]:{sign}.3f}, {ends[1]:{sign}.3f}]"
+
+
 def _legend(scores: Scores) -> str:
     sizes = [f"{n} {split} samples" for n, split in ((scores.num_train, "train"), (scores.num_test, "test")) if n]
-    said = "Scores are fractions of the test split; \u00b1 is the std over draws; a gain in bold is larger than that."
+    said = "Scores are fractions of the test split; \u00b1 is the std over draws; "
+    said += (
+        "brackets hold the 95 % bootstrap interval over test samples; a gain, paired on the same samples, is bold "
+        "where its interval lies above 0."
+        if scores.intervals
+        else "a gain in bold is larger than that."
+    )
     return f"{said} {', '.join([*sizes, f'seed {scores.seed}']).capitalize()}."
-
-
-def _markdown_table(header: tuple[str, ...], cells: list[list[str]]) -> list[str]:
-    rule = ["---"] + ["---:"] * (len(header) - 1)  # numbers line up on the right
-    return ["| " + " | ".join(line) + " |" for line in (header, rule, *cells)]

@@ -1,12 +1,13 @@
 """What the command line prints beside progress: the outcome of a run and the catalog."""
 
 from pathlib import Path
+from typing import Protocol
 
 from rich.table import Table
 
 from pipelines import mlflow_store, report
 from pipelines.artifacts import Artifact, Checkpoint, ModelVersion, ProbeReport, ShardSet
-from pipelines.config import RunConfig
+from pipelines.config import SetupConfig
 from pipelines.display import console, say
 from pipelines.errors import UserError
 from ssl_core.catalog import names, summary
@@ -20,7 +21,12 @@ PACKAGES = {
 }
 
 
-def storage_root(config: RunConfig) -> Path:
+class HasStorage(Protocol):
+    @property
+    def storage(self) -> Path: ...
+
+
+def storage_root(config: HasStorage) -> Path:
     """The storage folder, made and absolute (Ray workers have another current folder).
 
     Raises:
@@ -39,7 +45,7 @@ def storage_root(config: RunConfig) -> Path:
     return root
 
 
-def show(config: RunConfig, made: Artifact, root: Path) -> None:
+def show(config: SetupConfig, made: Artifact, root: Path) -> None:
     """Say what came out of the last stage and where to look."""
     match made:
         case ShardSet():

@@ -8,7 +8,7 @@ server is away the run goes on, and what did not arrive is shipped by the next r
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ import yaml
 
 from pipelines import manifest, outbox, provenance, shipping
 from pipelines import mlflow_store as store
-from pipelines.config import RunConfig, flat, identity
+from pipelines.config import SetupConfig, flat, identity
 from pipelines.errors import Interrupted, UserError
 from pipelines.mlflow_store import Value, reached
 from pipelines.shipping import Shipper, Unreachable
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 
 PATIENCE_S = 10.0  # how long the end of a stage waits for a server that is away
-INGESTED, SCORED = "ingest", "evaluate"  # stages whose data set and scores belong on the parent run too
+INGESTED, SCORED = "ingest", ("evaluate", "fine_tune", "evaluations")
+"""Stages whose data set and scores belong on the parent run too."""
 
 logger = logging.getLogger("selfray.tracking")
 
@@ -62,7 +63,7 @@ _current: ContextVar[Tracked | None] = ContextVar("tracked run", default=None)
 
 
 @contextmanager
-def run(config: RunConfig, root: Path, campaign: str = "") -> Iterator[None]:
+def run(config: SetupConfig, root: Path, campaign: str = "") -> Iterator[None]:
     """The parent run of everything inside; it goes on with the last run of this config if that did not finish.
 
     Args:
@@ -87,7 +88,7 @@ def run(config: RunConfig, root: Path, campaign: str = "") -> Iterator[None]:
 
 
 @contextmanager
-def stage_run(config: RunConfig, root: Path, name: str, folder: Path, *, reused: bool) -> Iterator[None]:
+def stage_run(config: SetupConfig, root: Path, name: str, folder: Path, *, reused: bool) -> Iterator[None]:
     """The child run that mirrors a stage's folder: points as they are committed, `report/` and status at the end.
 
     A reused stage gets no new run while its own is still on the server, only a tag on the parent.
@@ -130,13 +131,21 @@ def current() -> Tracked:
     return tracked
 
 
+def tag(tags: Mapping[str, str]) -> None:
+    """Put tags on the run that is going on; without a server there is none."""
+    if tracked := _current.get():
+        with reached():
+            for key, value in tags.items():
+                tracked.client.set_tag(tracked.run_id, key, value)
+
+
 def final_scores(folder: Path) -> list[Value]:
     """The last value of every metric that a stage logged."""
     values = (Value(name, p.time, p.step, value) for p in outbox.read(folder) for name, value in p.metrics.items())
     return list({value.name: value for value in values}.values())
 
 
-def _begin_or_explain(config: RunConfig, root: Path, campaign: str) -> Tracked | None:
+def _begin_or_explain(config: SetupConfig, root: Path, campaign: str) -> Tracked | None:
     embedded = config.tracking.uri is None
     try:
         return _begin(config, root, campaign)
@@ -151,7 +160,7 @@ def _begin_or_explain(config: RunConfig, root: Path, campaign: str) -> Tracked |
         return None
 
 
-def _begin(config: RunConfig, root: Path, campaign: str) -> Tracked:
+def _begin(config: SetupConfig, root: Path, campaign: str) -> Tracked:
     if config.tracking.uri is None:
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -178,7 +187,7 @@ def _begin(config: RunConfig, root: Path, campaign: str) -> Tracked:
         return Tracked(client, uri, experiment_id, run_id)
 
 
-def _experiment(client: "MlflowClient", config: RunConfig, root: Path) -> str:
+def _experiment(client: "MlflowClient", config: SetupConfig, root: Path) -> str:
     name = config.tracking.experiment
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
@@ -198,7 +207,7 @@ def _tags(key: str) -> dict[str, str]:
     return {**store.context_tags(), **ours}
 
 
-def _describe(client: "MlflowClient", run_id: str, config: RunConfig) -> None:
+def _describe(client: "MlflowClient", run_id: str, config: SetupConfig) -> None:
     """Params, the whole YAML, the uncommitted changes and the machine."""
     if config.tracking.uri:  # may hold a password
         tracking = config.tracking.model_copy(update={"uri": store.shown(config.tracking.uri)})
@@ -253,7 +262,7 @@ def _finish(mirror: _Mirror, patience_s: float) -> None:
             return
         if client.get_run(run_id).data.tags.get("mlflow.parentRunId") != tracked.run_id:
             client.set_tag(tracked.run_id, f"selfray.reused.{mirror.name}", folder.name)
-        if mirror.name == SCORED:
+        if mirror.name in SCORED:
             store.log_values(client, tracked.run_id, final_scores(folder))
             _upload(client, tracked.run_id, folder)
         if mirror.name == INGESTED and (folder / manifest.NAME).exists():

@@ -22,6 +22,7 @@ from pipelines.errors import Interrupted, UserError
 from pipelines.order import Order
 from pipelines.reading import Arrays
 from pipelines.recent import Recent
+from pipelines.start import Start
 from pipelines.worker import Worker
 from ssl_core.augment.base import Augmentation
 from ssl_core.build import build_chains, build_method
@@ -48,6 +49,7 @@ def train(
     monitor: Monitor | None = None,
     labels: Mapping[int, int] | None = None,
     milestones: Container[int] = (),
+    begin: Start | None = None,
 ) -> int:
     """Run the steps that are left; returns the steps taken.
 
@@ -56,6 +58,7 @@ def train(
         monitor: looks at the representation now and then, on rank 0 only.
         labels: sample id -> class number, for a method that reads labels.
         milestones: steps at which the monitor looks and a checkpoint is saved, instead of every `monitor_every`.
+        begin: weights to start from and how the learning rate falls with depth, for fine-tuning.
     Raises:
         UserError: the loss is not finite (names step, sample ids and the last good checkpoint), too many samples
             stopped decoding, or the checkpoint in the folder belongs to another order.
@@ -63,8 +66,11 @@ def train(
     """
     settings = config.train
     method = build_method(config.method, config.encoder, config.views, device=worker.device, seed=config.seed)
+    if begin:
+        begin.load_(method)
     method.to(memory_format=torch.channels_last)
-    optimizer = build_optimizer(config.optim, method, peak_lr(config.optim, settings.global_batch_size))
+    scales = begin.lr_scales(method) if begin else None
+    optimizer = build_optimizer(config.optim, method, peak_lr(config.optim, settings.global_batch_size), scales)
     chains = build_chains(config.views)
     kinds = [chains[kind] for kind in method.view_kinds]
     total = num_steps(settings, order.batches_per_epoch)

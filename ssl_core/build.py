@@ -48,6 +48,18 @@ def build_encoder(config: NamedConfig, views: Mapping[str, NamedConfig]) -> Enco
     return encoder
 
 
+def untrained(encoder: NamedConfig) -> NamedConfig:
+    """The same architecture without the weights that the config may name."""
+    return encoder.model_copy(update={"weights": None}) if "weights" in type(encoder).model_fields else encoder
+
+
+def drawn_encoder(config: NamedConfig, views: Mapping[str, NamedConfig], seed: int) -> Encoder:
+    """An encoder with weights drawn from `seed`: those that `build_method` gives it."""
+    with torch.random.fork_rng(devices=[]):  # the caller's generator is not ours to move
+        torch.manual_seed(seed)
+        return build_encoder(config, views)
+
+
 def build_method(
     method: NamedConfig,
     encoder: NamedConfig,

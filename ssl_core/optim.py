@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from math import sqrt
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat
@@ -45,30 +45,40 @@ def peak_lr(config: OptimConfig, global_batch_size: int) -> float:
     return config.lr * {"linear": ratio, "sqrt": sqrt(ratio), "none": 1.0}[config.lr_scaling]
 
 
-def build_optimizer(config: OptimConfig, module: nn.Module, peak_lr: float) -> Optimizer:
+def build_optimizer(
+    config: OptimConfig, module: nn.Module, peak_lr: float, scales: Mapping[str, float] | None = None
+) -> Optimizer:
     """An optimizer over the trainable parameters, vectors (biases, norms) free of weight decay.
 
     Build it after the module is on its device.
+
+    Args:
+        scales: parameter name -> its share of the learning rate; see ssl_core/layer_decay.py. None: all the whole.
     """
-    trainable = [p for p in module.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0, "adapt": False},
-    ]
+    scale_of = scales or {name: 1.0 for name, _ in module.named_parameters()}
+    trainable = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    groups: list[dict[str, Any]] = []
+    for scale in sorted({scale_of[name] for name in trainable}):
+        mine = [p for name, p in trainable.items() if scale_of[name] == scale]
+        shared = {"lr_scale": scale, "lr": peak_lr * scale}
+        groups += [
+            {"params": [p for p in mine if p.ndim > 1], "weight_decay": config.weight_decay, **shared},
+            {"params": [p for p in mine if p.ndim <= 1], "weight_decay": 0.0, "adapt": False, **shared},
+        ]
     if config.name == "lars":
         return LARS(groups, peak_lr, config.momentum)
     for group in groups:
         group.pop("adapt", None)
     if config.name == "sgd":
         return SGD(groups, peak_lr, momentum=config.momentum)
-    fused = all(p.device.type in ("cpu", "cuda") for p in trainable)
+    fused = all(p.device.type in ("cpu", "cuda") for p in trainable.values())
     return AdamW(groups, peak_lr, betas=config.betas, fused=fused)
 
 
 def set_lr_(optimizer: Optimizer, lr: float) -> None:
-    """Give every parameter group this learning rate."""
+    """Give every parameter group this learning rate, times its own scale."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get("lr_scale", 1.0)
 
 
 class LARS(Optimizer):

@@ -71,6 +71,36 @@ def hamming_pairs(queries: NDArray[np.uint64], keys: NDArray[np.uint64], radius:
     return Pairs(query[order], key[order], bits[order])
 
 
+def nearest_hashes(
+    queries: NDArray[np.uint64], keys: NDArray[np.uint64], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The k keys that differ in the fewest bits from each query, nearest first, of equals the first row first.
+
+    Compared in blocks of flat memory.
+
+    Args:
+        queries: [M] uint64.
+        keys: [N] uint64.
+        k: at most N.
+    Returns: [M, k] bits that differ and [M, k] row of the keys.
+    Raises:
+        ValueError: fewer than k keys.
+    """
+    if len(keys) < k:
+        raise ValueError(f"there are {len(keys)} keys, fewer than the {k} asked for")
+    bits, found = np.empty((2, len(queries), k), np.int64)
+    rows = max(1, _BLOCK // max(len(keys), 1))
+    for first in range(0, len(queries), rows):
+        part = slice(first, first + rows)
+        distance = np.bitwise_count(queries[part, None] ^ keys)  # [rows, N] uint8
+        for place in range(k):  # a few passes of argmin are far faster than one partition
+            nearest = distance.argmin(axis=1)[:, None]  # [rows, 1]
+            bits[part, place] = np.take_along_axis(distance, nearest, axis=1)[:, 0]
+            found[part, place] = nearest[:, 0]
+            np.put_along_axis(distance, nearest, 255, axis=1)
+    return bits, found
+
+
 def _phash_bits(gray: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """[H, W] -> [8, 8]."""
     small = cv2.resize(gray, (_SIDE, _SIDE), interpolation=_filter(gray)).astype(np.float32)

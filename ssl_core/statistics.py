@@ -49,7 +49,7 @@ def bootstrap_mean(values: ArrayLike, seed: int, *, confidence: float = 0.95, re
     """
     sample = _finite(values)
     _check(confidence, resamples)
-    means = np.concatenate([weights @ sample for weights in resample_weights(len(sample), seed, resamples)]) / len(sample)
+    means = np.concatenate([sample[rows].mean(axis=1) for rows in _resamples(len(sample), seed, resamples)])  # [R]
     return Interval(float(sample.mean()), *percentiles(means, confidence))
 
 
@@ -59,11 +59,9 @@ def resample_weights(num_samples: int, seed: int, resamples: int) -> Iterator[ND
     For scores that are no means: the score of the weighted samples is one draw of its distribution. The draws are those
     of `bootstrap_mean` with the same seed and length.
     """
-    key = salt(seed, 0)
-    for ids in _resample_ids(resamples, num_samples):
-        drawn = (keyed_uniform(ids, num_samples, key) * num_samples).astype(np.int64)  # [r, M]
-        drawn += np.arange(len(ids))[:, None] * num_samples
-        yield np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape).astype(np.float64)
+    for rows in _resamples(num_samples, seed, resamples):
+        flat = rows + np.arange(len(rows))[:, None] * num_samples  # [r, M]
+        yield np.bincount(flat.ravel(), minlength=flat.size).reshape(flat.shape).astype(np.float64)
 
 
 def percentiles(draws: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
@@ -150,6 +148,13 @@ def mean_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """[M] ranks from 1, equal values sharing the mean of theirs."""
     _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (counts.cumsum() - (counts - 1) / 2)[group]
+
+
+def _resamples(num_samples: int, seed: int, resamples: int) -> Iterator[NDArray[np.int64]]:
+    """Parts [r, M] of [R, M]: the samples of each bootstrap resample."""
+    key = salt(seed, 0)
+    for ids in _resample_ids(resamples, num_samples):
+        yield (keyed_uniform(ids, num_samples, key) * num_samples).astype(np.int64)
 
 
 def _finite(values: ArrayLike) -> NDArray[np.float64]:

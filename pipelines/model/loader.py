@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
+from pipelines import checkpoint
 from pipelines.errors import UserError
 from pipelines.manifest import sha256_of
 from ssl_core.augment.base import Augmentation
@@ -43,6 +44,30 @@ class Card(Config):
     """Digest of the data it was pre-trained on."""
     examples: str = ""
     """sha256 of the examples stored beside the weights; empty: there are none."""
+
+
+def card_of(
+    *, name: str, encoder: dict[str, Any], view: dict[str, Any], max_pixels: int, checkpoint: str, shards: str
+) -> Card:
+    """The card of an encoder that is about to be packed; its shapes come from building it without memory.
+
+    Raises:
+        UserError: this Selfray cannot build it.
+    """
+    config, eval_view = _config("ssl_core.encoders", encoder), _config("ssl_core.augment", view)
+    with torch.device("meta"):  # only its shapes are asked for
+        built = build_encoder(config, {"eval": eval_view})
+    return Card(
+        name=name,
+        encoder=config.model_dump(mode="json"),
+        view=eval_view.model_dump(mode="json"),
+        view_shape=built.view_shape,
+        embed_dim=built.embed_dim,
+        max_pixels=max_pixels,
+        sha256="",
+        checkpoint=checkpoint,
+        shards=shards,
+    )
 
 
 def pack(folder: Path, weights: dict[str, Tensor], card: Card) -> Card:
@@ -91,21 +116,41 @@ def load_encoder(source: str | Path, tracking_uri: str | None = None) -> Encoder
     """
     folder = locate(source, tracking_uri)
     card = read_card(folder)
-    path = folder / WEIGHTS
-    if not path.exists():
-        raise UserError(f"{path}: missing; download or register the model again")
-    data = path.read_bytes()  # once: what is checked is what is loaded
-    found = hashlib.sha256(data).hexdigest()
-    if found != card.sha256:
-        raise UserError(f"{path}: its sha256 is {found[:12]}..., {CARD} says {card.sha256[:12]}...; do not use it")
+    weights = packed_weights(folder)
     config = _config("ssl_core.encoders", card.encoder)
     with torch.random.fork_rng(devices=[]):  # the caller's generator is not ours to move
         encoder = build_encoder(config, {"eval": _view(card)})
     try:
-        encoder.load_state_dict(load(data))
-    except (RuntimeError, SafetensorError) as error:
-        raise UserError(f"{path}: does not fit the encoder in {CARD}: {str(error).splitlines()[0]}") from None
+        encoder.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(
+            f"{folder / WEIGHTS}: does not fit the encoder in {CARD}: {str(error).splitlines()[0]}"
+        ) from None
     return encoder.eval()
+
+
+def packed_weights(folder: Path) -> dict[str, Tensor]:
+    """The tensors of a packed encoder, once they match the sha256 in its card.
+
+    Raises:
+        UserError: missing, or not those that were packed.
+    """
+    path, wanted = folder / WEIGHTS, read_card(folder).sha256
+    if not path.exists():
+        raise UserError(f"{path}: missing; download or register the model again")
+    data = path.read_bytes()  # once: what is checked is what is loaded
+    found = hashlib.sha256(data).hexdigest()
+    if found != wanted:
+        raise UserError(f"{path}: its sha256 is {found[:12]}..., {CARD} says {wanted[:12]}...; do not use it")
+    try:
+        return load(data)
+    except SafetensorError as error:
+        raise UserError(f"{path}: not safetensors ({error})") from None
+
+
+def encoder_weights(folder: Path) -> dict[str, Tensor]:
+    """The encoder's tensors in the folder of a packed model or of a checkpoint, checked against their sha256."""
+    return packed_weights(folder) if (folder / CARD).exists() else checkpoint.encoder_weights(folder)
 
 
 def load_chain(source: str | Path, tracking_uri: str | None = None) -> Augmentation:

@@ -7,15 +7,16 @@ from typing import Any, Generic, TypeVar
 
 from pipelines import display, lock, tracking
 from pipelines.artifacts import Artifact
-from pipelines.config import RunConfig, fingerprint, flat
+from pipelines.config import SetupConfig, fingerprint, flat
 from pipelines.inputs import RECORD, Inputs
 
+Settings = TypeVar("Settings", bound=SetupConfig)
 Given = TypeVar("Given", bound=Artifact)
 Made = TypeVar("Made", bound=Artifact)
 
 
 @dataclass(frozen=True)
-class Stage(Generic[Given, Made]):
+class Stage(Generic[Settings, Given, Made]):
     """`run(config, given, folder)` writes into `folder` and returns what it made.
 
     The folder name is a hash of the config keys that the stage reads and of `given`, so changing
@@ -29,13 +30,13 @@ class Stage(Generic[Given, Made]):
     reads: tuple[str, ...]
     """Dotted keys, or whole sections."""
     makes: type[Made]
-    run: Callable[[RunConfig, Given, Path], Made]
+    run: Callable[[Settings, Given, Path], Made]
     ignores: tuple[str, ...] = ()
     """Keys under `reads` that change how fast or where, not what."""
-    also: Callable[[RunConfig], str] | None = None
+    also: Callable[[Settings], str] | None = None
     """What the work depends on beside config and `given`, e.g. the state of raw files; enters the hash."""
 
-    def keys(self, config: RunConfig) -> dict[str, Any]:
+    def keys(self, config: SetupConfig) -> dict[str, Any]:
         """The dotted keys that decide what is made, with their values."""
         return {k: v for k, v in flat(config).items() if self.decides(k)}
 
@@ -43,11 +44,11 @@ class Stage(Generic[Given, Made]):
         """Whether a dotted key, or one below it, decides what is made."""
         return _under(key, self.reads) and not _under(key, self.ignores)
 
-    def folder(self, config: RunConfig, given: Given, root: Path) -> Path:
+    def folder(self, config: Settings, given: Given, root: Path) -> Path:
         also = self.also(config) if self.also else None
         return root / self.name / fingerprint([self.version, self.keys(config), given.digest, also])[:16]
 
-    def __call__(self, config: RunConfig, given: Given, root: Path) -> Made:
+    def __call__(self, config: Settings, given: Given, root: Path) -> Made:
         folder = self.folder(config, given, root)
         record = folder / RECORD
         folder.mkdir(parents=True, exist_ok=True)

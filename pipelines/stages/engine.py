@@ -7,13 +7,13 @@ import signal
 import threading
 from pathlib import Path
 
-from pipelines.config import RunConfig
+from pipelines.config import RunConfig, SetupConfig
 from pipelines.errors import UserError
 
 logger = logging.getLogger("selfray.ray")
 
 
-def connect(config: RunConfig) -> None:
+def connect(config: SetupConfig) -> None:
     """Start or join Ray once; later calls do nothing.
 
     The local Ray has its own temp folder and a token of 0600; nothing of it outlives this process.
@@ -67,9 +67,10 @@ def start_local(num_cpus: int, object_store_bytes: int) -> None:
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray puts its own there, which aborts the process
 
 
-def cpus_needed(config: RunConfig) -> int:
+def cpus_needed(config: SetupConfig) -> int:
     """Logical CPUs of one run: a training worker and its readers each, and one for the stages around them."""
-    return config.train.num_workers * (1 + config.data.cpus) + 1
+    workers = config.train.num_workers if isinstance(config, RunConfig) else 1
+    return workers * (1 + config.data.cpus) + 1
 
 
 def close() -> None:
@@ -148,7 +149,7 @@ def data_context(cpus: int) -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
-def _object_store_bytes(config: RunConfig) -> int:
+def _object_store_bytes(config: SetupConfig) -> int:
     wanted = config.ray.object_store_mb << 20
     shared = Path("/dev/shm")
     if shared.exists() and (free := shutil.disk_usage(shared).free) < wanted:

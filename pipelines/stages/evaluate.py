@@ -1,92 +1,100 @@
 """Score the frozen encoder with every probe, beside its two floors, and draw the report."""
 
 from collections.abc import Mapping
-from itertools import product
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from torch import Tensor
-
-from pipelines import manifest, outbox, report
+from pipelines import health, manifest, outbox, report
 from pipelines.artifacts import Checkpoint, ProbeReport
-from pipelines.config import RunConfig, fingerprint
+from pipelines.config import SetupConfig, fingerprint
 from pipelines.errors import UserError
+from pipelines.features import FeatureSet
 from pipelines.manifest import Manifest
-from pipelines.stages import embedding
+from pipelines.scoring import score
+from pipelines.stages import embedding, leak_check, tasks, training_views
 from pipelines.stages.base import Stage
-from pipelines.stages.embedding import Subject
 from ssl_core.catalog import find
-from ssl_core.gauges import feature_std, rankme, uniformity
 
 
-def run(config: RunConfig, given: Checkpoint, folder: Path) -> ProbeReport:
-    """Features of encoder, random-init encoder and raw input; all probes on each; report in `folder/report`."""
-    shards = given.shards
+def run(config: SetupConfig, given: Checkpoint, folder: Path) -> ProbeReport:
+    """Features of encoder, random-init encoder and raw input; all probes on each; report in `folder/report`.
+
+    Raises:
+        UserError: the test split is empty, or `evaluate.headline` names no score.
+    """
+    shards, root = given.shards, folder.parent.parent / "features"
     listing = manifest.load(shards.folder)
+    if not listing.num_rows("test"):
+        raise UserError("ingest.test_fraction: the test split is empty, there is nothing to score; raise it")
     labels = _labels(shards.folder, listing)
-    looked = _Progress(folder, (3 * len(config.evaluate.probes) if labels else 0) + 3)
-    encoder = config.encoder.model_dump(mode="json")
-    subjects = [
-        Subject("encoder", fingerprint([encoder, given.digest]), str(given.folder)),
-        Subject("random_init", fingerprint([encoder, config.seed])),  # drawn before the method's own weights
-        Subject("raw_input", "pixels"),
-    ]
-    features = embedding.features(config, shards, listing, folder.parent.parent / "features", subjects)
+    looked = _Progress(folder, (3 * len(config.evaluate.probes) if labels else 0) + 4)
+    subjects = embedding.subjects_of(config, given)
+    features = embedding.features(config, shards, listing, root, subjects)
     looked.step({})
-    scores: dict[str, dict[str, float]] = {subject.name: {} for subject in subjects}
-    for subject, probe_config in product(subjects, config.evaluate.probes if labels else ()):
-        probe = find("ssl_core.evaluate", probe_config.name)(probe_config)
-        scores[subject.name] |= features[subject.name].scores(probe, labels, config.seed)
-        looked.step(scores["encoder"] if subject.name == "encoder" else {})
-    num_train, test = len(features["encoder"].load("train")[1]), features["encoder"].load("test")
-    test_features = test[0]
-    gauges = {
-        "feature_std": feature_std(test_features).item(),
-        "rankme": rankme(test_features).item(),
-        "uniformity": uniformity(test_features).item(),
-    }
+    scored: dict[str, Any] = {subject.name: {} for subject in subjects}
+    if labels:
+        classes = listing.classes or ()
+        scored |= score(config.evaluate, config.seed, features, labels, classes, looked.step, folder / "report")
+    extra = tasks.run(config, shards, listing, labels, features, subjects, folder)
+    for name, values in extra.scores.items():
+        scored[name] = {**scored[name], **values}
+    looked.step(extra.metrics)
+    z, sample_id = features["encoder"].load("test")
+    views = training_views.features(config, given, listing, root, subjects[0])
+    measured = health.of_features(z, views)
+    leaks = leak_check.find(config, shards, listing, root, features["encoder"]) if config.evaluate.leaks else None
+    looked.step({**measured, **({"leak_rate": leaks.rate} if leaks else {})})
     result = report.Scores(
-        encoder=scores["encoder"],
-        random_init=scores["random_init"],
-        raw_input=scores["raw_input"],
-        health=gauges,
-        protocols={c.name: find("ssl_core.evaluate", c.name)(c).protocol for c in config.evaluate.probes},
-        headline=_headline(config, scores["encoder"]),
+        **scored,
+        protocols=_protocols(config) | extra.protocols,
+        robustness=extra.robustness,
+        headline=_headline(config, scored["encoder"]),
+        health=measured,
+        outliers=health.outliers(z, sample_id),
+        leaks=leaks,
         seed=config.seed,
-        num_train=num_train,
-        num_test=len(test_features),
+        num_train=len(features["encoder"].load("train")[1]),
+        num_test=len(z),
     )
-    looked.step(gauges)
-    _write_report(config, given, listing, test, labels.get("test"), result, folder / "report")
+    _write_report(config, given, listing, features, labels.get("test"), result, folder / "report")
     looked.step({})
     verdict = report.verdict(result)
     digest = fingerprint([given.digest, result.model_dump(mode="json")])
     return ProbeReport(digest=digest, checkpoint=given, folder=folder, scores=result, verdict=verdict)
 
 
-EVALUATE = Stage("evaluate", 1, reads=("seed", "views", "encoder", "method", "evaluate"), makes=ProbeReport, run=run)
+EVALUATE = Stage("evaluate", 2, reads=("seed", "views", "encoder", "method", "evaluate"), makes=ProbeReport, run=run)
+EVALUATE_MODEL = replace(EVALUATE, name="evaluations")
+"""Of `selfray evaluate MODEL --on DATA`: kept apart from the evaluations of runs."""
 
 
 def _write_report(
-    config: RunConfig,
+    config: SetupConfig,
     given: Checkpoint,
     listing: Manifest,
-    test: tuple[Tensor, Tensor],
+    features: Mapping[str, FeatureSet],
     labels: Mapping[int, int] | None,
     scores: report.Scores,
     folder: Path,
 ) -> None:
-    """Curves, embedding map, neighbor gallery, reconstructions; report.md and scores.json."""
-    from pipelines import pictures
+    """Curves, embedding map, neighbor gallery, reconstructions, health, confusions; report.md and scores.json."""
+    from pipelines import diagnostics, pictures
     from pipelines.stages.views import some_rows
 
     folder.mkdir(parents=True, exist_ok=True)
     arrays = some_rows(config, given.shards.folder, listing, "test", config.evaluate.map_samples, ("eval",))
-    figures = pictures.draw(config, given, arrays, test, labels, listing.classes, folder)
+    figures = pictures.draw(config, given, arrays, features["encoder"].load("test"), labels, listing.classes, folder)
+    figures |= diagnostics.draw(scores, features, folder)
     (folder / "report.md").write_text(report.markdown(scores, config.name, figures))
     (folder / "scores.json").write_text(report.json_text(scores))
 
 
-def _headline(config: RunConfig, scores: Mapping[str, float]) -> str:
+def _protocols(config: SetupConfig) -> dict[str, str]:
+    return {c.name: find("ssl_core.evaluate", c.name)(c).protocol for c in config.evaluate.probes}
+
+
+def _headline(config: SetupConfig, scores: Mapping[str, float]) -> str:
     wanted = config.evaluate.headline
     if scores and wanted and wanted not in scores:
         raise UserError(f"evaluate.headline: no probe gave '{wanted}'; it can be one of {', '.join(scores)}")

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pipelines import manifest as manifests
 from pipelines import outbox, shards
 from pipelines.artifacts import Nothing, ShardSet
-from pipelines.config import RunConfig
+from pipelines.config import SetupConfig
 from pipelines.errors import UserError
 from pipelines.manifest import Manifest
 from pipelines.shards import Job, PartRecord, Rules
@@ -25,7 +25,7 @@ from ssl_core.catalog import find
 DUPLICATES = pa.schema([("sample_id", pa.int64()), ("first_sample_id", pa.int64())])
 
 
-def run(config: RunConfig, given: Nothing, folder: Path) -> ShardSet:
+def run(config: SetupConfig, given: Nothing, folder: Path) -> ShardSet:
     """Read, check and store every sample of `config.source`.
 
     Writes train/, test/ (shards and labels), manifest.json, quarantine.parquet, duplicates.parquet, and
@@ -41,12 +41,12 @@ def run(config: RunConfig, given: Nothing, folder: Path) -> ShardSet:
         raise UserError(shards.cannot_write(error, folder)) from None
 
 
-def source_of(config: RunConfig) -> Source:
+def source_of(config: SetupConfig) -> Source:
     source: Source = find("pipelines.sources", config.source.name)(config.source)
     return source
 
 
-def _ingest(config: RunConfig, folder: Path) -> ShardSet:
+def _ingest(config: SetupConfig, folder: Path) -> ShardSet:
     source = source_of(config)
     jobs = _jobs(source, config.ingest.shard_mb)
     records = [record for job in jobs if (record := shards.recorded(job, folder))]
@@ -82,7 +82,7 @@ def _jobs(source: Source, shard_mb: int) -> list[Job]:
 
 
 def _new_records(
-    config: RunConfig, source: Source, jobs: list[Job], done: set[int], folder: Path
+    config: SetupConfig, source: Source, jobs: list[Job], done: set[int], folder: Path
 ) -> Iterator[PartRecord]:
     """Store the parts that are not done yet, each in a Ray task; records come as they are finished."""
     todo = [{"job": job.dumps()} for job in jobs if job.index not in done]
@@ -102,7 +102,7 @@ def _new_records(
         yield PartRecord.model_validate_json(row["record"])
 
 
-def _finish(config: RunConfig, folder: Path, records: list[PartRecord]) -> ShardSet:
+def _finish(config: SetupConfig, folder: Path, records: list[PartRecord]) -> ShardSet:
     num_duplicates, num_test_in_train = _write_duplicates(folder, records)
     texts = {text for record in records for text in record.labels}
     manifest = Manifest(
@@ -157,7 +157,7 @@ def _write_duplicates(folder: Path, records: list[PartRecord]) -> tuple[int, int
     return found.num_rows, int(np.isin(content[test], content[~test]).sum())
 
 
-def _too_many(config: RunConfig, folder: Path, num_bad: int, total: int, *, complete: bool) -> str:
+def _too_many(config: SetupConfig, folder: Path, num_bad: int, total: int, *, complete: bool) -> str:
     path = folder / "quarantine.parquet"
     batches = pq.ParquetFile(path).iter_batches(3)
     rows: list[dict[str, Any]] = list(islice((row for batch in batches for row in batch.to_pylist()), 3))

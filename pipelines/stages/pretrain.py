@@ -2,6 +2,7 @@
 
 import threading
 import uuid
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,15 +13,18 @@ from pipelines.config import RunConfig
 from pipelines.errors import Interrupted, UserError
 from pipelines.stages import engine
 from pipelines.stages.base import Stage
+from pipelines.start import Start
 from pipelines.worker import FAILURE, STOP
 
 if TYPE_CHECKING:
     from ray.train.torch import TorchTrainer
 
 
-def run(config: RunConfig, shards: ShardSet, folder: Path) -> Checkpoint:
+def run(config: RunConfig, shards: ShardSet, folder: Path, begin: Start | None = None) -> Checkpoint:
     """Train until the planned steps are done.
 
+    Args:
+        begin: where fine-tuning starts; None: from drawn weights.
     Raises:
         UserError: the cluster is too small, or training cannot go on; Interrupted: Ctrl-C.
     """
@@ -33,7 +37,7 @@ def run(config: RunConfig, shards: ShardSet, folder: Path) -> Checkpoint:
     use_gpu = fits(config)
     for leftover in (FAILURE, STOP):
         (folder / leftover).unlink(missing_ok=True)
-    _fit(config, shards, folder, use_gpu)
+    _fit(config, shards, folder, use_gpu, begin)
     if (folder / FAILURE).exists():
         raise UserError((folder / FAILURE).read_text())
     path, _ = checkpoint.latest(folder / "checkpoints")
@@ -90,14 +94,14 @@ def fits(config: RunConfig) -> bool:
     return use_gpu
 
 
-def _fit(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool) -> None:
+def _fit(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool, begin: Start | None) -> None:
     """Run the trainer in a thread, so that Ctrl-C stays ours: it asks the workers to stop at a checkpoint."""
     failures: list[Exception] = []
     ended = threading.Event()  # not Thread.join: interrupted, it takes a thread that runs for one that has ended
 
     def train() -> None:
         try:
-            fit(config, shards, folder, use_gpu)
+            fit(config, shards, folder, use_gpu, begin=begin)
         except Exception as error:  # handed to the main thread, which raises it
             failures.append(error)
         finally:
@@ -119,18 +123,26 @@ def _fit(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool) -> No
         ) from failures[0]
 
 
-def fit(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool, record: Path | None = None) -> None:
+def fit(
+    config: RunConfig,
+    shards: ShardSet,
+    folder: Path,
+    use_gpu: bool,
+    record: Path | None = None,
+    begin: Start | None = None,
+) -> None:
     """Ray Train restarts workers that die; its controller it does not, so that is done here.
 
     Args:
         record: folder of records of the tuning trial that this is a part of.
+        begin: where fine-tuning starts.
     """
     from ray.exceptions import RayActorError
 
     before = engine.reservations()
     for left in reversed(range(config.train.max_failures + 1)):
         try:
-            _trainer(config, shards, folder, use_gpu, record).fit()
+            _trainer(config, shards, folder, use_gpu, record, begin).fit()
             return
         except RayActorError:
             if not left or (folder / STOP).exists():
@@ -139,7 +151,9 @@ def fit(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool, record
             outbox.note(folder, "the training controller died; going on from the last checkpoint")
 
 
-def _trainer(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool, record: Path | None) -> "TorchTrainer":
+def _trainer(
+    config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool, record: Path | None, begin: Start | None
+) -> "TorchTrainer":
     from ray.train import FailureConfig, ScalingConfig
     from ray.train import RunConfig as TrainRun
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -153,6 +167,7 @@ def _trainer(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool, r
             "shards": shards.model_dump(mode="json"),
             "folder": str(folder),
             "record": None if record is None else str(record),
+            "begin": None if begin is None else asdict(begin),
         },
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
         scaling_config=ScalingConfig(

@@ -8,7 +8,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from pipelines import checkpoint, manifest, provenance, report, tracking
 from pipelines import mlflow_store as store
@@ -25,7 +24,7 @@ from pipelines.review import decisions
 from pipelines.shipping import Unreachable
 from pipelines.stages.base import Stage
 from pipelines.tracking import Tracked
-from ssl_core.build import build_encoder
+from ssl_core.build import untrained
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
@@ -63,19 +62,12 @@ REGISTER = Stage("register", 2, reads=("name", "encoder", "views", "registry", "
 
 def _pack(config: RunConfig, given: ProbeReport, folder: Path) -> Card:
     """The encoder alone, without the heads it was trained with."""
-    prefix = "encoder."
-    method = checkpoint.weights(given.checkpoint.folder)
-    weights = {name.removeprefix(prefix): w for name, w in method.items() if name.startswith(prefix)}
-    with torch.device("meta"):  # only its shapes are asked for
-        encoder = build_encoder(config.encoder, config.views)
-    card = Card(
+    weights = checkpoint.encoder_weights(given.checkpoint.folder)
+    card = loader.card_of(
         name=config.name,
-        encoder=config.encoder.model_dump(mode="json"),
+        encoder=untrained(config.encoder).model_dump(mode="json"),
         view=config.views["eval"].model_dump(mode="json"),
-        view_shape=encoder.view_shape,
-        embed_dim=encoder.embed_dim,
         max_pixels=config.ingest.max_pixels,
-        sha256="",
         checkpoint=given.checkpoint.digest,
         shards=given.checkpoint.shards.digest,
     )

@@ -20,6 +20,7 @@ from pipelines.monitor import Monitor
 from pipelines.reading import Arrays
 from pipelines.stages import engine
 from pipelines.stages.views import some_rows, training_batches, training_order
+from pipelines.start import Start
 from pipelines.train_loop import chosen_precision, train
 from pipelines.worker import FAILURE, Worker
 from ssl_core.build import build_chains
@@ -48,7 +49,7 @@ def work(given: dict[str, Any]) -> None:
             if given.get("record"):
                 _trial(config, Path(given["record"]), worker)
             else:
-                train_here(config, shards, worker)
+                train_here(config, shards, worker, begin=Start(**given["begin"]) if given.get("begin") else None)
     except Interrupted:
         return  # the checkpoint says how far it came
     except UserError as error:
@@ -69,12 +70,14 @@ def train_here(
     worker: Worker,
     look: Callable[[Method], dict[str, float]] | None = None,
     milestones: Collection[int] = (),
+    begin: Start | None = None,
 ) -> None:
     """This worker's part of a pre-training, in this process.
 
     Args:
         look: takes the place of the usual monitor.
         milestones: steps at which it looks and a checkpoint is saved.
+        begin: of fine-tuning.
     """
     if worker.rank == 0:
         how = f"{chosen_precision(config.train.precision, worker.device)}, {torch.get_num_threads()} threads each"
@@ -90,7 +93,7 @@ def train_here(
 
     order = training_order(config, listing)
     monitor = look or _monitor(config, shards, listing, labels, worker)
-    train(config, worker, order, open_batches, monitor, labels if reads_labels else None, milestones)
+    train(config, worker, order, open_batches, monitor, labels if reads_labels else None, milestones, begin)
 
 
 def _trial(config: RunConfig, record: Path, worker: Worker) -> None:

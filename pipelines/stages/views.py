@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from ray.data import Dataset, read_datasource
 from ray.data.block import Block, BlockAccessor, BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
-from pipelines.config import RunConfig
+from pipelines.config import RunConfig, SetupConfig
 from pipelines.errors import UserError
 from pipelines.manifest import Manifest
 from pipelines.order import Order, Rows
 from pipelines.reading import Arrays, Group, Piece, Views, read_piece
 from ssl_core.build import build_chain
+from ssl_core.config import NamedConfig
 
 BLOCKS_AT_ONCE = 512
 """Read tasks planned per execution: one execution costs about half a second, one task a few kB."""
@@ -67,7 +69,7 @@ def training_batches(
         yield from _stream(pieces, views).iter_batches(batch_size=share, batch_format="numpy", prefetch_batches=2)
 
 
-def both_splits(config: RunConfig, folder: Path, manifest: Manifest, limit: int | None) -> tuple[Dataset, int]:
+def both_splits(config: SetupConfig, folder: Path, manifest: Manifest, limit: int | None) -> tuple[Dataset, int]:
     """The eval views of train, then test, in the order of the shards; and how many of them are train.
 
     With a limit, about that many rows of each split, spread evenly over it.
@@ -78,14 +80,44 @@ def both_splits(config: RunConfig, folder: Path, manifest: Manifest, limit: int 
     return _stream([*train, *test], views), sum(len(piece.rows.row) for piece in train)
 
 
+def one_split(
+    config: SetupConfig,
+    folder: Path,
+    manifest: Manifest,
+    split: Split,
+    limit: int | None,
+    chains: Sequence[NamedConfig],
+) -> Dataset:
+    """Several views of a split, `view0`, `view1`, ..., in the order of the shards; the limit as in `both_splits`."""
+    views = Views(tuple(chains), config.seed, config.ingest.max_pixels, config.data.slow_read_seconds)
+    pieces = _in_order(_groups(folder, manifest, split), _sizes(manifest, split), limit, max(1, 8 // len(chains)))
+    return _stream(pieces, views)
+
+
 def some_rows(
-    config: RunConfig, folder: Path, manifest: Manifest, split: Split, count: int, kinds: Sequence[str]
+    config: SetupConfig, folder: Path, manifest: Manifest, split: Split, count: int, kinds: Sequence[str]
 ) -> Arrays:
     """About `count` samples spread over a split, in several views; read in this process, for small counts."""
-    views = _views(config, kinds)
-    pieces = _in_order(_groups(folder, manifest, split), _sizes(manifest, split), count)
-    parts = [read_piece(piece, views) for piece in pieces]
+    parts = list(parts_of(config, folder, manifest, split, count, kinds))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def parts_of(
+    config: SetupConfig, folder: Path, manifest: Manifest, split: Split, count: int, kinds: Sequence[str]
+) -> Iterator[Arrays]:
+    """What `some_rows` gives, a few row groups at a time."""
+    views = _views(config, kinds)
+    for piece in _in_order(_groups(folder, manifest, split), _sizes(manifest, split), count):
+        yield read_piece(piece, views)
+
+
+def rows_at(config: SetupConfig, folder: Path, manifest: Manifest, split: Split, index: NDArray[np.int64]) -> Arrays:
+    """The eval views of given rows, counted in the order of the shards; read in this process, for small counts."""
+    sizes = np.array(_sizes(manifest, split), np.int64)
+    ends = sizes.cumsum()
+    group = ends.searchsorted(index, side="right")  # [n]
+    rows = Rows(group, index - (ends - sizes)[group])
+    return read_piece(_piece(_groups(folder, manifest, split), rows, 0), _views(config, ("eval",)))
 
 
 class PlannedSource(Datasource):  # type: ignore[misc]
@@ -114,7 +146,7 @@ def _read_block(piece: Piece, views: Views) -> Iterator[Block]:
     yield BlockAccessor.batch_to_block(read_piece(piece, views))
 
 
-def _views(config: RunConfig, kinds: Sequence[str], stage: Path | None = None) -> Views:
+def _views(config: SetupConfig, kinds: Sequence[str], stage: Path | None = None) -> Views:
     chains = tuple(config.views[kind] for kind in kinds)
     return Views(chains, config.seed, config.ingest.max_pixels, config.data.slow_read_seconds, stage)
 
@@ -124,12 +156,12 @@ def _piece(groups: Sequence[Group], rows: Rows, epoch: int) -> Piece:
     return Piece(tuple(groups[int(g)] for g in used), Rows(inverse, rows.row), epoch)
 
 
-def _in_order(groups: Sequence[Group], sizes: Sequence[int], limit: int | None) -> list[Piece]:
-    """A split front to back, several row groups a piece; with a limit every k-th row."""
+def _in_order(groups: Sequence[Group], sizes: Sequence[int], limit: int | None, at_once: int = 8) -> list[Piece]:
+    """A split front to back, `at_once` row groups a piece; with a limit every k-th row."""
     step = max(1, -(-sum(sizes) // limit)) if limit else 1
     pieces, first = [], 0
     while first < len(groups):
-        last = min(len(groups), first + 8)
+        last = min(len(groups), first + at_once)
         group = np.repeat(np.arange(first, last), sizes[first:last])
         row = np.concatenate([np.arange(n) for n in sizes[first:last]])
         pieces.append(_piece(groups, Rows(group[::step], row[::step]), 0))

@@ -1,6 +1,7 @@
 """What an encoder offers: one vector per sample and one per token."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -15,6 +16,8 @@ class Encoder(nn.Module, ABC):
     """
 
     embed_dim: int  # D
+    package: ClassVar[str | None] = None
+    """The library whose networks it wraps; None: its lines are ours."""
 
     def __init__(self, view_shape: tuple[int, ...]):
         super().__init__()
@@ -23,6 +26,16 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Features:
         """x [B, *view_shape], valid None or [B, T] bool -> pooled [B, D], tokens [B, N, D]."""
+
+    def layers(self) -> list[nn.Module]:
+        """Its parts from input to output, for learning rates that fall with depth."""
+        return opened(self)
+
+
+def opened(module: nn.Module) -> list[nn.Module]:
+    """The children of a module, sequences among them replaced by what they hold."""
+    children = list(module.children())
+    return [part for child in children for part in (child if type(child) is nn.Sequential else [child])]
 
 
 class PatchEncoder(Encoder):

@@ -72,9 +72,7 @@ class Calibration(Probe):
         return Score(expected_calibration_error(confidence, hits, self.config.bins), reweighted=reweighted)
 
 
-def expected_calibration_error(
-    confidence: Tensor, hits: Tensor, bins: int = 15, weight: Tensor | None = None
-) -> float:
+def expected_calibration_error(confidence: Tensor, hits: Tensor, bins: int = 15, weight: Tensor | None = None) -> float:
     """Gap between confidence and accuracy, averaged over confidence bins by their share of the samples.
 
     Equation 3 of Guo et al. 2017 (https://arxiv.org/abs/1706.04599); bin b holds confidences in (b / bins,

@@ -15,6 +15,7 @@ NUM_CLASSES = 4
 SMALL_ENCODERS: dict[str, dict[str, Any]] = {  # overrides that only shrink; one absent here is tested at its defaults
     "convnet": {"width": 8, "depth": 3},
     "resnet": {"width": 4},
+    "torchvision": {"model": "shufflenet_v2_x0_5"},
     "vit": {"dim": 16, "depth": 1, "heads": 2, "class_token": True},
 }
 SMALL_METHODS: dict[str, dict[str, Any]] = {
@@ -44,9 +45,10 @@ def tiny_method(name: str, encoder: str | None = None, seed: int = 0) -> Method:
 
 
 def suitable_encoders(method: str) -> list[str]:
-    """Names of the encoders that a method's `encoder_type` allows."""
+    """Names of our own encoders that a method's `encoder_type` allows."""
     wanted = catalog.find("ssl_core.methods", method).encoder_type
-    return [n for n in catalog.names("ssl_core.encoders") if issubclass(catalog.find("ssl_core.encoders", n), wanted)]
+    found = {n: catalog.find("ssl_core.encoders", n) for n in catalog.names("ssl_core.encoders")}
+    return [name for name, encoder in found.items() if issubclass(encoder, wanted) and encoder.package is None]
 
 
 def tiny_batch(method: Method, size: int = 8, seed: int = 1) -> Batch:

@@ -1,0 +1,159 @@
+"""Test samples that pre-training has seen: equal bytes, or pictures and features that are alike; no Ray.
+
+Shapes: N train samples, M test samples, P pairs, D feature width, S side of a small gray picture.
+"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from pipelines.manifest import Manifest, ShardFile
+from pipelines.scores import LeakKind, LeakPair, Leaks
+from ssl_core.evaluate.knn import nearest
+from ssl_core.perceptual_hash import nearest_hashes
+
+LISTED = 20
+MAX_BITS = 10
+"""Of 64: every second of recompressed and resized CIFAR-10 pictures is within 1, all within 10."""
+CANDIDATES = 4
+"""Train samples near by hash whose pixels are compared."""
+MIN_CORRELATION = 0.98
+NEIGHBORS = 10
+CLOSER = 0.1
+_BLOCK = 1 << 24  # similarities held at once: 64 MB of float32
+_PART = 256  # pictures of either split held at once
+_TINY = 1e-6  # cosine distances that are rounding
+
+Gray = Callable[[Literal["train", "test"], NDArray[np.int64]], NDArray[np.float32]]
+"""Gives the [n, S, S] pictures of n rows of a split."""
+
+
+class Hashes(NamedTuple):
+    """One split's perceptual hashes, in the order of the shards."""
+
+    sample_id: NDArray[np.int64]  # [N]
+    phash: NDArray[np.uint64]  # [N]
+
+
+class Pairs(NamedTuple):
+    """Samples of train and test that are alike; a test sample may be in several."""
+
+    train: NDArray[np.int64]  # [P] sample ids
+    test: NDArray[np.int64]  # [P]
+    distance: NDArray[np.float64]  # [P]
+
+
+def equal_bytes(shards: Path) -> Pairs:
+    """Test samples whose stored bytes equal those of a train sample, by what ingest noted of every sample."""
+    columns = ["sample_id", "content", "test"]
+    parts = [pq.read_table(path, columns=columns) for path in sorted((shards / "parts").glob("*-content.parquet"))]
+    if not parts:
+        return Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+    ids, content, is_test = (pa.concat_tables(parts)[name].to_numpy() for name in columns)
+    train_ids, train = ids[~is_test], content[~is_test]  # [N]
+    test_ids, test = ids[is_test], content[is_test]  # [M]
+    order = train.argsort(kind="stable")
+    place = np.searchsorted(train[order], test).clip(max=max(len(train) - 1, 0))  # [M]
+    same = train[order][place] == test if len(train) else np.zeros(len(test), bool)
+    return Pairs(train_ids[order][place[same]], test_ids[same], np.zeros(int(same.sum())))
+
+
+def alike_pictures(train: Hashes, test: Hashes, gray: Gray) -> Pairs:
+    """Test samples of which a train sample near by perceptual hash also is the same by its pixels.
+
+    The hash alone takes many pictures of one kind for copies (a third of Fashion-MNIST's test split within six bits).
+    Memory does not grow with M * N.
+    """
+    bits, keys = nearest_hashes(test.phash, train.phash, min(CANDIDATES, len(train.phash)))  # [M, k] each
+    query, place = np.nonzero(bits <= MAX_BITS)  # [P] each
+    key, distance = keys[query, place], bits[query, place].astype(np.float64)  # [P] each
+    alike = [
+        _correlation(gray("test", query[part]), gray("train", key[part])) >= MIN_CORRELATION
+        for part in np.split(np.arange(len(query)), range(_PART, len(query), _PART))
+        if len(part)
+    ]
+    same = np.concatenate([np.zeros(0, np.bool_), *alike])  # [P]
+    return Pairs(train.sample_id[key[same]], test.sample_id[query[same]], distance[same])
+
+
+def alike_features(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> Pairs:
+    """Test samples far closer to one train sample than to the next ones, by the encoder.
+
+    Closer than a fixed share of the distance to the tenth neighbor, which needs no scale and holds for encoders whose
+    features all lie close together. Finds what a hash misses: copies that are cropped, turned or recolored.
+
+    Args:
+        train, test: features [N, D] and [M, D], each with its sample ids.
+    """
+    (keys, train_id), (queries, test_id) = train, test
+    unit = normalize(keys, dim=1)  # [N, D]
+    parts = [nearest(rows, unit, min(NEIGHBORS, len(unit))) for rows in queries.split(max(1, _BLOCK // len(unit)))]
+    distance = 1 - torch.cat([p[0] for p in parts])  # [M, k]
+    first, usual = distance[:, 0], distance[:, -1]  # [M] each
+    close = (first <= CLOSER * usual) & (usual > _TINY)  # [M]
+    found = torch.cat([p[1] for p in parts])[close, 0]  # [P]
+    return Pairs(train_id[found].numpy(), test_id[close].numpy(), first[close].clamp_min(0).double().numpy())
+
+
+def summarize(found: dict[str, Pairs], num_checked: int, shards: Path, listing: Manifest) -> Leaks:
+    """Count each test sample once, by the strongest evidence, and name the closest pairs.
+
+    Args:
+        found: `bytes`, `phash`, `features` -> pairs, strongest evidence first.
+        num_checked: test samples looked at.
+    """
+    seen: dict[int, tuple[LeakKind, int, float]] = {}
+    for kind, pairs in found.items():
+        order = np.lexsort((pairs.test, pairs.distance))
+        for row in order.tolist():
+            seen.setdefault(int(pairs.test[row]), (kind, int(pairs.train[row]), float(pairs.distance[row])))
+    num_exact = sum(kind == "bytes" for kind, _, _ in seen.values())
+    listed = list(seen.items())[:LISTED]
+    train_origin = _origins(shards, listing.train, (train for _, (_, train, _) in listed))
+    test_origin = _origins(shards, listing.test, (test for test, _ in listed))
+    return Leaks(
+        num_exact=num_exact,
+        num_near=len(seen) - num_exact,
+        num_checked=num_checked,
+        rate=len(seen) / num_checked,
+        pairs=[
+            LeakPair(
+                train=train,
+                test=test,
+                kind=kind,
+                distance=distance,
+                train_origin=train_origin.get(train, ""),
+                test_origin=test_origin.get(test, ""),
+            )
+            for test, (kind, train, distance) in listed
+        ],
+    )
+
+
+def _origins(shards: Path, files: Iterable[ShardFile], wanted: Iterable[int]) -> dict[int, str]:
+    """Sample id -> the file, and the row in it, that it came from."""
+    left, found = set(wanted), dict[int, str]()
+    for file in files:
+        if not left:
+            break
+        table = pq.read_table(shards / file.path, columns=["sample_id", "origin"])
+        ids: NDArray[np.int64] = table["sample_id"].to_numpy()
+        for row in np.flatnonzero(np.isin(ids, list(left))).tolist():
+            found[int(ids[row])] = table["origin"][row].as_py()
+        left -= set(found)
+    return found
+
+
+def _correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of the pixels of two pictures, 0 where one is of a single tone: [n, S, S] each -> [n] in [-1, 1]."""
+    flat = [x.reshape(len(x), -1) - x.mean(axis=(1, 2))[:, None] for x in (a, b)]  # [n, S * S] each
+    scale = np.sqrt((flat[0] ** 2).sum(axis=1) * (flat[1] ** 2).sum(axis=1))  # [n]
+    return np.asarray((flat[0] * flat[1]).sum(axis=1) / np.maximum(scale, 1e-6))

@@ -1,0 +1,136 @@
+"""What `selfray evaluate MODEL` may name, all of it brought into one form: a packed encoder on this disk."""
+
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from torch import Tensor
+
+from pipelines import checkpoint, inputs, mlflow_store
+from pipelines.config import IngestConfig, fingerprint
+from pipelines.errors import UserError
+from pipelines.model import loader
+from pipelines.model.loader import CARD, WEIGHTS, Card
+
+REGISTERED = re.compile(r"(?:models:/)?(?P<name>[^/@:]+)(?:@[\w.-]+|/\d+)")
+KINDS = "NAME@ALIAS, NAME/VERSION, models:/..., the folder of a checkpoint or of a packed model, or a YAML file"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A packed encoder and where it comes from."""
+
+    folder: Path
+    card: Card
+    title: str
+    """For names and headings, e.g. `digits-simclr.3`."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """What links a run that scores it to the model, for MLflow."""
+
+
+def find(model: str, root: Path, tracking_uri: str) -> Found:
+    """The encoder that `model` names, anything but a YAML file.
+
+    Args:
+        root: the storage; what is not packed yet is packed in `models` below it.
+        tracking_uri: where registered models are looked up.
+    Raises:
+        UserError: there is no such model, or its files are not what was registered.
+    """
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return _in_folder(path.absolute(), root)
+    if path.exists():
+        raise UserError(f"{model}: is a file; give {KINDS}")
+    if REGISTERED.fullmatch(model):
+        uri = f"models:/{model.removeprefix('models:/')}"
+        name, number, run_id = mlflow_store.version(uri, tracking_uri)
+        found = _downloaded(f"models:/{name}/{number}", f"{name}.{number}", root, tracking_uri)
+        tags = {"selfray.model": name, "selfray.model_version": number, "selfray.model_run": run_id}
+        return Found(found.folder, found.card, found.title, {**found.tags, **tags})
+    if ":/" in model:
+        return _downloaded(model, "model", root, tracking_uri)
+    raise UserError(f"{model}: no such model; give {KINDS}")
+
+
+def keep(weights: dict[str, Tensor], card: Card, root: Path) -> Found:
+    """Pack an encoder under `root/models`, named by its content."""
+    aside = root / "models" / f".{uuid4().hex}"
+    try:
+        card = loader.pack(aside, weights, card)
+        return Found(_settled(aside, card, root), card, card.name, {"selfray.sha256": card.sha256})
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _in_folder(path: Path, root: Path) -> Found:
+    packed = loader.locate(path)
+    if (packed / CARD).exists():
+        card = loader.read_card(packed)
+        return Found(packed, card, card.name, {"selfray.sha256": card.sha256})
+    if not (path / checkpoint.STATE).exists():
+        latest, _ = checkpoint.latest(path / "checkpoints")
+        if latest is None:
+            raise UserError(f"{path}: holds neither a packed model ({CARD}) nor a checkpoint ({checkpoint.STATE})")
+        path = latest
+    return _of_checkpoint(path, root)
+
+
+def _of_checkpoint(path: Path, root: Path) -> Found:
+    made_from = inputs.load(path.parent.parent)
+    keys = _nested(made_from.keys)
+    kind = next(iter(sorted(keys["views"])))
+    view = {"name": "image_eval", "size": keys["views"][kind]["size"]}  # pre-training does not record its eval view
+    card = loader.card_of(
+        name=made_from.run,
+        encoder=keys["encoder"],
+        view=view,
+        max_pixels=IngestConfig().max_pixels,
+        checkpoint=checkpoint.digest(path),
+        shards=str(made_from.given.get("digest", "")),
+    )
+    found = keep(checkpoint.encoder_weights(path), card, root)
+    step = int(checkpoint.state_of(path)["step"])
+    return Found(
+        found.folder, found.card, f"{made_from.run}-step{step}", {**found.tags, "selfray.checkpoint": str(path)}
+    )
+
+
+def _downloaded(uri: str, title: str, root: Path, tracking_uri: str) -> Found:
+    fetched = mlflow_store.download(uri, tracking_uri)
+    try:
+        folder = loader.locate(fetched)
+        if not (folder / CARD).exists() or not (folder / WEIGHTS).exists():
+            raise UserError(f"{uri}: MLflow knows it, but its files are gone; register it again")
+        card = loader.read_card(folder)
+        loader.packed_weights(folder)  # what is kept is what was registered
+        aside = root / "models" / f".{uuid4().hex}"
+        shutil.copytree(folder, aside)
+        settled = _settled(aside, card, root)
+    finally:
+        shutil.rmtree(fetched, ignore_errors=True)
+    return Found(settled, card, title, {"selfray.sha256": card.sha256})
+
+
+def _settled(aside: Path, card: Card, root: Path) -> Path:
+    """The folder under the name of its content; one that is there already stays."""
+    final = root / "models" / fingerprint(card.model_dump(mode="json"))[:16]
+    if not (final / CARD).exists():
+        shutil.rmtree(final, ignore_errors=True)
+        aside.replace(final)
+    return final
+
+
+def _nested(keys: Mapping[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for dotted, value in keys.items():
+        node = tree
+        *parents, leaf = dotted.split(".")
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = value
+    return tree

@@ -1,0 +1,79 @@
+"""From the features of an encoder and its floors to the scores of a report; no Ray, no MLflow.
+
+Shapes: M test samples, C classes.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipelines import outcomes, probing, report
+from pipelines.config import EvaluateConfig
+from pipelines.features import FeatureSet
+from pipelines.probing import Measured
+from ssl_core.evaluate._per_class import per_class
+
+FLOORS = ("random_init", "raw_input")
+MAX_CONFUSION = 100
+"""Classes up to which the table of confusions is kept: it grows with their square."""
+
+
+def score(
+    config: EvaluateConfig,
+    seed: int,
+    features: Mapping[str, FeatureSet],
+    labels: Mapping[str, Mapping[int, int]],
+    classes: Sequence[str],
+    done: Callable[[dict[str, float]], None],
+    folder: Path,
+) -> dict[str, Any]:
+    """Every probe on the encoder and its floors: the fields of `report.Scores` that need labels.
+
+    Writes outcomes.safetensors into `folder`, what each test sample scored.
+
+    Args:
+        features: `encoder`, and any of `random_init` and `raw_input`.
+        labels: `train` and `test` -> sample id -> class number.
+        done: called after each probe, with its scores if it is the encoder's.
+    """
+
+    def measured(name: str) -> Measured:
+        def told(found: dict[str, float]) -> None:
+            done(found if name == "encoder" else {})
+
+        return probing.measure(features[name], config.probes, labels, seed, config.resamples, told)
+
+    encoder = measured("encoder")
+    floors = {name: measured(name) for name in FLOORS if name in features}
+    sample_id = features["encoder"].load("test")[1]  # [M]
+    folder.mkdir(parents=True, exist_ok=True)
+    outcomes.save(folder, sample_id, encoder.values)
+    label = torch.tensor([labels["test"][i] for i in sample_id.tolist()])  # [M]
+    return {
+        "encoder": encoder.scores,
+        **{name: floor.scores for name, floor in floors.items()},
+        "intervals": encoder.intervals(),
+        "gains": probing.gains(encoder, list(floors.values())),
+        **_by_class(encoder.predicted, config.headline, label, classes),
+    }
+
+
+def _by_class(predicted: Mapping[str, Tensor], headline: str, label: Tensor, classes: Sequence[str]) -> dict[str, Any]:
+    """The tables per class, by the headline's predictions; by the linear probe's where it has none of its own."""
+    name = next((n for n in (headline, "linear_top1", *predicted) if n in predicted), None)
+    if name is None:
+        return {}
+    table = per_class(predicted[name], label, len(classes))
+    columns = (table.support, table.precision, table.recall, table.f1)
+    rows = zip(classes, *(column.tolist() for column in columns), strict=True)
+    return {
+        "predicted_by": name,
+        "per_class": [
+            report.ClassScores(name=n, support=support, precision=precision, recall=recall, f1=f1)
+            for n, support, precision, recall, f1 in rows
+        ],
+        "confusion": table.confusion.tolist() if len(classes) <= MAX_CONFUSION else (),
+    }

@@ -1,0 +1,107 @@
+"""Features of the test split under common corruptions, and what a linear probe of clean features makes of them.
+
+Shapes: N samples of the test split that are looked at, K corrupted copies of each, D feature width.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+
+import torch
+
+from pipelines.artifacts import ShardSet
+from pipelines.config import RobustnessConfig, SetupConfig, fingerprint
+from pipelines.features import FeatureSet
+from pipelines.manifest import Manifest
+from pipelines.robustness import Robustness, summed_up
+from pipelines.stages import embedding, engine
+from pipelines.stages.embedding import Subject
+from ssl_core.augment.image_corrupt import ImageCorrupt
+from ssl_core.config import NamedConfig
+from ssl_core.evaluate.base import Labelled
+from ssl_core.evaluate.linear_probe import LinearProbe
+
+Case = tuple[str, int]
+"""A corruption and its severity; severity 0 is the clean view."""
+CLEAN: Case = ("clean", 0)
+
+
+def protocol(settings: RobustnessConfig) -> str:
+    return (
+        f"robustness v1: linear probe of clean train features on {len(settings.corruptions)} common corruptions "
+        f"({', '.join(settings.corruptions)}) at severities {', '.join(map(str, settings.severities))}; at most "
+        f"{settings.max_samples} test samples; score: mean over all"
+    )
+
+
+def robustness(
+    config: SetupConfig,
+    settings: RobustnessConfig,
+    shards: ShardSet,
+    listing: Manifest,
+    labels: Mapping[str, Mapping[int, int]],
+    features: Mapping[str, FeatureSet],
+    subjects: Sequence[Subject],
+) -> dict[str, Robustness]:
+    """By subject. The probe is fitted once per subject, on the clean train features, and reads every copy."""
+    root = next(iter(features.values())).folder.parent
+    cases = [CLEAN, *product(settings.corruptions, settings.severities)]
+    corrupted = _features(config, settings, shards, listing, root, subjects, cases)
+    found = {}
+    for subject in subjects:
+        train = _labelled(features[subject.name], "train", labels["train"])
+        copies = [_labelled(corrupted[subject.name, case], "test", labels["test"]) for case in cases]
+        label = torch.cat([copy.label for copy in copies])  # [K * N]
+        test = Labelled(torch.cat([copy.features for copy in copies]), label)
+        predicted = LinearProbe(LinearProbe.Config()).predict(train, test, config.seed)  # [K * N]
+        hits = (predicted == label).view(len(cases), -1)  # [K, N]
+        rows = {case: row.tolist() for case, row in zip(cases, hits, strict=True)}
+        clean = rows.pop(CLEAN)
+        found[subject.name] = summed_up(rows, clean, settings.severities)
+    return found
+
+
+def _features(
+    config: SetupConfig,
+    settings: RobustnessConfig,
+    shards: ShardSet,
+    listing: Manifest,
+    root: Path,
+    subjects: Sequence[Subject],
+    cases: Sequence[Case],
+) -> dict[tuple[str, Case], FeatureSet]:
+    """What is not on disk yet is made in one pass per corruption, its severities side by side."""
+    kept: dict[tuple[str, Case], FeatureSet] = {}
+    for subject, (place, case) in product(subjects, enumerate(cases)):
+        view = _view(config, case).model_dump(mode="json")
+        drawn = [config.seed, place % len(settings.severities)]  # a view's draws are keyed by its place in the pass
+        key = fingerprint([shards.digest, view, settings.max_samples, subject.name, subject.identity, drawn])
+        kept[subject.name, case] = FeatureSet(folder=root / key[:16])
+    from pipelines.stages.views import one_split
+
+    for kind in dict.fromkeys(kind for kind, _ in cases):
+        mine = [case for case in cases if case[0] == kind]
+        missing = [s for s in subjects if not all(kept[s.name, case].has("test") for case in mine)]
+        if not missing:
+            continue
+        engine.connect(config)
+        chains = [_view(config, case) for case in mine]
+        data = one_split(config, shards.folder, listing, "test", settings.max_samples, chains)
+        sample_id, made = embedding.embed(config, data, missing)
+        for subject, (index, case) in product(missing, enumerate(mine)):
+            kept[subject.name, case].keep("test", made[f"{subject.name}/{index}"], sample_id)
+    return kept
+
+
+def _view(config: SetupConfig, case: Case) -> NamedConfig:
+    """The eval view, corrupted."""
+    view, (kind, severity) = config.views["eval"], case
+    if case == CLEAN:
+        return view
+    crop = view.model_dump(include={"size", "crop_fraction"})
+    return ImageCorrupt.Config.model_validate({**crop, "kind": kind, "severity": severity})
+
+
+def _labelled(kept: FeatureSet, split: str, labels: Mapping[int, int]) -> Labelled:
+    features, sample_id = kept.load(split)
+    return Labelled(features, torch.tensor([labels[i] for i in sample_id.tolist()]))

@@ -1,0 +1,150 @@
+"""Fine-tuning as evaluation: all weights trained on the labels of train, through the same Ray Train path as pre-training.
+
+Each training lies in `fine_tuned/KEY` below the storage, named by what it depends on: it is resumed where it was
+stopped and reused by later evaluations. Shapes: N test samples, D encoder width, C classes.
+"""
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipelines import checkpoint, display, lock, outbox
+from pipelines.artifacts import Checkpoint, ShardSet
+from pipelines.config import FineTuneConfig, RunConfig, SetupConfig, fingerprint, parse
+from pipelines.errors import UserError
+from pipelines.manifest import Manifest
+from pipelines.stages import embedding, engine, pretrain
+from pipelines.stages.embedding import Subject
+from pipelines.start import Start
+from ssl_core.build import build_chain, untrained
+
+SCORE = "fine_tune_top1"
+VERSION = 1
+NOTE_SECONDS = 10.0
+
+
+def protocol(settings: FineTuneConfig) -> str:
+    return (
+        f"fine_tune v{VERSION}: all weights, {settings.epochs} epochs of AdamW at {settings.lr:g} per 256 samples, "
+        f"layer decay {settings.layer_decay:g} (random init: none), weight decay {settings.weight_decay:g}, label "
+        f"smoothing {settings.label_smoothing:g}, last step"
+    )
+
+
+def fine_tune(
+    config: SetupConfig,
+    settings: FineTuneConfig,
+    shards: ShardSet,
+    listing: Manifest,
+    labels: Mapping[str, Mapping[int, int]],
+    subjects: list[Subject],
+    folder: Path,
+) -> dict[str, float]:
+    """Top-1 on test by subject: the encoder, and the same encoder from random weights.
+
+    Args:
+        folder: of the evaluation; gets a line of progress now and then.
+    Raises:
+        UserError: too few samples for a batch, or what a pre-training raises.
+    """
+    if listing.num_rows("train") < settings.global_batch_size:
+        raise UserError(
+            f"evaluate.fine_tune.global_batch_size: {settings.global_batch_size} is more than the "
+            f"{listing.num_rows('train')} train samples; lower it"
+        )
+    tuned = training_config(config, settings, len(listing.classes or ()))
+    found = {}
+    for subject in subjects:
+        if subject.name == "raw_input":
+            continue
+        decay = 1.0 if subject.weights is None else settings.layer_decay
+        begin = Start(subject.weights, decay)
+        key = fingerprint([VERSION, shards.digest, subject.identity, pretrain.PRETRAIN.keys(tuned), decay])[:16]
+        work = folder.parent.parent / "fine_tuned" / key
+        work.mkdir(parents=True, exist_ok=True)
+        with lock.alone(work / ".lock"), _told(folder, f"fine_tune {subject.name}", work):
+            found[subject.name] = _score(tuned, shards, listing, labels["test"], begin, work)
+    return found
+
+
+def training_config(config: SetupConfig, settings: FineTuneConfig, num_classes: int) -> RunConfig:
+    """The pre-training that a fine-tuning is: method `supervised` on the same shards and encoder."""
+    size = build_chain(config.views["eval"]).view_shape[-1]
+    view = settings.view.model_dump(mode="json") if settings.view else {"name": "image_crop", "size": size}
+    kept = ("name", "seed", "storage", "source", "ingest", "data", "tracking", "ray")
+    hardware = ("num_workers", "device", "precision", "threads", "checkpoint_seconds", "max_failures")
+    train = {"epochs": settings.epochs, "global_batch_size": settings.global_batch_size, "monitor_samples": 0}
+    if isinstance(config, RunConfig):
+        train |= config.train.model_dump(mode="json", include=set(hardware))
+    tree: dict[str, Any] = config.model_dump(mode="json", include=set(kept))
+    tree |= {
+        "views": {"global": view, "eval": config.views["eval"].model_dump(mode="json")},
+        "encoder": untrained(config.encoder).model_dump(mode="json"),
+        "method": {"name": "supervised", "num_classes": num_classes, "label_smoothing": settings.label_smoothing},
+        "optim": {
+            "lr": settings.lr,
+            "weight_decay": settings.weight_decay,
+            "warmup_fraction": settings.warmup_fraction,
+        },
+        "train": train,
+    }
+    try:
+        return parse(tree)
+    except UserError as error:
+        raise UserError(f"evaluate.fine_tune: {error}") from None
+
+
+def _score(
+    tuned: RunConfig, shards: ShardSet, listing: Manifest, labels: Mapping[int, int], begin: Start, work: Path
+) -> float:
+    kept = work / "score.json"
+    if not kept.exists():
+        (work / "begin.json").write_text(json.dumps(asdict(begin)))
+        made = pretrain.run(tuned, shards, work, begin)
+        part = kept.with_suffix(".part")
+        part.write_text(json.dumps({SCORE: top1(tuned, made, listing, labels)}))
+        part.replace(kept)
+    return float(json.loads(kept.read_text())[SCORE])
+
+
+def top1(tuned: RunConfig, made: Checkpoint, listing: Manifest, labels: Mapping[int, int]) -> float:
+    """Accuracy of encoder and classifier of a `supervised` checkpoint on the eval view of the whole test split."""
+    from pipelines.stages.views import one_split
+
+    engine.connect(tuned)
+    data = one_split(tuned, made.shards.folder, listing, "test", None, [tuned.views["eval"]])
+    sample_id, features = embedding.embed(tuned, data, [Subject("encoder", made.digest, str(made.folder))])
+    weights = checkpoint.weights(made.folder)
+    weight, bias = weights["classifier.weight"], weights["classifier.bias"]  # [C, D], [C]
+    predicted: Tensor = torch.addmm(bias, features["encoder/0"], weight.T).argmax(dim=1)  # [N]
+    label = torch.tensor([labels[i] for i in sample_id.tolist()])  # [N]
+    return float((predicted == label).double().mean())
+
+
+@contextmanager
+def _told(folder: Path, name: str, work: Path) -> Iterator[None]:
+    """Pass on how far a training is, as notes of the stage that waits for it."""
+    done, seen = threading.Event(), 0
+
+    def follow() -> None:
+        nonlocal seen
+        while not done.wait(NOTE_SECONDS):
+            points, seen = outbox.tail(work, seen)
+            if points:
+                outbox.note(folder, f"{name}: {display.describe(points[-1], None)}")
+
+    outbox.note(folder, f"{name}: training in {work}")
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

@@ -1,0 +1,64 @@
+"""Replicates of scores: the same as the closed form where there is one, and honest about the truth."""
+
+import numpy as np
+import pytest
+import torch
+
+from ssl_core import statistics
+from ssl_core.evaluate._per_class import macro_f1, per_class
+from ssl_core.evaluate._resample import replicates
+from ssl_core.evaluate.base import Score, mean_score
+from ssl_core.statistics import bootstrap_mean, percentiles, resample_weights
+
+
+def test_replicates_of_a_mean_give_the_interval_of_bootstrap_mean(monkeypatch: pytest.MonkeyPatch):
+    hits = torch.arange(90) % 3 > 0
+    monkeypatch.setattr(statistics, "_BLOCK", 1000)  # eleven resamples at a time
+    draws = replicates({"top1": mean_score(hits)}, 90, seed=4, resamples=200)["top1"]
+    interval = bootstrap_mean(hits.numpy(), 4, resamples=200)
+    assert percentiles(draws.numpy()) == pytest.approx((interval.low, interval.high))
+
+
+def test_weights_count_every_sample_of_a_resample_and_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch):
+    whole = np.concatenate(list(resample_weights(40, 1, 25)))
+    assert (whole.sum(axis=1) == 40).all()
+    assert whole.min() == 0 and whole.max() > 1
+    monkeypatch.setattr(statistics, "_BLOCK", 200)
+    assert np.array_equal(np.concatenate(list(resample_weights(40, 1, 25))), whole)
+
+
+def test_a_score_that_is_no_mean_sees_the_same_resamples():
+    """An accuracy given as a function of weights has the replicates of the accuracy given as a mean."""
+    hits = torch.tensor([1.0, 0.0, 1.0, 1.0, 0.0] * 8)
+    other = Score(0.6, reweighted=lambda weight: float((weight * hits).sum() / weight.sum()))
+    draws = replicates({"a": mean_score(hits), "b": other, "a_std": Score(0.1)}, 40, seed=0, resamples=64)
+    assert set(draws) == {"a", "b"}
+    assert torch.allclose(draws["a"], draws["b"])
+
+
+def test_the_interval_of_f1_holds_the_truth_as_often_as_it_says():
+    """Simulated predictions: 70 % right, else uniform over four classes; the truth is the F1 of very many."""
+    covered, truth = 0, _f1(400_000, 999)[0].value
+    for seed in range(200):
+        score, count = _f1(300, seed)
+        low, high = percentiles(replicates({"f1": score}, count, seed, 200)["f1"].numpy())
+        covered += low <= truth <= high
+    assert 0.90 <= covered / 200 <= 0.99  # 0.95 nominal, give or take three standard errors of 0.015
+
+
+def test_macro_f1_is_that_of_the_table_per_class():
+    generator = torch.Generator().manual_seed(0)
+    predicted, label = (torch.randint(5, (60,), generator=generator) for _ in range(2))
+    label[label == 3] = 2  # a class without samples does not count
+    assert macro_f1(predicted, label) == pytest.approx(per_class(predicted, label, 5).macro["macro_f1"])
+    twice = torch.cat([predicted, predicted[:30]]), torch.cat([label, label[:30]])
+    weight = torch.where(torch.arange(60) < 30, 2.0, 1.0).double()
+    assert macro_f1(predicted, label, weight) == pytest.approx(macro_f1(*twice))
+
+
+def _f1(count: int, seed: int) -> tuple[Score, int]:
+    generator = torch.Generator().manual_seed(seed)
+    label = torch.randint(4, (count,), generator=generator)
+    wrong = torch.randint(4, (count,), generator=generator)
+    predicted = torch.where(torch.rand(count, generator=generator) < 0.7, label, wrong)
+    return Score(macro_f1(predicted, label), reweighted=lambda weight: macro_f1(predicted, label, weight)), count
