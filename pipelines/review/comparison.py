@@ -7,10 +7,9 @@ import torch
 from pipelines import report
 from pipelines.outcomes import Outcomes
 from pipelines.review.facts import Facts, Subject
+from pipelines.scores import is_error
 from ssl_core import statistics
 from ssl_core.config import Config
-
-LOWER_IS_BETTER = "_error"  # as the probes name such scores
 
 
 class Gain(Config):
@@ -70,7 +69,7 @@ def wins_and_losses(first: Subject, second: Subject, score: str) -> tuple[list[i
     if score not in first.outcomes.values or score not in second.outcomes.values:
         return [], []
     ids, a, b = _paired(first.outcomes, second.outcomes, score)
-    gain = (a - b) if score.endswith(LOWER_IS_BETTER) else (b - a)  # [M]
+    gain = (a - b) if is_error(score) else (b - a)  # [M]
     order = torch.argsort(gain.abs(), descending=True, stable=True)
     won, lost = ([int(ids[i]) for i in order if sign * gain[i] > 0] for sign in (1, -1))
     return won, lost
@@ -100,7 +99,7 @@ def _shared_rows(a: Facts, b: Facts) -> list[report.Row]:
 
 def _gain(row: report.Row, first: Subject, second: Subject, seed: int, unpaired: bool) -> Gain:
     before = first.facts.scores.encoder[row.name] if first.facts.scores else 0.0
-    sign = -1 if row.name.endswith(LOWER_IS_BETTER) else 1
+    sign = -1 if is_error(row.name) else 1
     plain = Gain(name=row.name, second=row.encoder, first=before, gain=sign * (row.encoder - before))
     if unpaired or first.outcomes is None or second.outcomes is None:
         return plain

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import NonNegativeInt
 
 from pipelines.outcomes import Outcomes
-from pipelines.report import Scores
+from pipelines.scores import Scores
 from pipelines.review.config import ReviewConfig
 from pipelines.samples import Samples
 from ssl_core.config import Config

@@ -5,7 +5,7 @@ from typing import Any
 
 from pipelines import report
 from pipelines.model.check import Checked
-from pipelines.report import Scores
+from pipelines.scores import Scores
 from pipelines.review.comparison import Comparison
 from pipelines.review.config import Gates
 from pipelines.review.facts import Facts

@@ -13,7 +13,7 @@ from pipelines.audit import Audit
 from pipelines.errors import UserError
 from pipelines.outcomes import NAME as OUTCOMES
 from pipelines.outcomes import load as load_outcomes
-from pipelines.report import Scores
+from pipelines.scores import Scores
 from pipelines.review.config import ReviewConfig
 from pipelines.review.facts import Data, Facts, Lineage, Place, Subject
 from pipelines.review.registry import ModelVersion, Registry, Run

@@ -3,10 +3,11 @@
 from typing import NamedTuple
 
 from pipelines import report
-from pipelines.report import Scores
 from pipelines.review.comparison import Comparison
 from pipelines.review.facts import Facts
 from pipelines.review.outcome import Review
+from pipelines.scores import Scores
+from pipelines.sections import MEANINGS
 
 PASSED = {True: "pass", False: "FAIL", None: "n/a"}
 _NONE = "-"
@@ -59,10 +60,10 @@ def changed(against: Comparison) -> Rows:
 def health(found: Scores, champion: Scores | None) -> Rows:
     theirs = champion.health if champion else {}
     cells = [
-        [name, f"{value:.4g}", f"{theirs[name]:.4g}" if name in theirs else _NONE]
+        [name, f"{value:.4g}", f"{theirs[name]:.4g}" if name in theirs else _NONE, MEANINGS.get(name, "")]
         for name, value in found.health.items()
     ]
-    return Rows(("measure (no labels)", "this version", "champion"), cells, (1, 2))
+    return Rows(("measure (no labels)", "this version", "champion", "what it says"), cells, (1, 2))
 
 
 def per_class(found: Scores, champion: Scores | None) -> Rows:
