@@ -4,6 +4,9 @@ It is a run of its own in MLflow, named by the registered model's tag `selfray.d
 run's param `decision.N`: MLflow refuses a second value for a param, in one database transaction, so of two
 reviewers who decide at once exactly one writes entry N and the other is told. What aliases and tags say
 follows from the log (pipelines/review/settle.py); the log never follows from them.
+
+Enforced mode moves the log to the registered model NAME-prod and to an experiment of its own, which belong to
+the reviewer who makes them: with MLflow's basic-auth nobody else can decide, or change what is served from there.
 """
 
 import uuid
@@ -21,6 +24,7 @@ from ssl_core.config import Config
 LOG_TAG = "selfray.decisions"
 """On the registered model: id of the run that holds its log."""
 MAX_WHY = 3000  # a param holds 6000 characters
+PROD = "-prod"
 _KEY = "decision."
 
 Kind = Literal["promote", "reject", "rollback"]
@@ -45,8 +49,6 @@ class Decision(Config):
     """Of the review."""
     failed: tuple[str, ...] = ()
     """Gates that failed and were overridden."""
-    enforced: bool = False
-    """The champion is also copied to NAME-prod."""
     id: str = Field(default_factory=lambda: uuid.uuid4().hex)
     """Tells two equal decisions apart, and a repeated request from a second decision."""
 
@@ -61,6 +63,8 @@ class Log(NamedTuple):
 
     run_id: str
     entries: tuple[Decision, ...]
+    enforced: bool = False
+    """It is kept by NAME-prod, which holds copies of the champions."""
 
     @property
     def last(self) -> Decision | None:
@@ -84,7 +88,9 @@ def read(registry: Registry, name: str) -> Log:
     Raises:
         UserError: the log's run is gone, an entry is missing or cannot be read.
     """
-    run_id = registry.model(name).tags.get(LOG_TAG, "")
+    tags = {model.name: model.tags for model in (registry.model(name), *registry.models(name + PROD))}
+    enforced = tags.get(name + PROD, {}).get(LOG_TAG, "")
+    run_id = enforced or tags[name].get(LOG_TAG, "")
     if not run_id:
         return Log("", ())
     params = registry.run(run_id).data.params
@@ -92,7 +98,8 @@ def read(registry: Registry, name: str) -> Log:
     if numbers != list(range(1, len(numbers) + 1)):
         raise UserError(f"{name}: entries are missing in its decision log, MLflow run {run_id}; restore the database")
     try:
-        return Log(run_id, tuple(Decision.model_validate_json(params[_key(number)]) for number in numbers))
+        entries = tuple(Decision.model_validate_json(params[_key(number)]) for number in numbers)
+        return Log(run_id, entries, bool(enforced))
     except ValidationError as error:
         raise UserError(
             f"{name}: the decision log, MLflow run {run_id}, is damaged: {error.errors()[0]['msg']}"
@@ -108,10 +115,32 @@ def append(registry: Registry, name: str, log: Log, decision: Decision) -> Log:
     with registry.asked():
         if not log.run_id:
             log = log._replace(run_id=_adopt(registry, name))
-        if store.write_once(registry.client, log.run_id, _key(decision.number), decision.model_dump_json()):
-            return Log(log.run_id, (*log.entries, decision))
-    other = read(registry, name).entries[decision.number - 1]
-    raise UserError(f"{name}: somebody decided at the same moment, so this was not done: {other.line()}")
+        written = store.write_once(registry.client, log.run_id, _key(decision.number), decision.model_dump_json())
+    now_there = read(registry, name)
+    if now_there.run_id != log.run_id:
+        raise UserError(f"{name}: its decision log has just moved to {name}{PROD}, so this was not done; try again")
+    if not written:
+        other = now_there.entries[decision.number - 1]
+        raise UserError(f"{name}: somebody decided at the same moment, so this was not done: {other.line()}")
+    return now_there
+
+
+def enforce(registry: Registry, name: str) -> Log:
+    """Move the log to NAME-prod, a registered model of whoever calls this first; later calls only read it."""
+    log, client = read(registry, name), registry.client
+    if log.enforced:
+        return log
+    with registry.asked():
+        title = f"{name}{PROD}: decisions"
+        experiment = client.get_experiment_by_name(title)
+        moved = begin(client, name, experiment.experiment_id if experiment else client.create_experiment(title))
+        for entry in log.entries:
+            client.log_param(moved, _key(entry.number), entry.model_dump_json())
+        if registry.models(name + PROD):
+            client.set_registered_model_tag(name + PROD, LOG_TAG, moved)
+        else:
+            client.create_registered_model(name + PROD, tags={LOG_TAG: moved})  # from here on it counts
+    return read(registry, name)
 
 
 def tell(registry: Registry, name: str, log: Log) -> None:

@@ -112,11 +112,14 @@ def promote(
     case = examine(server, Reference(name, None, version), rules)
     if case.review.failed and not force:
         raise UserError(f"{name}/{version}: {refusal(case.review)}; `--force` overrides, and is recorded with --why")
-    champion = _now(server, name, case.log, CHAMPION)
-    made = _decision("promote", case.log, version, version, champion, by, why)
-    enforced = case.rules.enforced or made.enforced
-    made = made.model_copy(update={"verdict": case.review.verdict, "failed": case.review.failed, "enforced": enforced})
-    decisions.append(server, name, case.log, made)
+    log = case.log
+    if case.rules.enforced and not log.enforced:
+        log = decisions.enforce(server, name)
+        if log.entries != case.log.entries:
+            raise UserError(f"{name}: somebody decided at the same moment, so this was not done: {log.entries[-1].line()}")
+    made = _decision("promote", log, version, version, _now(server, name, log, CHAMPION), by, why)
+    made = made.model_copy(update={"verdict": case.review.verdict, "failed": case.review.failed})
+    decisions.append(server, name, log, made)
     return [*said, *_carried(server, name), made.line()]
 
 
@@ -216,7 +219,6 @@ def _decision(
         by=by,
         why=why,
         time=decisions.now(),
-        enforced=log.last.enforced if log.last else False,
     )
 
 

@@ -73,12 +73,17 @@ class Registry:
         Raises:
             UserError: there is none of this name; says which there are.
         """
+        if found := self.models(name):
+            return found[0]
         with self.asked():
-            if found := self.client.search_registered_models(f"name = '{name}'", max_results=1):
-                return found[0]
             known = [each.name for each in self.client.search_registered_models(max_results=20)]
         there = f"there are {', '.join(known)}" if known else "none is registered: `selfray run` registers one"
         raise UserError(f"{name}: no registered model at {store.shown(self.uri)}; {there}")
+
+    def models(self, name: str) -> list[RegisteredModel]:
+        """The registered model of this name, if there is one."""
+        with self.asked():
+            return list(self.client.search_registered_models(f"name = '{name}'", max_results=1))
 
     def find(self, reference: Reference) -> ModelVersion:
         """The version a reference means.

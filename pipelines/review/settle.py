@@ -9,10 +9,9 @@ from typing import NamedTuple
 
 from pipelines.model.versions import CANDIDATE
 from pipelines.review import decisions
-from pipelines.review.decisions import Decision, Log
+from pipelines.review.decisions import PROD, Decision, Log
 from pipelines.review.registry import CHAMPION, PREVIOUS, Registry
 
-PROD = "-prod"
 STATUS = {"promote": "promoted", "reject": "rejected", "rollback": "promoted"}
 
 
@@ -43,7 +42,7 @@ def compare(registry: Registry, name: str, log: Log) -> State:
     tagged = {int(version.version): set(version.tags) for version in registry.versions(name)}
     undone = tuple(e for e in log.entries if e.version in tagged and _tag(e) not in tagged[e.version])
     moved = _moved(registry, name, log.last.champion, log.last.previous)
-    if log.last.enforced:
+    if log.enforced:
         served = _served(registry, name)
         if served != log.last.champion:
             moved[f"{PROD}@{CHAMPION}"] = (served, log.last.champion)
@@ -66,10 +65,10 @@ def settle(registry: Registry, name: str) -> tuple[Log, list[str]]:
 
 def _carry_out(registry: Registry, name: str, log: Log, last: Decision, undone: tuple[Decision, ...]) -> None:
     client = registry.client
-    _point(registry, name, last.champion, last.previous)
-    if last.enforced and last.champion:
+    if log.enforced and last.champion:  # first what is served from
         champion, previous = (_copy(registry, name, version) for version in (last.champion, last.previous))
         _point(registry, name + PROD, champion, previous)
+    _point(registry, name, last.champion, last.previous)
     for entry in undone:
         candidate = registry.champion(name, CANDIDATE)
         with registry.asked():

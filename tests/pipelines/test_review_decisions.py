@@ -212,15 +212,22 @@ def test_a_model_registered_without_a_log_gets_one(models):
 
 def test_enforced_champions_are_copies_in_a_model_of_the_reviewers(models, fresh):
     server, prod = models, f"{fresh}-prod"
-    decide(server, fresh, 1, enforced=True)
-    decide(server, fresh, 2, enforced=True)
-    assert aliases(server, prod) == {CHAMPION: 2, PREVIOUS: 1}
+    decide(server, fresh, 3)
+    log = decisions.read(server, fresh)
+    assert decisions.enforce(server, fresh).entries == log.entries
+    with pytest.raises(UserError, match="log has just moved"):
+        decisions.append(server, fresh, log, next_entry(log, 1))
+    decide(server, fresh, 1)
+    decide(server, fresh, 2)
+    assert decisions.read(server, fresh).enforced
     sources = {int(v.version): v.source for v in server.versions(prod)}
-    assert sources == {1: f"models:/{fresh}/1", 2: f"models:/{fresh}/2"}
-    server.client.set_registered_model_alias(prod, CHAMPION, "1")
-    assert settle(server, fresh)[1] and aliases(server, prod)[CHAMPION] == 2
-    decide(server, fresh, 1, kind="rollback", enforced=True)
-    assert aliases(server, prod) == {CHAMPION: 1, PREVIOUS: 2} and len(server.versions(prod)) == 2
+    assert sorted(sources.values()) == [f"models:/{fresh}/{number}" for number in (1, 2, 3)]
+    numbers = {source: number for number, source in sources.items()}
+    server.client.set_registered_model_alias(prod, CHAMPION, str(numbers[f"models:/{fresh}/3"]))
+    assert settle(server, fresh)[1] and aliases(server, prod)[CHAMPION] == numbers[f"models:/{fresh}/2"]
+    decide(server, fresh, 1, kind="rollback")
+    wanted = {CHAMPION: numbers[f"models:/{fresh}/1"], PREVIOUS: numbers[f"models:/{fresh}/2"]}
+    assert aliases(server, prod) == wanted and len(server.versions(prod)) == 3
 
 
 def test_the_verbs_in_processes_of_their_own(models, tmp_path):
