@@ -116,7 +116,9 @@ def promote(
     if case.rules.enforced and not log.enforced:
         log = decisions.enforce(server, name)
         if log.entries != case.log.entries:
-            raise UserError(f"{name}: somebody decided at the same moment, so this was not done: {log.entries[-1].line()}")
+            raise UserError(
+                f"{name}: somebody decided at the same moment, so this was not done: {log.entries[-1].line()}"
+            )
     made = _decision("promote", log, version, version, _now(server, name, log, CHAMPION), by, why)
     made = made.model_copy(update={"verdict": case.review.verdict, "failed": case.review.failed})
     decisions.append(server, name, log, made)

@@ -59,7 +59,7 @@ def verdict(facts: Facts, judged: tuple[Judged, ...], against: Comparison | None
         return f"{line} | no labels, so not scored{rank}" if scores else f"{line} | not evaluated"
     line += f" | {head} {scores.encoder[head]:.3f}{_interval(scores.intervals.get(head))}"
     if against is None:
-        return line + ", no champion yet"
+        return line + (", the champion" if "champion" in facts.aliases else ", no champion yet")
     gain = against.gain(head)
     return line + (f", {gain.gain:+.3f} on {against.first}" if gain else f", not comparable with {against.first}")
 

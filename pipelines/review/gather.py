@@ -14,6 +14,8 @@ from pipelines.errors import UserError
 from pipelines.outcomes import NAME as OUTCOMES
 from pipelines.outcomes import load as load_outcomes
 from pipelines.scores import Scores
+from pipelines.tuning.report import JSON as CAMPAIGN
+from pipelines.tuning.report import apply
 from pipelines.review.config import ReviewConfig
 from pipelines.review.facts import Data, Facts, Lineage, Place, Subject
 from pipelines.review.registry import ModelVersion, Registry, Run
@@ -45,7 +47,9 @@ def of_version(registry: Registry, version: ModelVersion) -> Subject:
         "title": f"{name} version {version.version}",
         "name": name,
         "version": int(version.version),
-        "aliases": tuple(sorted(version.aliases)),
+        "aliases": tuple(
+            sorted(alias for alias, v in registry.model(name).aliases.items() if int(v) == int(version.version))
+        ),
         "created": int(version.creation_timestamp),
         "lineage": lineage,
     }
@@ -95,11 +99,12 @@ class _Reader:
         return ""
 
     def config(self) -> dict[str, Any]:
-        winner = self._folder / "report" / "winner.yaml"  # of a campaign: its own config.yaml is that of the recipe
-        tree = yaml.safe_load(
-            self.text("report/winner.yaml" if winner.exists() else "config.yaml", "The run logged no config.")
-        )
-        return tree if isinstance(tree, dict) else {}
+        """As the encoder was trained: a campaign's run logs its recipe's, from which the winner differs."""
+        tree = yaml.safe_load(self.text("config.yaml", "The run logged no config."))
+        if not isinstance(tree, dict):
+            return {}
+        path = self._folder / "report" / CAMPAIGN
+        return apply(tree, _winner(json.loads(path.read_text()))["changes"]) if path.exists() else tree
 
 
 def _subject(read: _Reader, report: Path, title: str, tree: dict[str, Any], lineage: Lineage, data: Data) -> Subject:
@@ -118,7 +123,7 @@ def _subject(read: _Reader, report: Path, title: str, tree: dict[str, Any], line
         config=_flat(tree),
         lineage=lineage,
         data=data,
-        campaign=_campaign(report / "report.json"),
+        campaign=_campaign(report / CAMPAIGN),
         missing=tuple(read.missing),
     )
     return Subject(facts, report, outcomes, shown, _rules(tree))
@@ -204,12 +209,17 @@ def _campaign(path: Path) -> Place | None:
     if not path.exists():
         return None
     found = json.loads(path.read_text())
-    winner = next(trial for trial in found["trials"] if trial["number"] == found["winner"])
+    winner = _winner(found)
     return Place(
         verdict=found["verdict"],
         num_trials=sum(trial["kind"] == "search" for trial in found["trials"]),
         values={key: f"{value} of {_range(found['space'].get(key))}" for key, value in winner["changes"].items()},
     )
+
+
+def _winner(found: dict[str, Any]) -> dict[str, Any]:
+    winner: dict[str, Any] = next(trial for trial in found["trials"] if trial["number"] == found["winner"])
+    return winner
 
 
 def _range(values: dict[str, Any] | None) -> str:

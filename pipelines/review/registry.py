@@ -51,8 +51,11 @@ class Registry:
         """Connect.
 
         Raises:
-            UserError: it does not answer.
+            UserError: it does not answer, or is a database that does not exist.
         """
+        database = uri.removeprefix("sqlite:///")
+        if database != uri and not Path(database).exists():
+            raise UserError(f"{uri}: no such file; `selfray run` makes it, and prints where")
         self.uri = uri
         with self.asked():
             self.client: Client = store.connect(uri)

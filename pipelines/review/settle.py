@@ -107,8 +107,9 @@ def _point(registry: Registry, model: str, champion: int | None, previous: int |
 
 def _served(registry: Registry, name: str) -> int | None:
     """The version of NAME that the champion of NAME-prod is a copy of; None: there is no champion."""
-    sources = {v.source: v for v in registry.versions(name + PROD) if CHAMPION in v.aliases}
-    return next((int(source.rpartition("/")[2]) for source in sources), None)
+    champion = registry.champion(name + PROD)
+    sources = {int(version.version): str(version.source) for version in registry.versions(name + PROD)}
+    return int(sources[champion].rpartition("/")[2]) if champion in sources else None
 
 
 def _copy(registry: Registry, name: str, version: int | None) -> int | None:

@@ -111,7 +111,7 @@ def test_scores_health_latency_and_size_have_floors(served):
 def test_the_first_promotion_is_judged_by_its_floors(served):
     case = examine(served[0], "m/1")  # the champion itself: nothing to lose against
     assert results(case)[f"max_regression.{HEADLINE}"] is None and results(case)["floors"] is True
-    assert case.review.verdict.endswith("no champion yet") or "champion" in case.review.verdict
+    assert case.review.verdict.endswith(", the champion")
 
 
 def test_the_page_needs_nothing_else_and_escapes_names(served, tmp_path):
@@ -155,6 +155,12 @@ def test_unknown_names_say_what_there_is(served):
 def test_a_server_that_is_away_is_one_line():
     with pytest.raises(UserError, match=r"^MLflow at http://127.0.0.1:9: "):
         Registry("http://127.0.0.1:9")
+
+
+def test_a_database_that_does_not_exist_is_not_made(tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        Registry(f"sqlite:///{tmp_path / 'absent.db'}")
+    assert not (tmp_path / "absent.db").exists()
 
 
 def test_gates_come_from_a_file_too(tmp_path):
@@ -209,6 +215,17 @@ def test_older_runs_without_numbers_say_so_in_words(tmp_path):
     assert any("No stored samples" in sentence for sentence in case.review.facts.missing)
     assert results(case)["max_leak_rate"] is False and "evaluate again" in gate(case, "max_leak_rate").why
     assert "No outcomes per test sample" in flow.write(case, root / "page").read_text()
+
+
+def test_the_winner_of_a_campaign_says_where_it_lies(tmp_path):
+    root, winner = tmp_path, {"number": 4, "kind": "search", "changes": {"optim.lr": 0.07}}
+    space = {"optim.lr": {"loguniform": [0.01, 0.1], "choice": None}}
+    found = {"verdict": "beyond the noise", "winner": 4, "trials": [winner], "space": space}
+    register(root, recipe(root, "tuned"), 45, campaign=found)
+    case = examine(Registry(storage(recipe(root, "tuned"), root)), "tuned")
+    assert case.review.facts.config["optim.lr"] == 0.07  # not the recipe's 0.01, which the run logged
+    assert case.review.facts.campaign.values == {"optim.lr": "0.07 of loguniform [0.01, 0.1]"}
+    assert "beyond the noise" in flow.write(case, root / "page").read_text()
 
 
 def test_versions_runs_and_folders_compare(served):

@@ -1,5 +1,6 @@
 """Decisions on a real MLflow server: one winner, no half promotion, nothing forgotten."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import time
 import pytest
 
 from pipelines.errors import UserError
+from pipelines.mlflow_store import use
 from pipelines.review import decisions, flow, registry
 from pipelines.review.decisions import Decision
 from pipelines.review.registry import CHAMPION, PREVIOUS, Registry
@@ -18,6 +20,7 @@ from tests.support.flaky_proxy import FlakyProxy
 from tests.support.reviewed import recipe, register
 
 pytestmark = pytest.mark.timeout(600)
+NUMBERS = itertools.count()
 
 
 @pytest.fixture(scope="module")
@@ -30,17 +33,17 @@ def models(mlflow_server, tmp_path_factory):
 
 
 @pytest.fixture
-def fresh(models, request):
+def fresh(models):
     """A registered model of its own with versions 1 to 3, whose artifacts are not looked at."""
-    name = request.node.name[:80].replace("[", "-").replace("]", "")
-    client = models.client
+    name, client = f"fresh{next(NUMBERS)}", models.client
     run_id = client.get_model_version("two", "1").run_id
     log = decisions.begin(client, name, client.get_run(run_id).info.experiment_id)
     client.create_registered_model(name, tags={decisions.LOG_TAG: log})
     for _ in range(3):
         client.create_model_version(name, source="models:/two/1", run_id=run_id)
     client.set_registered_model_alias(name, "candidate", "2")
-    return name
+    yield name
+    use(models.uri)  # a test may have gone through a proxy
 
 
 def decide(server, name, version, kind="promote", by="a", **more):
@@ -181,7 +184,9 @@ def test_a_killed_promotion_is_reported_and_completed(models, fresh):
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     entry = next_entry(log, 2)
-    done = subprocess.run([sys.executable, "-c", code, server.uri, fresh, entry.model_dump_json()], timeout=300, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, server.uri, fresh, entry.model_dump_json()], timeout=300, check=False
+    )
     assert done.returncode == -signal.SIGKILL
     assert aliases(server, fresh)[CHAMPION] == 1
     state = compare(server, fresh, decisions.read(server, fresh))
@@ -239,7 +244,9 @@ def test_the_verbs_in_processes_of_their_own(models, tmp_path):
     def selfray(*arguments):
         command = [sys.executable, "-m", "pipelines", *arguments, "--tracking-uri", server.uri]
         environment = {**os.environ, "COLUMNS": "200"}
-        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path, env=environment)
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path, env=environment
+        )
 
     done = selfray("review", "cli")
     assert done.returncode == 0, done.stderr

@@ -50,7 +50,10 @@ def test_the_report_shows_its_verdict_and_every_picture(browser, reviewed):
     assert "<b>dog</b>" in text  # a class of that name, shown as text
     assert browser.broken_images() == [] and browser.errors() == []
     assert browser.run("return document.images.length") > 40
-    assert browser.run("return performance.getEntriesByType('resource').filter(e => !e.name.startsWith('data:')).length") == 0
+    assert (
+        browser.run("return performance.getEntriesByType('resource').filter(e => !e.name.startsWith('data:')).length")
+        == 0
+    )
     assert browser.run("return document.documentElement.scrollWidth <= window.innerWidth")
     keep(browser, "report")
 

@@ -1,5 +1,7 @@
 """Registered versions to review, made as the stages make them but without training."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,15 @@ def recipe(root: Path, name: str, **changes: Any) -> RunConfig:
 
 
 def register(
-    root: Path, config: RunConfig, right: int = 45, *, seed: int = 0, shards: str = "", scored: bool = True, **more: Any
+    root: Path,
+    config: RunConfig,
+    right: int = 45,
+    *,
+    seed: int = 0,
+    shards: str = "",
+    scored: bool = True,
+    campaign: Mapping[str, Any] | None = None,
+    **more: Any,
 ) -> ModelVersion:
     """One more version of the model `config.name`.
 
@@ -45,6 +55,7 @@ def register(
         seed: of the weights.
         shards: makes the data's digest another one.
         scored: False: the data have no labels.
+        campaign: report.json of a campaign that it won.
         more: fields of Scores to set.
     """
     folder = root / "made" / f"{config.name}-{seed}-{right}-{shards}"
@@ -54,11 +65,11 @@ def register(
     given = Checkpoint(digest=checkpoint.digest(path), shards=_shards(folder / "shards", shards), folder=path, step=12)
     evaluated = folder / "evaluate"
     scores = _report(evaluated / "report", right, seed, scored, more)
+    if campaign is not None:
+        (evaluated / "report" / "report.json").write_text(json.dumps(campaign))
     outbox.append(evaluated, step=1, total=1, metrics=dict(scores.encoder), final=True)
     digest = f"{config.name} {seed} {right} {shards}"
-    made = ProbeReport(
-        digest=digest, checkpoint=given, folder=evaluated, scores=scores, verdict=report.verdict(scores)
-    )
+    made = ProbeReport(digest=digest, checkpoint=given, folder=evaluated, scores=scores, verdict=report.verdict(scores))
     trained = folder / "pretrain"
     _audit().write(trained / "report")
     with tracking.run(config, root):
@@ -76,7 +87,13 @@ def _shards(folder: Path, salt: str) -> ShardSet:
     listing = empty.model_copy(update={"digest": empty.compute_digest()})
     (folder / manifest.NAME).write_text(listing.model_dump_json())
     return ShardSet(
-        digest=listing.digest, folder=folder, num_train=9, num_test=1, num_classes=None, num_quarantined=0, num_duplicates=0
+        digest=listing.digest,
+        folder=folder,
+        num_train=9,
+        num_test=1,
+        num_classes=None,
+        num_quarantined=0,
+        num_duplicates=0,
     )
 
 
