@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import NonNegativeInt
 
 from pipelines.outcomes import Outcomes
-from pipelines.scores import Scores
 from pipelines.review.config import ReviewConfig
 from pipelines.samples import Samples
+from pipelines.scores import Scores
 from ssl_core.config import Config
 
 

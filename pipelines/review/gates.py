@@ -5,10 +5,10 @@ from typing import Any
 
 from pipelines import report
 from pipelines.model.check import Checked
-from pipelines.scores import Scores
 from pipelines.review.comparison import Comparison
 from pipelines.review.config import Gates
 from pipelines.review.facts import Facts
+from pipelines.scores import Scores
 from ssl_core.config import Config
 
 _UNMEASURED = "not measured"

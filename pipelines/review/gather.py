@@ -13,12 +13,12 @@ from pipelines.audit import Audit
 from pipelines.errors import UserError
 from pipelines.outcomes import NAME as OUTCOMES
 from pipelines.outcomes import load as load_outcomes
-from pipelines.scores import Scores
-from pipelines.tuning.report import JSON as CAMPAIGN
-from pipelines.tuning.report import apply
 from pipelines.review.config import ReviewConfig
 from pipelines.review.facts import Data, Facts, Lineage, Place, Subject
 from pipelines.review.registry import ModelVersion, Registry, Run
+from pipelines.scores import Scores
+from pipelines.tuning.report import JSON as CAMPAIGN
+from pipelines.tuning.report import apply
 
 PACKAGES = ("torch", "torchvision", "ray", "mlflow", "numpy", "opencv-python-headless", "safetensors")
 _UNCHANGED = ("storage", "tracking", "ray", "tune", "review")  # where and how, not what was computed

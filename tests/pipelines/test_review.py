@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """A model with a champion (1), a better version (2), a worse one (3), one without labels (4), one that leaks (5)."""
+    """Champion 1, a better version 2, a worse 3; 4 has no labels, 5 leaks, 6 is of other data."""
     root = tmp_path_factory.mktemp("reviewed")
     about = {"review.license": "CC0 <1.0>", "review.provenance": "drawn by a test"}
     register(root, recipe(root, "m", **about), 40, seed=0)

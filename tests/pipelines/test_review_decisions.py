@@ -85,7 +85,8 @@ def test_promote_reject_roll_back_and_their_history(models):
     log = decisions.read(server, "two")
     said = [(e.kind, e.version, e.champion, e.previous, e.by) for e in log.entries]
     assert said == [
-        ("promote", 1, 1, None, "ann"), ("promote", 2, 2, 1, "ben"), ("reject", 3, 2, 1, "cy"), ("rollback", 1, 1, 2, "ann"),
+        ("promote", 1, 1, None, "ann"), ("promote", 2, 2, 1, "ben"),
+        ("reject", 3, 2, 1, "cy"), ("rollback", 1, 1, 2, "ann"),
     ]  # fmt: skip
     assert log.entries[1].verdict.startswith("PASS")
     tags = server.client.get_model_version("two", "1").tags

@@ -25,7 +25,7 @@ class FlakyProxy:
         lock, where = threading.Lock(), urlsplit(target)
 
         class Handler(BaseHTTPRequestHandler):
-            def handle_any(handler) -> None:  # noqa: N805  # `self` is the proxy
+            def handle_any(handler) -> None:  # `self` is the proxy
                 with lock:
                     self.num_seen += _writes(handler)
                     seen = self.num_seen
