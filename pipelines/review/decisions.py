@@ -23,7 +23,7 @@ from ssl_core.config import Config
 
 LOG_TAG = "selfray.decisions"
 """On the registered model: id of the run that holds its log."""
-MAX_WHY = 3000  # a param holds 6000 characters
+MAX_WHY, MAX_ENTRY = 3000, 6000  # what a param of MLflow holds; it cuts longer ones without a word
 PROD = "-prod"
 _KEY = "decision."
 
@@ -110,12 +110,15 @@ def append(registry: Registry, name: str, log: Log, decision: Decision) -> Log:
     """Write the next entry: the moment at which a decision is made.
 
     Raises:
-        UserError: somebody else wrote this entry first; says who and what.
+        UserError: somebody else wrote this entry first (says who and what), or it is too long.
     """
+    value = decision.model_dump_json()
+    if len(value) > MAX_ENTRY:
+        raise UserError(f"{name}: this decision has {len(value)} characters, the log takes {MAX_ENTRY}; shorten --why")
     with registry.asked():
         if not log.run_id:
             log = log._replace(run_id=_adopt(registry, name))
-        written = store.write_once(registry.client, log.run_id, _key(decision.number), decision.model_dump_json())
+        written = store.write_once(registry.client, log.run_id, _key(decision.number), value)
     now_there = read(registry, name)
     if now_there.run_id != log.run_id:
         raise UserError(f"{name}: its decision log has just moved to {name}{PROD}, so this was not done; try again")

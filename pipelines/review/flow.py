@@ -44,7 +44,7 @@ def examine(server: Registry, reference: Reference, rules: ReviewConfig | None =
     name, number = str(version.name), int(version.version)
     subject = gather.of_version(server, version)
     asked = rules or subject.rules
-    champion, against = _champion(server, name, number, subject)
+    champion, against = _champion(server, name, number, subject, _now(server, name, log, CHAMPION))
     checked = check(f"{name}/{number}", tracking_uri=server.uri)
     judged = judge(asked.gates, subject.facts, checked, against)
     review = Review(
@@ -106,8 +106,8 @@ def promote(
         UserError: a gate fails and `force` is not given, it is the champion already, or somebody decided meanwhile.
     """
     _signed(by, why)
-    _, said = settle(server, name)
-    if server.champion(name) == version:
+    log, said = settle(server, name)
+    if _now(server, name, log, CHAMPION) == version:
         raise UserError(f"{name}/{version}: is the champion already; `selfray history {name}` says since when")
     case = examine(server, Reference(name, None, version), rules)
     if case.review.failed and not force:
@@ -120,7 +120,7 @@ def promote(
                 f"{name}: somebody decided at the same moment, so this was not done: {log.entries[-1].line()}"
             )
     made = _decision("promote", log, version, version, _now(server, name, log, CHAMPION), by, why)
-    made = made.model_copy(update={"verdict": case.review.verdict, "failed": case.review.failed})
+    made = made.model_copy(update={"verdict": case.review.verdict[:500], "failed": case.review.failed})
     decisions.append(server, name, log, made)
     return [*said, *_carried(server, name), made.line()]
 
@@ -137,7 +137,8 @@ def reject(server: Registry, name: str, version: int, *, by: str, why: str) -> l
     champion, previous = (_now(server, name, log, alias) for alias in (CHAMPION, PREVIOUS))
     if version == champion:
         raise UserError(f"{name}/{version}: is the champion; promote another version or roll back first")
-    made = _decision("reject", log, version, champion, previous, by, why)
+    kept = None if previous == version else previous  # what was rejected does not come back by a rollback
+    made = _decision("reject", log, version, champion, kept, by, why)
     decisions.append(server, name, log, made)
     return [*said, *_carried(server, name), made.line()]
 
@@ -183,9 +184,10 @@ def any_subject(server: Registry | None, text: str) -> Subject:
     return gather.of_version(server, server.find(registry.parse(text)))
 
 
-def _champion(server: Registry, name: str, number: int, subject: Subject) -> tuple[Subject | None, Comparison | None]:
+def _champion(
+    server: Registry, name: str, number: int, subject: Subject, alias: int | None
+) -> tuple[Subject | None, Comparison | None]:
     """The champion, where it is another version, and what `subject` gains on it."""
-    alias = server.champion(name)
     if alias is None or alias == number:
         return None, None
     try:
@@ -218,8 +220,8 @@ def _decision(
         version=version,
         champion=champion,
         previous=previous,
-        by=by,
-        why=why,
+        by=" ".join(by.split()),
+        why=" ".join(why.split()),
         time=decisions.now(),
     )
 
