@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from pipelines import samples
 from pipelines.audit import Audit
 from pipelines.errors import UserError
+from pipelines.inputs import RECORD
 from pipelines.outcomes import NAME as OUTCOMES
 from pipelines.outcomes import load as load_outcomes
 from pipelines.review.config import ReviewConfig
@@ -71,17 +72,27 @@ def of_run(registry: Registry, run_id: str) -> Subject:
 
 
 def of_folder(folder: Path) -> Subject:
-    """Gather the facts about an evaluation's report folder on this machine, or the stage folder that holds it.
+    """Gather the facts about an evaluation on this machine: its report folder, its stage folder, or its checkpoint.
 
     Raises:
-        UserError: it holds no report.
+        UserError: it holds no report, or the checkpoint has not been evaluated.
     """
-    inner = folder if (folder / "scores.json").exists() else folder / "report"
+    given = folder.absolute()
+    if (given / "state.json").exists():
+        given = _evaluation_of(given)
+    inner = given if (given / "scores.json").exists() else given / "report"
     if not (inner / "scores.json").exists():
-        raise UserError(
-            f"{folder}: holds no scores.json; give the folder of an evaluation (`selfray evaluate` names it)"
-        )
+        raise UserError(f"{folder}: holds no scores.json; give a checkpoint, or the folder of an evaluation")
     return _subject(_Reader(inner.parent), inner, str(folder), {}, Lineage(run_id=""), Data())
+
+
+def _evaluation_of(checkpoint: Path) -> Path:
+    """The newest evaluation of a checkpoint in the same storage: STORAGE/pretrain/HASH/checkpoints/STEP."""
+    records = sorted(checkpoint.parents[3].glob(f"evaluate/*/{RECORD}"), key=lambda path: path.stat().st_mtime)
+    for record in reversed(records):
+        if json.loads(record.read_text())["checkpoint"]["folder"] == str(checkpoint):
+            return record.parent
+    raise UserError(f"{checkpoint}: not evaluated yet; `selfray evaluate` does it")
 
 
 class _Reader:

@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from pipelines.errors import UserError
+from pipelines.inputs import RECORD
 from pipelines.mlflow_store import artifact_root, storage
 from pipelines.model.loader import WEIGHTS
 from pipelines.review import config, flow, registry, verify
@@ -228,13 +229,22 @@ def test_the_winner_of_a_campaign_says_where_it_lies(tmp_path):
     assert "beyond the noise" in flow.write(case, root / "page").read_text()
 
 
-def test_versions_runs_and_folders_compare(served):
+def test_versions_runs_folders_and_checkpoints_compare(served, tmp_path):
     server, root = served
     run_id = server.client.get_model_version("m", "1").run_id
     folder = root / "made" / "m-1-52-" / "evaluate"
     first, second = flow.any_subject(server, run_id), flow.any_subject(server, str(folder))
     found = compare(first, second)
     assert found.gain(HEADLINE).gain == pytest.approx(0.2) and found.num_shared == reviewed.NUM_TEST
+    checkpoint = tmp_path / "pretrain" / "0f" / "checkpoints" / "12"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "state.json").write_text("{}")
+    with pytest.raises(UserError, match="not evaluated yet"):
+        flow.any_subject(server, str(checkpoint))
+    shutil.copytree(folder, tmp_path / "evaluate" / "1e")
+    record = tmp_path / "evaluate" / "1e" / RECORD
+    record.write_text(json.dumps({"checkpoint": {"folder": str(checkpoint)}}))
+    assert flow.any_subject(server, str(checkpoint)).facts.scores == second.facts.scores
     with pytest.raises(UserError, match="holds no scores"):
         flow.any_subject(server, str(root))
 
