@@ -81,20 +81,12 @@ def register(
 
 def _shards(folder: Path, salt: str) -> ShardSet:
     folder.mkdir(parents=True)
-    empty = Manifest(
-        source={"name": f"digits{salt}"}, train=(), test=(), classes=None, num_quarantined=0, num_duplicates=0
-    )
+    counts = {"num_quarantined": 0, "num_duplicates": 0}
+    classes = (salt,) if salt else None  # a part of the digest
+    empty = Manifest(source={"name": "digits"}, train=(), test=(), classes=classes, **counts)
     listing = empty.model_copy(update={"digest": empty.compute_digest()})
     (folder / manifest.NAME).write_text(listing.model_dump_json())
-    return ShardSet(
-        digest=listing.digest,
-        folder=folder,
-        num_train=9,
-        num_test=1,
-        num_classes=None,
-        num_quarantined=0,
-        num_duplicates=0,
-    )
+    return ShardSet(digest=listing.digest, folder=folder, num_train=9, num_test=1, num_classes=None, **counts)
 
 
 def _report(folder: Path, right: int, seed: int, scored: bool, more: dict[str, Any]) -> Scores:
