@@ -21,6 +21,8 @@ NAMED = 30
 """Classes up to which a confusion matrix names them."""
 COMPARED = 2000
 """Samples whose pairs are shown."""
+FLOOR = 1e-6
+"""Share of the singular values below which a direction counts as unused."""
 
 
 def draw(scores: Scores, features: Mapping[str, FeatureSet], folder: Path) -> dict[str, str]:
@@ -48,16 +50,16 @@ def collapse(sides: Mapping[str, Tensor], path: Path) -> None:
         color, line = styles[name]
         said = name.replace("_", "-")
         share = spectrum(z).numpy()  # [K]
-        shown = share[share > 0]
+        shown = np.maximum(share, FLOOR)
         left.plot(np.arange(1, len(shown) + 1), shown, color=color, linestyle=line, label=said)
         similarity = _similarities(z)
         middle.hist(similarity, bins=60, range=(-1, 1), density=True, histtype="step", color=color, linestyle=line)
-    left.set(xscale="log", yscale="log", xlabel="rank", title="Singular values over their sum")
+    left.set(xscale="log", yscale="log", ylim=(FLOOR, 2), xlabel="rank", title="Singular values over their sum")
     left.legend(frameon=False, fontsize=9)
     middle.set(xlabel="cosine similarity", title="Pairs of different samples", yticks=[])
     z = sides["encoder"]
     length, odd = z.norm(dim=1).numpy(), norm_outliers(z).numpy()  # [M] each
-    bins = np.histogram_bin_edges(length, 50)
+    bins = np.histogram_bin_edges(length, 50).tolist()
     right.hist(length[~odd], bins=bins, color=GREY, label="usual")
     if odd.any():
         right.hist(length[odd], bins=bins, color=MUTED[1], label=f"{int(odd.sum())} outliers")

@@ -40,6 +40,17 @@ class Measured:
     predicted: dict[str, Tensor] = field(default_factory=dict)
     """Score -> [M] int64 classes; absent where there is no single prediction per sample."""
 
+    def add(self, scores: Mapping[str, Score], seed: int, resamples: int) -> None:
+        """Take in scores measured elsewhere, each a mean over test samples: of those with another number of samples
+        than these (a task that looked at some only) nothing is kept per sample."""
+        num_samples = {len(values) for values in self.values.values()}
+        for name, score in scores.items():
+            self.scores[name] = score.value
+            if score.per_sample is not None:
+                self.replicates.update(replicates({name: score}, len(score.per_sample), seed, resamples))
+                if len(score.per_sample) in num_samples:
+                    self.values[name] = score.per_sample.to(torch.float32)
+
     def intervals(self) -> dict[str, tuple[float, float]]:
         """Score -> its 95 % interval."""
         return {name: percentiles(draws) for name, draws in self.replicates.items()}

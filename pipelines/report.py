@@ -8,6 +8,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 from pipelines import sections
@@ -28,6 +30,7 @@ __all__ = [
 
 _SPREAD = "_std"  # `x_std` is the spread of score `x` over draws
 _COLUMNS = ("score", "this encoder", "random-init encoder", "raw input", "gain over the better floor")
+_SHORT = ("score", "encoder", "random\ninit", "raw\ninput", "gain")  # for the terminal
 _NONE = "-"
 
 
@@ -88,7 +91,11 @@ def verdict(scores: Scores) -> str:
         claim = f"does NOT beat {floors} on any of {len(compared)}"
     else:
         claim = f"beats {floors} on {won}/{len(compared)}"
-    seen = f" | {100 * scores.leaks.rate:.2g} % of test is also in train" if scores.leaks and scores.leaks.rate else ""
+    seen = (
+        f" | {100 * scores.leaks.rate:.2g} % of test is in train, or nearly"
+        if scores.leaks and scores.leaks.rate
+        else ""
+    )
     head = next((r for r in table if r.name == scores.headline), table[0])
     over = "" if head.gain is None else f" ({_gain(head)} over {'the better' if both else 'its only'} floor)"
     return f"{claim} | {head.name} {head.encoder:.3f}{over}{seen}"
@@ -123,15 +130,24 @@ def json_text(scores: Scores) -> str:
 
 def rich_table(scores: Scores, title: str = "") -> Table:
     """The table of scores for the terminal; gains that count are green, losses red."""
-    table = Table(title=title or None, caption=verdict(scores))
-    for column in _COLUMNS:
+    table = Table(title=title or None, caption=verdict(scores), box=SIMPLE_HEAD, pad_edge=False)
+    for column in _SHORT:
         name = column == "score"
         table.add_column(column, justify="left" if name else "right", no_wrap=name)
     for row in rows(scores):
-        *values, gain = _cells(scores, row, bold="")
+        encoder, *floors, gain = _brief(scores, row)
         color = "green" if row.beats_floors else "red" if row.gain is not None and row.gain < 0 else "default"
-        table.add_row(row.name, *values, f"[{color}]{gain}[/]")
+        table.add_row(row.name, escape(encoder), *floors, f"[{color}]{gain}[/]")
     return table
+
+
+def _brief(scores: Scores, row: Row) -> list[str]:
+    """As `_cells`; with intervals it leaves out the spreads and the gain's interval, to fit 80 columns."""
+    interval = scores.intervals.get(row.name)
+    if interval is None:
+        return _cells(scores, row, bold="")
+    floors = (_NONE if floor is None else f"{floor:.3f}" for floor in (row.random_init, row.raw_input))
+    return [f"{row.encoder:.3f}{_interval(interval)}", *floors, _gain(row)]
 
 
 def _cells(scores: Scores, row: Row, bold: str = "**") -> list[str]:

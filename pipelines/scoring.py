@@ -4,14 +4,13 @@ Shapes: M test samples, C classes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pipelines import outcomes, probing, report
-from pipelines.config import EvaluateConfig
+from pipelines import probing, report
+from pipelines.evaluate_config import EvaluateConfig
 from pipelines.features import FeatureSet
 from pipelines.probing import Measured
 from ssl_core.evaluate._per_class import per_class
@@ -21,18 +20,14 @@ MAX_CONFUSION = 100
 """Classes up to which the table of confusions is kept: it grows with their square."""
 
 
-def score(
+def measure(
     config: EvaluateConfig,
     seed: int,
     features: Mapping[str, FeatureSet],
     labels: Mapping[str, Mapping[int, int]],
-    classes: Sequence[str],
     done: Callable[[dict[str, float]], None],
-    folder: Path,
-) -> dict[str, Any]:
-    """Every probe on the encoder and its floors: the fields of `report.Scores` that need labels.
-
-    Writes outcomes.safetensors into `folder`, what each test sample scored.
+) -> dict[str, Measured]:
+    """Every probe on the encoder and its floors.
 
     Args:
         features: `encoder`, and any of `random_init` and `raw_input`.
@@ -46,18 +41,29 @@ def score(
 
         return probing.measure(features[name], config.probes, labels, seed, config.resamples, told)
 
-    encoder = measured("encoder")
-    floors = {name: measured(name) for name in FLOORS if name in features}
-    sample_id = features["encoder"].load("test")[1]  # [M]
-    folder.mkdir(parents=True, exist_ok=True)
-    outcomes.save(folder, sample_id, encoder.values)
-    label = torch.tensor([labels["test"][i] for i in sample_id.tolist()])  # [M]
+    return {name: measured(name) for name in ("encoder", *FLOORS) if name in features}
+
+
+def fields(
+    measured: Mapping[str, Measured],
+    headline: str,
+    sample_id: Tensor,
+    labels: Mapping[int, int],
+    classes: Sequence[str],
+) -> dict[str, Any]:
+    """The fields of `report.Scores` that need labels.
+
+    Args:
+        sample_id: [M], of the test split.
+        labels: of the test split, sample id -> class number.
+    """
+    encoder, floors = measured["encoder"], [measured[name] for name in FLOORS if name in measured]
+    label = torch.tensor([labels[i] for i in sample_id.tolist()])  # [M]
     return {
-        "encoder": encoder.scores,
-        **{name: floor.scores for name, floor in floors.items()},
+        **{name: side.scores for name, side in measured.items()},
         "intervals": encoder.intervals(),
-        "gains": probing.gains(encoder, list(floors.values())),
-        **_by_class(encoder.predicted, config.headline, label, classes),
+        "gains": probing.gains(encoder, floors),
+        **_by_class(encoder.predicted, headline, label, classes),
     }
 
 

@@ -19,8 +19,8 @@ def health(scores: Scores) -> list[str]:
     """The label-free measures with what they mean, and the samples that stand out."""
     if not scores.health:
         return []
-    cells = [[f"`{n}`", f"{v:.4g}", MEANINGS.get(n, "")] for n, v in scores.health.items()]
-    lines = ["", "## Health (no labels)", "", *table(("measure", "value", "meaning"), cells)]
+    cells = [[f"`{n}`", MEANINGS.get(n, ""), f"{v:.4g}"] for n, v in scores.health.items()]
+    lines = ["", "## Health (no labels)", "", *table(("measure", "meaning", "value"), cells, texts=2)]
     if scores.outliers:
         lines += ["", f"Oddest lengths: samples {', '.join(map(str, scores.outliers))}."]
     return lines
@@ -42,7 +42,7 @@ def leaks(scores: Scores) -> list[str]:
         [f"{p.test} {_code(p.test_origin)}", f"{p.train} {_code(p.train_origin)}", p.kind, f"{p.distance:.3g}"]
         for p in found.pairs
     ]
-    return [*lines, "", *table(("test sample", "train sample", "alike in", "distance"), cells)]
+    return [*lines, "", *table(("test sample", "train sample", "alike in", "distance"), cells, texts=3)]
 
 
 def classes(scores: Scores) -> list[str]:
@@ -59,9 +59,9 @@ def classes(scores: Scores) -> list[str]:
     return ["", "## Classes", "", said, "", *table(header, cells)]
 
 
-def table(header: tuple[str, ...], cells: list[list[str]]) -> list[str]:
-    """A Markdown table, text on the left and numbers on the right."""
-    rule = ["---"] + ["---:"] * (len(header) - 1)
+def table(header: tuple[str, ...], cells: list[list[str]], texts: int = 1) -> list[str]:
+    """A Markdown table: so many columns of text, then numbers, which line up on the right."""
+    rule = ["---"] * texts + ["---:"] * (len(header) - texts)
     return ["| " + " | ".join(line) + " |" for line in (header, rule, *cells)]
 
 

@@ -71,7 +71,7 @@ def _in_folder(path: Path, root: Path) -> Found:
     packed = loader.locate(path)
     if (packed / CARD).exists():
         card = loader.read_card(packed)
-        return Found(packed, card, card.name, {"selfray.sha256": card.sha256})
+        return Found(_copied(packed, card, root), card, card.name, {"selfray.sha256": card.sha256})
     if not (path / checkpoint.STATE).exists():
         latest, _ = checkpoint.latest(path / "checkpoints")
         if latest is None:
@@ -107,13 +107,22 @@ def _downloaded(uri: str, title: str, root: Path, tracking_uri: str) -> Found:
         if not (folder / CARD).exists() or not (folder / WEIGHTS).exists():
             raise UserError(f"{uri}: MLflow knows it, but its files are gone; register it again")
         card = loader.read_card(folder)
-        loader.packed_weights(folder)  # what is kept is what was registered
-        aside = root / "models" / f".{uuid4().hex}"
-        shutil.copytree(folder, aside)
-        settled = _settled(aside, card, root)
+        return Found(_copied(folder, card, root), card, title, {"selfray.sha256": card.sha256})
     finally:
         shutil.rmtree(fetched, ignore_errors=True)
-    return Found(settled, card, title, {"selfray.sha256": card.sha256})
+
+
+def _copied(packed: Path, card: Card, root: Path) -> Path:
+    """The same under `root`, where all nodes of a cluster see it, once the weights match their sha256."""
+    loader.packed_weights(packed)
+    aside = root / "models" / f".{uuid4().hex}"
+    aside.mkdir(parents=True)
+    try:
+        for name in (CARD, WEIGHTS):
+            shutil.copy(packed / name, aside)
+        return _settled(aside, card, root)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _settled(aside: Path, card: Card, root: Path) -> Path:

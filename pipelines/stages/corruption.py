@@ -3,20 +3,25 @@
 Shapes: N samples of the test split that are looked at, K corrupted copies of each, D feature width.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from pipelines.artifacts import ShardSet
-from pipelines.config import RobustnessConfig, SetupConfig, fingerprint
+from pipelines.config import SetupConfig, fingerprint
+from pipelines.evaluate_config import RobustnessConfig
 from pipelines.features import FeatureSet
 from pipelines.manifest import Manifest
 from pipelines.robustness import Robustness, summed_up
+from pipelines.shards import MAX_GROUP_ROWS
 from pipelines.stages import embedding, engine
 from pipelines.stages.embedding import Subject
 from ssl_core.augment.image_corrupt import ImageCorrupt
+from ssl_core.build import build_chain
 from ssl_core.config import NamedConfig
 from ssl_core.evaluate.base import Labelled
 from ssl_core.evaluate.linear_probe import LinearProbe
@@ -24,6 +29,8 @@ from ssl_core.evaluate.linear_probe import LinearProbe
 Case = tuple[str, int]
 """A corruption and its severity; severity 0 is the clean view."""
 CLEAN: Case = ("clean", 0)
+PASS_BYTES = 192 << 20
+"""Of the views of one row group, all corruptions side by side."""
 
 
 def protocol(settings: RobustnessConfig) -> str:
@@ -42,22 +49,25 @@ def robustness(
     labels: Mapping[str, Mapping[int, int]],
     features: Mapping[str, FeatureSet],
     subjects: Sequence[Subject],
-) -> dict[str, Robustness]:
-    """By subject. The probe is fitted once per subject, on the clean train features, and reads every copy."""
+) -> dict[str, tuple[Robustness, Tensor]]:
+    """By subject: the table, and the share of its corrupted copies that each test sample was told from, [N].
+
+    The probe is fitted once per subject, on the clean train features, and reads every copy.
+    """
     root = next(iter(features.values())).folder.parent
     cases = [CLEAN, *product(settings.corruptions, settings.severities)]
     corrupted = _features(config, settings, shards, listing, root, subjects, cases)
     found = {}
     for subject in subjects:
-        train = _labelled(features[subject.name], "train", labels["train"])
-        copies = [_labelled(corrupted[subject.name, case], "test", labels["test"]) for case in cases]
+        train = features[subject.name].labelled("train", labels["train"])
+        copies = [corrupted[subject.name, case].labelled("test", labels["test"]) for case in cases]
         label = torch.cat([copy.label for copy in copies])  # [K * N]
         test = Labelled(torch.cat([copy.features for copy in copies]), label)
         predicted = LinearProbe(LinearProbe.Config()).predict(train, test, config.seed)  # [K * N]
         hits = (predicted == label).view(len(cases), -1)  # [K, N]
         rows = {case: row.tolist() for case, row in zip(cases, hits, strict=True)}
         clean = rows.pop(CLEAN)
-        found[subject.name] = summed_up(rows, clean, settings.severities)
+        found[subject.name] = summed_up(rows, clean, settings.severities), hits[1:].double().mean(dim=0)
     return found
 
 
@@ -70,26 +80,27 @@ def _features(
     subjects: Sequence[Subject],
     cases: Sequence[Case],
 ) -> dict[tuple[str, Case], FeatureSet]:
-    """What is not on disk yet is made in one pass per corruption, its severities side by side."""
-    kept: dict[tuple[str, Case], FeatureSet] = {}
-    for subject, (place, case) in product(subjects, enumerate(cases)):
-        view = _view(config, case).model_dump(mode="json")
-        drawn = [config.seed, place % len(settings.severities)]  # a view's draws are keyed by its place in the pass
-        key = fingerprint([shards.digest, view, settings.max_samples, subject.name, subject.identity, drawn])
-        kept[subject.name, case] = FeatureSet(folder=root / key[:16])
+    """What is not on disk yet is made in as few passes as `PASS_BYTES` allows: each starts an actor, some seconds."""
     from pipelines.stages.views import one_split
 
-    for kind in dict.fromkeys(kind for kind, _ in cases):
-        mine = [case for case in cases if case[0] == kind]
-        missing = [s for s in subjects if not all(kept[s.name, case].has("test") for case in mine)]
+    kept: dict[tuple[str, Case], FeatureSet] = {}
+    at_once = max(1, PASS_BYTES // (MAX_GROUP_ROWS * math.prod(build_chain(config.views["eval"]).view_shape)))
+    for first in range(0, len(cases), at_once):
+        part = cases[first : first + at_once]
+        for subject, (place, case) in product(subjects, enumerate(part)):
+            view = _view(config, case).model_dump(mode="json")
+            drawn = [config.seed, place]  # what a view's draws are keyed by
+            key = fingerprint([shards.digest, view, settings.max_samples, subject.name, subject.identity, drawn])
+            kept[subject.name, case] = FeatureSet(folder=root / key[:16])
+        missing = [s for s in subjects if not all(kept[s.name, case].has("test") for case in part)]
         if not missing:
             continue
         engine.connect(config)
-        chains = [_view(config, case) for case in mine]
+        chains = [_view(config, case) for case in part]
         data = one_split(config, shards.folder, listing, "test", settings.max_samples, chains)
         sample_id, made = embedding.embed(config, data, missing)
-        for subject, (index, case) in product(missing, enumerate(mine)):
-            kept[subject.name, case].keep("test", made[f"{subject.name}/{index}"], sample_id)
+        for subject, (place, case) in product(missing, enumerate(part)):
+            kept[subject.name, case].keep("test", made[f"{subject.name}/{place}"], sample_id)
     return kept
 
 
@@ -100,8 +111,3 @@ def _view(config: SetupConfig, case: Case) -> NamedConfig:
         return view
     crop = view.model_dump(include={"size", "crop_fraction"})
     return ImageCorrupt.Config.model_validate({**crop, "kind": kind, "severity": severity})
-
-
-def _labelled(kept: FeatureSet, split: str, labels: Mapping[int, int]) -> Labelled:
-    features, sample_id = kept.load(split)
-    return Labelled(features, torch.tensor([labels[i] for i in sample_id.tolist()]))

@@ -5,13 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipelines import health, manifest, outbox, report
+from pipelines import health, manifest, outbox, outcomes, report, scoring
 from pipelines.artifacts import Checkpoint, ProbeReport
 from pipelines.config import SetupConfig, fingerprint
 from pipelines.errors import UserError
 from pipelines.features import FeatureSet
 from pipelines.manifest import Manifest
-from pipelines.scoring import score
 from pipelines.stages import embedding, leak_check, tasks, training_views
 from pipelines.stages.base import Stage
 from ssl_core.catalog import find
@@ -32,25 +31,28 @@ def run(config: SetupConfig, given: Checkpoint, folder: Path) -> ProbeReport:
     subjects = embedding.subjects_of(config, given)
     features = embedding.features(config, shards, listing, root, subjects)
     looked.step({})
-    scored: dict[str, Any] = {subject.name: {} for subject in subjects}
-    if labels:
-        classes = listing.classes or ()
-        scored |= score(config.evaluate, config.seed, features, labels, classes, looked.step, folder / "report")
+    measured = scoring.measure(config.evaluate, config.seed, features, labels, looked.step) if labels else {}
     extra = tasks.run(config, shards, listing, labels, features, subjects, folder)
-    for name, values in extra.scores.items():
-        scored[name] = {**scored[name], **values}
     looked.step(extra.metrics)
+    for name, side in measured.items():
+        side.add(extra.scores[name], config.seed, config.evaluate.resamples)
     z, sample_id = features["encoder"].load("test")
+    headline, scored = "", dict[str, Any]()
+    if labels:
+        headline = _headline(config, measured["encoder"].scores)
+        scored = scoring.fields(measured, headline, sample_id, labels["test"], listing.classes or ())
+        (folder / "report").mkdir(exist_ok=True)
+        outcomes.save(folder / "report", sample_id, measured["encoder"].values)
     views = training_views.features(config, given, listing, root, subjects[0])
-    measured = health.of_features(z, views)
+    wellness = health.of_features(z, views)
     leaks = leak_check.find(config, shards, listing, root, features["encoder"]) if config.evaluate.leaks else None
-    looked.step({**measured, **({"leak_rate": leaks.rate} if leaks else {})})
+    looked.step({**wellness, **({"leak_rate": leaks.rate} if leaks else {})})
     result = report.Scores(
         **scored,
         protocols=_protocols(config) | extra.protocols,
         robustness=extra.robustness,
-        headline=_headline(config, scored["encoder"]),
-        health=measured,
+        headline=headline,
+        health=wellness,
         outliers=health.outliers(z, sample_id),
         leaks=leaks,
         seed=config.seed,
@@ -96,9 +98,9 @@ def _protocols(config: SetupConfig) -> dict[str, str]:
 
 def _headline(config: SetupConfig, scores: Mapping[str, float]) -> str:
     wanted = config.evaluate.headline
-    if scores and wanted and wanted not in scores:
+    if wanted and wanted not in scores:
         raise UserError(f"evaluate.headline: no probe gave '{wanted}'; it can be one of {', '.join(scores)}")
-    return wanted if scores else ""
+    return wanted
 
 
 def _labels(shards: Path, listing: Manifest) -> dict[str, Mapping[int, int]]:

@@ -1,4 +1,4 @@
-"""Fine-tuning as evaluation: all weights trained on the labels of train, through the same Ray Train path as pre-training.
+"""Fine-tuning as evaluation: all weights trained on the labels of train, through pre-training's Ray Train path.
 
 Each training lies in `fine_tuned/KEY` below the storage, named by what it depends on: it is resumed where it was
 stopped and reused by later evaluations. Shapes: N test samples, D encoder width, C classes.
@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipelines import checkpoint, display, lock, outbox
 from pipelines.artifacts import Checkpoint, ShardSet
-from pipelines.config import FineTuneConfig, RunConfig, SetupConfig, fingerprint, parse
+from pipelines.config import RunConfig, SetupConfig, fingerprint, parse
 from pipelines.errors import UserError
+from pipelines.evaluate_config import FineTuneConfig
 from pipelines.manifest import Manifest
 from pipelines.stages import embedding, engine, pretrain
 from pipelines.stages.embedding import Subject
@@ -28,6 +30,7 @@ from ssl_core.build import build_chain, untrained
 SCORE = "fine_tune_top1"
 VERSION = 1
 NOTE_SECONDS = 10.0
+HITS = "hits.safetensors"
 
 
 def protocol(settings: FineTuneConfig) -> str:
@@ -46,8 +49,8 @@ def fine_tune(
     labels: Mapping[str, Mapping[int, int]],
     subjects: list[Subject],
     folder: Path,
-) -> dict[str, float]:
-    """Top-1 on test by subject: the encoder, and the same encoder from random weights.
+) -> dict[str, Tensor]:
+    """Whether each test sample is told right, [N] bool, by subject: the encoder, and the same from random weights.
 
     Args:
         folder: of the evaluation; gets a line of progress now and then.
@@ -66,11 +69,13 @@ def fine_tune(
             continue
         decay = 1.0 if subject.weights is None else settings.layer_decay
         begin = Start(subject.weights, decay)
-        key = fingerprint([VERSION, shards.digest, subject.identity, pretrain.PRETRAIN.keys(tuned), decay])[:16]
+        tested = [tuned.views["eval"].model_dump(mode="json"), config.evaluate.max_samples]
+        read = [pretrain.PRETRAIN.keys(tuned), tested, decay]
+        key = fingerprint([VERSION, shards.digest, subject.identity, read])[:16]
         work = folder.parent.parent / "fine_tuned" / key
         work.mkdir(parents=True, exist_ok=True)
         with lock.alone(work / ".lock"), _told(folder, f"fine_tune {subject.name}", work):
-            found[subject.name] = _score(tuned, shards, listing, labels["test"], begin, work)
+            found[subject.name] = _hits(tuned, shards, listing, labels["test"], begin, work)
     return found
 
 
@@ -84,6 +89,7 @@ def training_config(config: SetupConfig, settings: FineTuneConfig, num_classes: 
     if isinstance(config, RunConfig):
         train |= config.train.model_dump(mode="json", include=set(hardware))
     tree: dict[str, Any] = config.model_dump(mode="json", include=set(kept))
+    measured = ("batch_size", "max_samples")
     tree |= {
         "views": {"global": view, "eval": config.views["eval"].model_dump(mode="json")},
         "encoder": untrained(config.encoder).model_dump(mode="json"),
@@ -94,6 +100,7 @@ def training_config(config: SetupConfig, settings: FineTuneConfig, num_classes: 
             "warmup_fraction": settings.warmup_fraction,
         },
         "train": train,
+        "evaluate": config.evaluate.model_dump(mode="json", include=set(measured)),
     }
     try:
         return parse(tree)
@@ -101,31 +108,31 @@ def training_config(config: SetupConfig, settings: FineTuneConfig, num_classes: 
         raise UserError(f"evaluate.fine_tune: {error}") from None
 
 
-def _score(
+def _hits(
     tuned: RunConfig, shards: ShardSet, listing: Manifest, labels: Mapping[int, int], begin: Start, work: Path
-) -> float:
-    kept = work / "score.json"
+) -> Tensor:
+    kept = work / HITS
     if not kept.exists():
         (work / "begin.json").write_text(json.dumps(asdict(begin)))
         made = pretrain.run(tuned, shards, work, begin)
         part = kept.with_suffix(".part")
-        part.write_text(json.dumps({SCORE: top1(tuned, made, listing, labels)}))
+        save_file({"hits": hits(tuned, made, listing, labels)}, part)
         part.replace(kept)
-    return float(json.loads(kept.read_text())[SCORE])
+    return load_file(kept)["hits"]
 
 
-def top1(tuned: RunConfig, made: Checkpoint, listing: Manifest, labels: Mapping[int, int]) -> float:
-    """Accuracy of encoder and classifier of a `supervised` checkpoint on the eval view of the whole test split."""
+def hits(tuned: RunConfig, made: Checkpoint, listing: Manifest, labels: Mapping[int, int]) -> Tensor:
+    """Whether encoder and classifier of a `supervised` checkpoint are right on the eval view of test samples, [N]."""
     from pipelines.stages.views import one_split
 
     engine.connect(tuned)
-    data = one_split(tuned, made.shards.folder, listing, "test", None, [tuned.views["eval"]])
+    data = one_split(tuned, made.shards.folder, listing, "test", tuned.evaluate.max_samples, [tuned.views["eval"]])
     sample_id, features = embedding.embed(tuned, data, [Subject("encoder", made.digest, str(made.folder))])
     weights = checkpoint.weights(made.folder)
     weight, bias = weights["classifier.weight"], weights["classifier.bias"]  # [C, D], [C]
     predicted: Tensor = torch.addmm(bias, features["encoder/0"], weight.T).argmax(dim=1)  # [N]
     label = torch.tensor([labels[i] for i in sample_id.tolist()])  # [N]
-    return float((predicted == label).double().mean())
+    return predicted == label
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipelines import outbox
 from pipelines.artifacts import ShardSet
 from pipelines.config import SetupConfig
 from pipelines.errors import UserError
@@ -12,14 +13,15 @@ from pipelines.manifest import Manifest
 from pipelines.robustness import MEAN, Robustness
 from pipelines.stages import corruption, fine_tune
 from pipelines.stages.embedding import Subject
+from ssl_core.evaluate.base import Score, mean_score
 
 
 @dataclass
 class Outcome:
     """What they add to a report."""
 
-    scores: dict[str, dict[str, float]] = field(default_factory=dict)
-    """By subject."""
+    scores: dict[str, dict[str, Score]] = field(default_factory=dict)
+    """By subject; means over the test samples that the task looked at."""
     protocols: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     """Of the encoder, for the record."""
@@ -38,23 +40,23 @@ def run(
     """Whatever of them `evaluate` asks for.
 
     Raises:
-        UserError: asked for, and there are no labels.
+        UserError: fine-tuning is asked for, and there are no labels.
     """
     wanted, made = config.evaluate, Outcome({subject.name: {} for subject in subjects})
-    for key in ("robustness", "fine_tune"):
-        if getattr(wanted, key) is not None and not labels:
-            raise UserError(f"evaluate.{key}: needs labels, these data have none (source.labels); set it to null")
-    if wanted.robustness is not None:
+    if wanted.fine_tune is not None and not labels:
+        raise UserError("evaluate.fine_tune: needs labels, these data have none (source.labels); set it to null")
+    if wanted.robustness is not None and labels:  # without, the report says that nothing could be scored
+        outbox.note(folder, f"robustness: the test split under {len(wanted.robustness.corruptions)} corruptions")
         found = corruption.robustness(config, wanted.robustness, shards, listing, labels, features, subjects)
-        for name, result in found.items():
-            made.scores[name][MEAN] = result.mean
-        made.robustness = found["encoder"]
-        made.metrics |= found["encoder"].metrics()
+        for name, (_, shares) in found.items():
+            made.scores[name][MEAN] = mean_score(shares)
+        made.robustness = found["encoder"][0]
+        made.metrics |= made.robustness.metrics()
         made.protocols["robustness"] = corruption.protocol(wanted.robustness)
     if wanted.fine_tune is not None:
-        top1 = fine_tune.fine_tune(config, wanted.fine_tune, shards, listing, labels, subjects, folder)
-        for name, value in top1.items():
-            made.scores[name][fine_tune.SCORE] = value
-        made.metrics[fine_tune.SCORE] = top1["encoder"]
+        found_right = fine_tune.fine_tune(config, wanted.fine_tune, shards, listing, labels, subjects, folder)
+        for name, hits in found_right.items():
+            made.scores[name][fine_tune.SCORE] = mean_score(hits)
+        made.metrics[fine_tune.SCORE] = made.scores["encoder"][fine_tune.SCORE].value
         made.protocols["fine_tune"] = fine_tune.protocol(wanted.fine_tune)
     return made

@@ -29,7 +29,7 @@ from pipelines.tuning.plan import Plan
 from pipelines.tuning.records import Look, Trial
 from pipelines.tuning.worker import Ended, TrialWorker, looks
 from pipelines.worker import FAILURE, STOP
-from ssl_core.build import build_chain, build_method
+from ssl_core.build import build_chain, build_method, untrained
 from ssl_core.catalog import find
 
 PATIENCE_S = 60
@@ -75,7 +75,7 @@ def objective(config: RunConfig, shared: Plan, device: torch.device, spent: floa
 def floors(config: RunConfig, shared: Plan) -> dict[str, dict[str, float]]:
     """The metrics of the raw input and of the encoder as it is drawn, on the same samples as every trial's."""
     eye = objective(config, shared, torch.device("cpu"))
-    method = build_method(config.method, config.encoder, config.views, seed=config.seed)
+    method = build_method(config.method, untrained(config.encoder), config.views, seed=config.seed)
     raw = eye.of_features(raw_input(torch.from_numpy(eye.pixels)), None)
     found = {"raw_input": raw, "random_init": eye.of_features(eye.encode_plain(method), None)}
     return {name: {k: v for k, v in values.items() if isfinite(v)} for name, values in found.items()}

@@ -52,7 +52,7 @@ def _evaluate_model(options: argparse.Namespace) -> int:
     from pipelines.stages import engine
 
     root = summary.storage_root(evaluation.places(options.recipe, options.set))
-    config, model = evaluation.plan(options.recipe, Path(options.on).expanduser(), options.set, root)
+    config, model = evaluation.plan(options.recipe, Path(options.on).expanduser().absolute(), options.set, root)
     try:
         made = flow.evaluate_model(config, model, root)
     finally:

@@ -1,8 +1,9 @@
 """Probes on cached features, 50,000 x 512 in 10 classes: `python -m tests.benchmarks probes`.
 
-First every probe once, at its defaults, in wall time on all cores, then the linear probe and kNN against scikit-learn
-on one thread, in CPU time. Both sides of the linear race do the same: fit all strengths on nine tenths of train, choose
-on the rest, fit the chosen one on all of train. Takes about six minutes, nearly all scikit-learn's.
+First every probe once, at its defaults, and the resamples behind their intervals, in wall time on all cores, then the
+linear probe and kNN against scikit-learn on one thread, in CPU time. Both sides of the linear race do the same: fit all
+strengths on nine tenths of train, choose on the rest, fit the chosen one on all of train. Takes about six minutes,
+nearly all scikit-learn's.
 """
 
 import os
@@ -16,7 +17,8 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from ssl_core import catalog
 from ssl_core.evaluate._features import standardized, stratified_slice
-from ssl_core.evaluate.base import Labelled
+from ssl_core.evaluate._resample import replicates
+from ssl_core.evaluate.base import Labelled, Score
 from ssl_core.evaluate.knn import KNN
 from ssl_core.evaluate.linear_probe import LinearProbe
 from ssl_core.noise import salt
@@ -24,6 +26,7 @@ from tests.benchmarks.runner import CPU, Contender, Outcome, Race, Row, Spread, 
 
 WIDTH, CLASSES = 512, 10
 SWEPT, QUERIES = 20_000, 1000  # of train and of test: what scikit-learn does in minutes
+RESAMPLES = 1000  # behind the intervals of all scores
 OURS, THEIRS = "selfray", "scikit-learn"
 STRENGTHS = LinearProbe.Config().l2
 
@@ -72,12 +75,18 @@ def features(count: int, seed: int) -> Labelled:
 
 def every_probe(train: Labelled, test: Labelled) -> tuple[list[Row], Spread]:
     rows: list[Row] = []
+    every: dict[str, Score] = {}
     for name in catalog.names("ssl_core.evaluate"):
         component = catalog.find("ssl_core.evaluate", name)
         began, used = time.perf_counter(), time.process_time()
-        scores = component(component.Config())(train, test, seed=0)
+        scores = component(component.Config()).measure(train, test, seed=0)
         rows.append({"probe": name, "seconds": time.perf_counter() - began, "CPU seconds": time.process_time() - used})
-        rows[-1]["best score"] = max(scores.values())
+        rows[-1]["best score"] = max(score.value for score in scores.values())
+        every |= scores
+    began, used = time.perf_counter(), time.process_time()
+    replicates(every, len(test.label), seed=0, resamples=RESAMPLES)
+    rows.append({"probe": f"{RESAMPLES:,} resamples", "seconds": time.perf_counter() - began})
+    rows[-1] |= {"CPU seconds": time.process_time() - used, "best score": "-"}
     rows.append({key: sum(row[key] for row in rows) for key in ("seconds", "CPU seconds")})
     rows[-1] = {"probe": "all", **rows[-1], "best score": "-"}
     return rows, spread([rows[-1]["seconds"]])

@@ -116,6 +116,7 @@ def test_ctrl_c_keeps_a_checkpoint_and_the_same_command_goes_on(recipe, tmp_path
         (("run", "nothing.yaml"), "no such file"),
         (("run", "folder_simclr", "--set", "source.path=/does/not/exist", "--set", "storage={tmp}"), "source.path"),
         (("show", "digits", "--set", "encoder.name=renset"), "did you mean 'resnet'?"),
+        (("evaluate", "nothing", "--on", "{tmp}", "--set", "storage={tmp}"), "nothing: no such model; give NAME@ALIAS"),
         (("run", "digits", "--set", "storage=/proc/nowhere"), "storage: /proc/nowhere: cannot write there"),
         (("run", "digits", "--set", "storage={tmp}", "--set", "tracking.uri=http://127.0.0.1:9"), "tracking.uri"),
     ],

@@ -15,7 +15,8 @@ import torch
 from pipelines import report
 from pipelines.errors import UserError
 from pipelines.mlflow_store import connect, storage, use
-from pipelines.model.loader import CARD, WEIGHTS, load_chain, load_encoder
+from pipelines.model.found import find
+from pipelines.model.loader import CARD, WEIGHTS, load_chain, load_encoder, packed_weights
 from pipelines.stages.register import CANDIDATE, MAX_DESCRIPTION, REGISTER, describe, requirements
 from tests.support.registry import pretrained, recipe, register
 
@@ -127,6 +128,38 @@ def test_our_loader_gives_the_plain_module(registered, expected, tmp_path):
     assert torch.equal(state, torch.random.get_rng_state())
     assert type(loaded) is type(encoder) and not loaded.training
     assert all(torch.equal(loaded.state_dict()[name], tensor) for name, tensor in encoder.state_dict().items())
+
+
+def test_evaluate_finds_it_by_alias_number_and_uri(registered, tmp_path):
+    config, root, encoder, _, _ = registered
+    for name in ("made@candidate", "made/1", "models:/made@candidate"):
+        found = find(name, root, storage(config, root))
+        assert found.title == "made.1" and found.tags["selfray.model_version"] == "1"
+        assert found.tags["selfray.model_run"] == tracked_run(config, root)
+        assert all(torch.equal(w, encoder.state_dict()[n]) for n, w in packed_weights(found.folder).items())
+    with pytest.raises(UserError, match=r"^made@nobody: .*alias nobody not found.* \(looked in sqlite"):
+        find("made@nobody", root, storage(config, root))
+    with pytest.raises(UserError, match=r"^made/7: .*not found"):
+        find("made/7", root, storage(config, root))
+
+
+def tracked_run(config, root):
+    return connect(storage(config, root)).get_model_version_by_alias("made", CANDIDATE).run_id
+
+
+def test_a_version_whose_files_are_gone_is_noticed(registered, tmp_path):
+    root = registered[1]
+    config = recipe(root, "gone")
+    register(config, root, pretrained(tmp_path, config)[1])
+    client = connect(storage(config, root))
+    model = client.get_model_version_by_alias("gone", CANDIDATE).source.removeprefix("models:/")
+    (left,) = (root / "mlartifacts").rglob(f"{model}/artifacts")
+    shutil.rmtree(left)
+    with pytest.raises(UserError, match=r"gone/1: "):
+        find("gone@candidate", root, storage(config, root))
+    left.mkdir()
+    with pytest.raises(UserError, match=r"gone/1: "):
+        find("gone@candidate", root, storage(config, root))
 
 
 def test_a_changed_model_is_not_loaded(registered, tmp_path):

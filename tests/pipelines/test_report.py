@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from pydantic import ValidationError
 from rich.console import Console
 from sklearn.datasets import load_digits
 
-from pipelines import plots
-from pipelines.report import Scores, json_text, markdown, rich_table, rows, verdict
+from pipelines import diagnostics, plots
+from pipelines.report import ClassScores, LeakPair, Leaks, Scores, json_text, markdown, rich_table, rows, verdict
 
 GOOD = Scores(
     encoder={"knn_top1_k200": 0.62, "linear_top1": 0.7, "few_label_n5_top1": 0.5, "few_label_n5_top1_std": 0.04},
@@ -45,6 +46,47 @@ def test_a_tie_is_no_gain() -> None:
     assert "does NOT beat" in verdict(Scores(encoder={"a": 0.5}, random_init={"a": 0.5}, raw_input={"a": 0.1}))
 
 
+def test_intervals_decide_where_there_are_some() -> None:
+    gains = {"knn_top1_k200": (-0.01, 0.4), "linear_top1": (-0.1, 0.06), "few_label_n5_top1": (0.001, 0.04)}
+    judged = GOOD.model_copy(update={"intervals": {"knn_top1_k200": (0.58, 0.66)}, "gains": gains})
+    assert [row.beats_floors for row in rows(judged)] == [False, False, True]  # whatever the spread over draws
+    assert verdict(judged).startswith("beats both floors on 1/3")
+    lines = markdown(judged).splitlines()
+    assert "| `knn_top1_k200` | 0.620 [0.580, 0.660] | 0.300 | 0.410 | +0.210 [-0.010, +0.400] |" in lines
+    few = "0.500 \u00b1 0.040 | 0.300 \u00b1 0.020 | 0.480 \u00b1 0.030 | **+0.020** [+0.001, +0.040] |"
+    assert f"| `few_label_n5_top1` | {few}" in lines
+    assert "bootstrap interval" in markdown(judged) and "within the spread" not in markdown(judged)
+
+
+def test_an_error_gains_by_falling_and_coverage_is_not_compared() -> None:
+    sides = {"calibration_error": 0.02, "pseudo_label_t90_coverage": 0.9}
+    floors = {"calibration_error": 0.05, "pseudo_label_t90_coverage": 0.1}
+    table = {row.name: row for row in rows(Scores(encoder=sides, random_init=floors, raw_input=floors))}
+    assert table["calibration_error"].gain == pytest.approx(0.03)
+    assert table["calibration_error"].beats_floors
+    assert table["pseudo_label_t90_coverage"].gain is None
+
+
+def test_leaks_are_in_the_verdict_and_named() -> None:
+    pair = LeakPair(train=3, test=7, kind="phash", distance=4, train_origin="a|b`c.png", test_origin="t.png")
+    leaks = Leaks(num_exact=1, num_near=2, num_checked=200, rate=0.015, pairs=(pair,))
+    judged = GOOD.model_copy(update={"leaks": leaks})
+    assert verdict(judged).endswith("(+0.210 over the better floor) | 1.5 % of test is in train, or nearly")
+    text = markdown(judged)
+    assert "**1 exact and 2 near copies** among 200 test samples (1.50%)" in text
+    assert "| 7 `t.png` | 3 `a/b c.png` | phash | 4 |" in text.splitlines()
+    none = leaks.model_copy(update={"num_exact": 0, "num_near": 0, "rate": 0.0, "pairs": ()})
+    assert "None of 200 test samples" in markdown(GOOD.model_copy(update={"leaks": none}))
+    assert "in train, or nearly" not in verdict(GOOD.model_copy(update={"leaks": none}))
+
+
+def test_of_many_classes_the_worst_are_listed() -> None:
+    classes = [ClassScores(name=f"c{i}", support=2, precision=0.5, recall=0.5, f1=1 - i / 100) for i in range(40)]
+    text = markdown(GOOD.model_copy(update={"per_class": tuple(classes), "predicted_by": "linear_top1"}))
+    assert "The 30 classes with the lowest F1 of 40." in text
+    assert "| `c39` | 2 | 0.500 | 0.500 | 0.610 |" in text and "`c5`" not in text
+
+
 def test_rows_pair_scores_with_their_spread_and_better_floor() -> None:
     table = {row.name: row for row in rows(GOOD)}
     assert list(table) == ["knn_top1_k200", "linear_top1", "few_label_n5_top1"]
@@ -62,7 +104,7 @@ def test_markdown_holds_table_health_protocols_and_figures() -> None:
     assert "| `linear_top1` | 0.700 | 0.720 | 0.400 | -0.020 |" in lines
     few = "0.500 \u00b1 0.040 | 0.300 \u00b1 0.020 | 0.480 \u00b1 0.030 | +0.020 (within the spread) |"
     assert f"| `few_label_n5_top1` | {few}" in lines
-    assert "| `rankme` | 37.25 |" in lines
+    assert "| `rankme` | effective rank (RankMe), up to the width | 37.25 |" in lines
     assert "- knn v1: cosine, k = 200" in lines
     assert "![Embedding map](map.png)" in lines
     assert "1000 train samples, 500 test samples, seed 7." in text
@@ -88,6 +130,17 @@ def test_terminal_table_shows_every_score() -> None:
     shown = capture.get()
     for expected in ("digits", "knn_top1_k200", "0.620", "+0.210", "0.500 \u00b1 0.040", "within the spread"):
         assert expected in shown
+
+
+def test_terminal_table_with_intervals_fits_80_columns() -> None:
+    name = "pseudo_label_t90_precision"  # the longest there is
+    sides = {"encoder": {name: 0.5}, "random_init": {name: 0.25}, "raw_input": {name: 0.125}}
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(rich_table(Scores.model_validate({**sides, "intervals": {name: (0.4375, 0.5625)}})))
+    shown = capture.get().splitlines()
+    assert any(name in line and "0.500 [0.438, 0.562]" in line and "0.250" in line for line in shown)
+    assert max(map(len, shown)) <= 80
 
 
 @pytest.mark.parametrize(
@@ -163,6 +216,18 @@ def test_gallery_frames_right_and_wrong_neighbors(tmp_path: Path) -> None:
         plots.gallery(IMAGES, queries, neighbors, label, tmp_path / f"{name}.png")
     found = {name: colors(tmp_path / f"{name}.png") & {green, red} for name in ("right", "wrong", "unlabeled")}
     assert found == {"right": {green}, "wrong": {red}, "unlabeled": set()}
+
+
+def test_collapse_and_confusion(tmp_path: Path) -> None:
+    features = torch.from_numpy(DIGITS.data[:200].astype(np.float32))
+    features[3] *= 9  # an outlier
+    diagnostics.collapse({"encoder": features, "random_init": features[:, :9]}, tmp_path / "collapse.png")
+    diagnostics.collapse({"encoder": torch.ones(20, 4)}, tmp_path / "collapsed.png")
+    assert {rgb("#332288"), rgb("#CC6677")} <= colors(tmp_path / "collapse.png")
+    assert len(colors(tmp_path / "collapsed.png")) > 1
+    for size in (3, 40):
+        diagnostics.confusion(np.eye(size, dtype=np.int64), [f"c{i}" for i in range(size)], tmp_path / "c.png", "c")
+        assert len(colors(tmp_path / "c.png")) > 2
 
 
 def test_reconstructions_show_all_three_rows(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pipelines import checkpoint, consumption, outbox
 from pipelines.config import RunConfig, parse
 from pipelines.errors import Interrupted, UserError
 from pipelines.order import Order
+from pipelines.start import Start
 from pipelines.train_loop import train
 from pipelines.worker import STOP, Worker
 from tests.support.recipe import TREE
@@ -91,6 +92,38 @@ def test_a_resume_is_bit_identical(tmp_path, optimizer, method):
     assert run(tmp_path / "cut", changes) == 12
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
     assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
+
+
+def test_fine_tuning_begins_with_given_weights_and_resumes_bit_for_bit(tmp_path, undisturbed):
+    given, _ = checkpoint.latest(undisturbed / "checkpoints")
+
+    def tune(folder: Path, lr: float = 0.01) -> None:
+        config = parse(TREE, {"optim.lr": lr, "train.checkpoint_seconds": 1e-9})
+        folder.mkdir(exist_ok=True)
+        worker = Worker(0, 1, torch.device("cpu"), folder)
+        train(config, worker, order_of(config), batches(config), begin=Start(str(given), layer_decay=0.5))
+
+    tune(tmp_path / "still", lr=1e-12)
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    begun = {k: w for k, w in weights(undisturbed).items() if k.startswith("encoder.") and not k.endswith(statistics)}
+    for name, weight in begun.items():
+        torch.testing.assert_close(weights(tmp_path / "still")[name], weight, rtol=0, atol=1e-9)
+    for folder in (tmp_path / "whole", tmp_path / "cut"):
+        tune(folder)
+    newest, _ = checkpoint.latest(tmp_path / "cut" / "checkpoints")
+    shutil.rmtree(newest)
+    tune(tmp_path / "cut")
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    moved = {k: (weights(tmp_path / "whole")[k] - w).abs().mean() for k, w in begun.items() if w.ndim > 1}
+    first, *_, last = moved.values()
+    assert 0 < first < last, "the layer next to the input moves less"
+
+
+def test_weights_of_another_encoder_are_refused(tmp_path, undisturbed):
+    given, _ = checkpoint.latest(undisturbed / "checkpoints")
+    config, worker = parse(TREE, {"encoder.width": 16}), Worker(0, 1, torch.device("cpu"), tmp_path)
+    with pytest.raises(UserError, match="not weights of this encoder"):
+        train(config, worker, order_of(config), batches(config), begin=Start(str(given)))
 
 
 def test_ctrl_c_keeps_a_checkpoint_of_that_step_and_goes_on(tmp_path, undisturbed):

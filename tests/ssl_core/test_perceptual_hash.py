@@ -8,7 +8,7 @@ import pytest
 from PIL import Image as Pillow
 
 from ssl_core import perceptual_hash as module
-from ssl_core.perceptual_hash import hamming_pairs, perceptual_hash
+from ssl_core.perceptual_hash import hamming_pairs, nearest_hashes, perceptual_hash
 from tests.support.pictures import picture
 
 KINDS = pytest.mark.parametrize("kind", ["dhash", "phash"])
@@ -83,3 +83,16 @@ def test_empty_sides_and_bad_input():
         hamming_pairs(none, none, -1)
     with pytest.raises(ValueError, match="uint8"):
         perceptual_hash([np.zeros((8, 8), np.uint8)])
+
+
+def test_nearest_hashes_are_those_of_a_sort(monkeypatch: pytest.MonkeyPatch):
+    rng = np.random.default_rng(0)
+    queries, keys = (rng.integers(0, 2**63, n, np.uint64) for n in (7, 40))
+    distance = bits(queries[:, None], keys)
+    order = distance.argsort(axis=1, kind="stable")[:, :3]
+    monkeypatch.setattr(module, "_BLOCK", 90)  # two queries at a time
+    found_bits, found = nearest_hashes(queries, keys, 3)
+    assert np.array_equal(found, order)
+    assert np.array_equal(found_bits, np.take_along_axis(distance, order, axis=1))
+    with pytest.raises(ValueError, match="2 keys, fewer than the 3"):
+        nearest_hashes(queries, keys[:2], 3)

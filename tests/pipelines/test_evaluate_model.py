@@ -1,0 +1,167 @@
+"""`selfray evaluate MODEL --on DATA` on a real Ray: probes, floors, robustness, fine-tuning, MLflow."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from pipelines import checkpoint, evaluation, flow, mlflow_store
+from pipelines.artifacts import ProbeReport
+from pipelines.errors import UserError
+from pipelines.model import found, loader
+from pipelines.stages import fine_tune
+from ssl_core.build import drawn_encoder
+from ssl_core.config import NamedConfig
+from tests.support.images import encoded, write_tree
+
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("ray_session")]
+ENCODER, VIEW = {"name": "convnet", "width": 4, "depth": 2}, {"name": "image_eval", "size": 16}
+FAST = {
+    "ingest.test_fraction": 0.4,
+    "evaluate.probes": [{"name": "knn", "k": [3]}, {"name": "linear_probe"}],
+    "ray.object_store_mb": 256,
+}
+TASKS = {"evaluate.robustness": {"corruptions": ["gaussian_noise", "contrast"], "severities": [1, 5]}}
+TUNE = {"evaluate.fine_tune": {"epochs": 12, "global_batch_size": 16, "lr": 0.05, "warmup_fraction": 0.0}}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(scope="module")
+def images(root: Path) -> Path:
+    """Horizontal and vertical stripes under noise: 48 of each."""
+    draw = np.random.default_rng(0)
+    for index in range(96):
+        stripes = np.tile(np.array([70, 180]).repeat(2), 5)[:16]  # [16]
+        plane = np.broadcast_to(stripes[:, None] if index % 2 else stripes, (16, 16))
+        picture = np.clip(plane[..., None] + draw.normal(0, 15, (16, 16, 3)), 0, 255).astype(np.uint8)
+        path = root / "stripes" / ("flat", "upright")[index % 2] / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), picture)
+    return root / "stripes"
+
+
+@pytest.fixture(scope="module")
+def model(root: Path) -> str:
+    """A packed encoder with weights of its own."""
+    config = _config("ssl_core.encoders", ENCODER)
+    card = loader.card_of(name="some", encoder=ENCODER, view=VIEW, max_pixels=10**6, checkpoint="", shards="")
+    view = {"eval": _config("ssl_core.augment", VIEW)}
+    return str(found.keep(drawn_encoder(config, view, 7).state_dict(), card, root).folder)
+
+
+@pytest.fixture(scope="module")
+def made(model: str, images: Path, root: Path, ray_session: None) -> ProbeReport:
+    return evaluate(model, images, root, **TASKS)
+
+
+def _config(package: str, tree: dict[str, Any]) -> NamedConfig:
+    from ssl_core.catalog import find
+
+    config: NamedConfig = find(package, tree["name"]).Config.model_validate(tree)
+    return config
+
+
+def evaluate(model: str, on: Path, root: Path, **changes: Any) -> ProbeReport:
+    config, packed = evaluation.plan(model, on, {**FAST, **changes}, root)
+    return flow.evaluate_model(config, packed, root)
+
+
+def test_every_score_stands_beside_its_floors(made: ProbeReport, root: Path) -> None:
+    scores = made.scores
+    assert made.folder.parent == root / "evaluations"
+    assert {"knn_top1_k3", "linear_top1", "robust_top1"} <= scores.encoder.keys()
+    assert scores.encoder.keys() == scores.random_init.keys() == scores.raw_input.keys()
+    assert {"linear_top1", "robust_top1"} <= scores.intervals.keys() & scores.gains.keys()
+    text = (made.folder / "report" / "report.md").read_text()
+    assert "## Robustness" in text and "| `contrast` |" in text
+    kept = json.loads((made.folder / "report" / "scores.json").read_text())["scores"]
+    assert kept["robustness"]["top1"].keys() == {"gaussian_noise", "contrast"}
+
+
+def test_robustness_is_the_accuracy_of_the_clean_probe_on_corrupted_views(made: ProbeReport) -> None:
+    found = made.scores.robustness
+    assert found is not None and found.severities == (1, 5)
+    assert found.clean == pytest.approx(made.scores.encoder["linear_top1"])  # all test samples were looked at
+    assert found.mean == pytest.approx(np.mean(list(found.top1.values()))) == made.scores.encoder["robust_top1"]
+    assert found.drop == pytest.approx(found.clean - found.mean)
+    assert found.top1["gaussian_noise"][1] <= found.top1["gaussian_noise"][0]
+    assert found.num_test == made.scores.num_test
+
+
+def test_its_run_in_mlflow_is_linked_to_the_model(made: ProbeReport, root: Path) -> None:
+    client = mlflow_store.connect(mlflow_store.embedded(root))
+    (experiment,) = [e for e in client.search_experiments() if e.name == "selfray"]
+    runs = client.search_runs([experiment.experiment_id], "params.on LIKE '%stripes'")
+    run = next(run for run in runs if "robust_top1" in run.data.metrics)
+    card = loader.read_card(made.checkpoint.folder)
+    assert run.data.tags["selfray.sha256"] == card.sha256 and run.info.status == "FINISHED"
+    assert run.data.metrics["linear_top1"] == pytest.approx(made.scores.encoder["linear_top1"])
+    assert run.data.metrics["robustness/drop"] == pytest.approx(made.scores.robustness.drop)  # type: ignore[union-attr]
+    assert [f.path for f in client.list_artifacts(run.info.run_id, "report") if f.path.endswith("report.md")]
+
+
+def test_asked_again_it_is_read_from_disk_and_on_its_shards_it_is_the_same(
+    made: ProbeReport, model: str, images: Path, root: Path
+) -> None:
+    assert evaluate(model, images, root, **TASKS) == made
+    features = sorted((root / "features").iterdir())
+    on_shards = evaluate(model, made.checkpoint.shards.folder, root, **TASKS)
+    assert on_shards.scores == made.scores
+    assert sorted((root / "features").iterdir()) == features, "nothing was encoded again"
+
+
+def test_without_labels_the_report_says_so(model: str, images: Path, root: Path) -> None:
+    plain = {"source.labels": "none"}
+    made = evaluate(model, images, root, **plain)
+    assert made.verdict.startswith("no labels, so not scored") and not made.scores.encoder
+    assert "no labels" in (made.folder / "report" / "report.md").read_text()
+    with pytest.raises(UserError, match=r"evaluate\.fine_tune: needs labels, these data have none"):
+        evaluate(model, images, root, **plain, **TUNE)
+
+
+def test_data_that_cannot_be_scored_are_named(model: str, root: Path, tmp_path: Path) -> None:
+    write_tree(tmp_path / "text", {"a/readme.txt": b"text", "b/more.txt": b"text"})
+    with pytest.raises(UserError, match=r"has 2 files but no image among them"):
+        evaluate(model, tmp_path / "text", root)
+    write_tree(tmp_path / "one", {"a/0.png": encoded(0)})
+    with pytest.raises(UserError, match=r"train and \d test samples; probes need both"):
+        evaluate(model, tmp_path / "one", root)
+    few, said = {"evaluate.fine_tune": {"global_batch_size": 512}}, "512 is more than the"
+    with pytest.raises(UserError, match=rf"evaluate\.fine_tune\.global_batch_size: {said} \d+ train samples"):
+        evaluate(model, root / "stripes", root, **few)
+
+
+@pytest.mark.slow
+def test_fine_tuning_learns_what_the_labels_say_and_resumes(model: str, images: Path, root: Path) -> None:
+    made = evaluate(model, images, root, **TUNE)
+    scores = made.scores
+    assert scores.encoder["fine_tune_top1"] >= 0.9
+    assert scores.random_init.keys() - scores.raw_input.keys() == {"fine_tune_top1"}  # pixels have no weights to tune
+    low, high = scores.intervals["fine_tune_top1"]
+    assert low <= scores.encoder["fine_tune_top1"] <= high and "fine_tune_top1" in scores.gains
+    assert "fine_tune v1: all weights, 12 epochs" in (made.folder / "report" / "report.md").read_text()
+
+    trainings = {_begun(work): work for work in (root / "fine_tuned").iterdir()}
+    work = trainings[str(made.checkpoint.folder)]
+    path, floor = (checkpoint.latest(w / "checkpoints")[0] for w in (work, trainings[None]))
+    assert path is not None and floor is not None
+    assert checkpoint.digest(path) != checkpoint.digest(floor), "same seed, order and recipe: only the start differs"
+    (work / fine_tune.HITS).unlink()
+    shutil.rmtree(made.folder)
+    before = path.stat().st_mtime_ns
+    assert evaluate(model, images, root, **TUNE).scores == scores
+    assert path.stat().st_mtime_ns == before, "it went on from its last checkpoint, which was the end"
+
+
+def _begun(work: Path) -> str | None:
+    """The weights that a training began with."""
+    found: dict[str, str | None] = json.loads((work / "begin.json").read_text())
+    return found["weights"]

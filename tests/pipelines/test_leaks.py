@@ -1,0 +1,103 @@
+"""Copies of train samples in test: found when planted, by every kind of evidence, and not where there are none."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from pipelines import leaks, shards
+from pipelines.leaks import Hashes, Pairs
+from pipelines.manifest import Manifest
+from ssl_core.augment._opencv import cv2
+from ssl_core.perceptual_hash import perceptual_hash
+from tests.support.pictures import picture
+
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def hashed(images: list[np.ndarray], first: int) -> Hashes:
+    return Hashes(np.arange(first, first + len(images)), perceptual_hash(images))
+
+
+def ids(pairs: Pairs) -> list[tuple[int, int]]:
+    return sorted(set(zip(pairs.test.tolist(), pairs.train.tolist(), strict=True)))
+
+
+def small(image: np.ndarray) -> np.ndarray:
+    return cv2.resize(image, (32, 32), interpolation=cv2.INTER_AREA)
+
+
+def test_resized_and_recompressed_pictures_are_found_and_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    train = [picture(96, 96, seed=i) for i in range(60)]
+    test = [picture(96, 96, seed=1000 + i) for i in range(30)]
+    test[4] = cv2.resize(train[17], (150, 150), interpolation=cv2.INTER_CUBIC)
+    test[9] = cv2.imdecode(cv2.imencode(".jpg", train[2], [cv2.IMWRITE_JPEG_QUALITY, 40])[1], cv2.IMREAD_COLOR)
+    test[20] = cv2.resize(train[33], (48, 48), interpolation=cv2.INTER_AREA)
+    sides = {"train": [small(x) for x in train], "test": [small(x) for x in test]}
+
+    def gray(split: str, rows: np.ndarray) -> np.ndarray:
+        return np.stack([sides[split][row] for row in rows]).astype(np.float32) @ LUMA
+
+    hashes = hashed(sides["train"], 0), hashed(sides["test"], 100)
+    found = leaks.alike_pictures(*hashes, gray)
+    assert ids(found) == [(104, 17), (109, 2), (120, 33)]
+    monkeypatch.setattr(leaks, "_PART", 2)  # the same in parts
+    assert ids(leaks.alike_pictures(*hashes, gray)) == ids(found)
+
+
+def test_an_equal_hash_is_not_enough() -> None:
+    """Pictures of one tone share a hash, whatever their tone, and so do a picture and its faint copy on another."""
+    train = [np.full((32, 32, 3), 40, np.uint8), picture(32, 32, seed=1)]
+    test = [np.full((32, 32, 3), 200, np.uint8), picture(32, 32, seed=2)]
+    sides = {"train": train, "test": test}
+    same = Hashes(np.arange(2), np.zeros(2, np.uint64))
+    found = leaks.alike_pictures(same, same, lambda s, rows: np.stack([sides[s][r] for r in rows]) @ LUMA)
+    assert ids(found) == []
+
+
+def test_features_far_closer_than_usual_are_found_whatever_their_scale() -> None:
+    generator = torch.Generator().manual_seed(0)
+    train, test = (torch.randn(n, 16, generator=generator) for n in (300, 50))
+    test[7] = train[120] + 0.01 * torch.randn(16, generator=generator)
+    test[30] = 5 * train[4]  # the direction counts
+    for center, scale in ((0.0, 1.0), (100.0, 0.1)):  # the second nearly collapsed
+        sides = [(center + scale * z, torch.arange(len(z)) + first) for z, first in ((train, 0), (test, 1000))]
+        found = ids(leaks.alike_features(*sides))
+        assert (1007, 120) in found
+        assert len(found) <= 2
+    assert ids(leaks.alike_features((train, torch.arange(300)), (test, torch.arange(50) + 1000))) == [
+        (1007, 120),
+        (1030, 4),
+    ]
+
+
+def test_collapsed_features_accuse_nobody() -> None:
+    same = torch.ones(40, 8)
+    assert ids(leaks.alike_features((same, torch.arange(40)), (same[:10], torch.arange(10)))) == []
+
+
+def test_equal_bytes_by_what_ingest_noted(tmp_path: Path) -> None:
+    rows = [(0, 11, False), (1, 12, False), (2, 13, False), (3, 12, True), (4, 99, True)]
+    for index, part in enumerate((rows[:2], rows[2:])):
+        columns = [list(column) for column in zip(*part, strict=True)]
+        path = shards.content_path(tmp_path, index)
+        path.parent.mkdir(exist_ok=True)
+        pq.write_table(pa.table(columns, schema=shards.CONTENT), path)
+    assert ids(leaks.equal_bytes(tmp_path)) == [(3, 1)]
+    assert ids(leaks.equal_bytes(tmp_path / "elsewhere")) == []
+
+
+def test_each_test_sample_counts_once_by_its_strongest_evidence(tmp_path: Path) -> None:
+    empty = Manifest(source={}, train=(), test=(), classes=None, num_quarantined=0, num_duplicates=0)
+    exact = Pairs(np.array([5]), np.array([100]), np.zeros(1))
+    near = Pairs(np.array([5, 8, 9]), np.array([100, 101, 101]), np.array([0.0, 4.0, 2.0]))
+    found = leaks.summarize({"bytes": exact, "phash": near}, 40, tmp_path, empty)
+    assert (found.num_exact, found.num_near, found.rate) == (1, 1, 0.05)
+    named = [(pair.test, pair.train, pair.kind, pair.distance) for pair in found.pairs]
+    assert named == [(100, 5, "bytes", 0.0), (101, 9, "phash", 2.0)]
+    many = Pairs(np.arange(50), np.arange(50), np.linspace(0, 1, 50))
+    found = leaks.summarize({"features": many}, 200, tmp_path, empty)
+    assert (found.num_near, len(found.pairs)) == (50, 20)
