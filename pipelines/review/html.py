@@ -93,6 +93,10 @@ def _scores(review: Review) -> str:
     if scores.per_class:
         parts += [f"<h3>Per class, by {escape(scores.predicted_by or review.facts.headline)}</h3>"]
         parts.append(_table(tables.per_class(scores, theirs)))
+        if (more := len(scores.per_class) - tables.MOST) > 0:
+            parts.append(page.paragraph(f"{more} classes with a higher F1 are in review.json."))
+    if scores.robustness:
+        parts += ["<h3>Robustness</h3>", _table(tables.robustness(scores, theirs))]
     return "\n".join(parts)
 
 

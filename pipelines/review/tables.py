@@ -10,6 +10,8 @@ from pipelines.scores import Scores
 from pipelines.sections import MEANINGS
 
 PASSED = {True: "pass", False: "FAIL", None: "n/a"}
+MOST = 60
+"""Classes that are listed."""
 _NONE = "-"
 
 
@@ -66,11 +68,19 @@ def health(found: Scores, champion: Scores | None) -> Rows:
     return Rows(("measure (no labels)", "this version", "champion", "what it says"), cells, (1, 2))
 
 
+def robustness(found: Scores, champion: Scores | None) -> Rows:
+    """Accuracy under each corruption, averaged over severities."""
+    here = found.robustness.metrics() if found.robustness else {}
+    theirs = champion.robustness.metrics() if champion and champion.robustness else {}
+    cells = [[name, f"{value:.3f}", _number(theirs.get(name))] for name, value in here.items()]
+    return Rows(("linear probe under corruption", "this version", "champion"), cells, (1, 2))
+
+
 def per_class(found: Scores, champion: Scores | None) -> Rows:
-    """Every class with precision, recall and F1, and what its recall gains on the champion; the weakest first."""
+    """Classes with precision, recall and F1, and what recall gains on the champion; the weakest first, MOST at most."""
     theirs = {each.name: each for each in champion.per_class} if champion else {}
     cells = []
-    for each in sorted(found.per_class, key=lambda one: one.f1):
+    for each in sorted(found.per_class, key=lambda one: one.f1)[:MOST]:
         gain = f"{each.recall - theirs[each.name].recall:+.3f}" if each.name in theirs else _NONE
         numbers = (f"{each.precision:.3f}", f"{each.recall:.3f}", f"{each.f1:.3f}")
         cells.append([each.name, f"{each.support:,}", *numbers, gain])
