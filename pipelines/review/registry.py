@@ -3,8 +3,9 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any, NamedTuple
 
 from pipelines import mlflow_store as store
@@ -128,10 +129,16 @@ class Registry:
             return self.client.get_run(run_id)
 
     def artifacts(self, run_id: str, *paths: str) -> Path:
-        """Download those of the named files and folders that a run has, into a new folder."""
-        folder = Path(mkdtemp(prefix="selfray-"))
+        """Download those of the named files and folders that a run has, into a new folder of this process."""
+        folder = Path(mkdtemp(dir=_scratch().name))
         with self.asked():
             there = {file.path for file in self.client.list_artifacts(run_id)}
             for path in there & set(paths):
                 self.client.download_artifacts(run_id, path, str(folder))
         return folder
+
+
+@cache
+def _scratch() -> TemporaryDirectory[str]:
+    """Removed when the process ends."""
+    return TemporaryDirectory(prefix="selfray-review-")
