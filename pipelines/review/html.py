@@ -25,7 +25,7 @@ def write(review: Review, subject: Subject, champion: Subject | None) -> str:
         "Leaks": _leaks(review),
         "Embedding maps": _maps(subject, champion),
         "Neighbors": _neighbors(subject, champion, review.facts.headline),
-        **_pictures(subject.report),
+        "Pictures": _pictures(subject.report),
         "Campaign": _campaign(review),
         "Data": _listed(tables.data(review.facts)),
         "Lineage": _listed(tables.lineage(review.facts)),
@@ -44,7 +44,7 @@ def write(review: Review, subject: Subject, champion: Subject | None) -> str:
 
 def _byline(review: Review) -> str:
     aliases = "".join(f" @{alias}" for alias in review.facts.aliases)
-    against = review.champion.title if review.champion else "nothing: there is no champion yet"
+    against = review.against.first if review.against else "nothing: there is no champion yet"
     if "champion" in review.facts.aliases:
         against = "its floors: it is the champion"
     return f"{review.uri}{aliases} - reviewed {review.time} UTC against {against}; gates from {review.gates_from}"
@@ -149,11 +149,12 @@ def _shot(shot: Shot) -> str:
     return page.image(shot.png, shot.label or "sample", {True: "yes", False: "no", None: ""}[shot.same])
 
 
-def _pictures(report: Path) -> dict[str, str]:
+def _pictures(report: Path) -> str:
     """What the evaluation drew, by its captions."""
     text = (report / "report.md").read_text() if (report / "report.md").exists() else ""
     found = {each["caption"]: report / each["file"] for each in _PICTURE.finditer(text) if each["file"] not in _OURS}
-    return {caption: page.image(path.read_bytes(), caption) for caption, path in found.items() if path.is_file()}
+    drawn = {caption: path.read_bytes() for caption, path in found.items() if path.is_file()}
+    return "\n".join(f"<h3>{escape(caption)}</h3>{page.image(png, caption)}" for caption, png in drawn.items())
 
 
 def _campaign(review: Review) -> str:
