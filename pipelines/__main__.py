@@ -14,6 +14,7 @@ MODULES = (
     "pipelines.verbs.stages",
     "pipelines.verbs.tune",
     "pipelines.verbs.audit",
+    "pipelines.verbs.models",
     "pipelines.verbs.look",
 )
 """In the order of `--help`. By name: the packages point one way, so nothing in pipelines imports cluster."""

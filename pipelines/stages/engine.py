@@ -7,16 +7,24 @@ import signal
 import threading
 from pathlib import Path
 
-from pipelines.config import RunConfig
+from pipelines.config import RayConfig, RunConfig
 from pipelines.errors import UserError
 
 logger = logging.getLogger("selfray.ray")
 
 
 def connect(config: RunConfig) -> None:
+    """`connect_to` the Ray that a run's config names, with the CPUs that the run needs."""
+    connect_to(config.ray, cpus_needed(config))
+
+
+def connect_to(config: RayConfig, cpus: int) -> None:
     """Start or join Ray once; later calls do nothing.
 
     The local Ray has its own temp folder and a token of 0600; nothing of it outlives this process.
+
+    Args:
+        cpus: logical CPUs of a local Ray at least, unless `ray.num_cpus` says how many.
 
     Raises:
         UserError: the cluster at `ray.address` does not answer.
@@ -25,15 +33,14 @@ def connect(config: RunConfig) -> None:
 
     if ray.is_initialized():
         return
-    if config.ray.address != "local":
+    if config.address != "local":
         try:
-            ray.init(address=config.ray.address, logging_level=logging.ERROR, log_to_driver=False)
+            ray.init(address=config.address, logging_level=logging.ERROR, log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError) as error:
             reason = str(error).strip().split("\n")[0]
-            raise UserError(f"ray.address: {config.ray.address}: no cluster answers ({reason})") from None
+            raise UserError(f"ray.address: {config.address}: no cluster answers ({reason})") from None
         return
-    cpus, store = config.ray.num_cpus or max(os.cpu_count() or 1, cpus_needed(config)), _object_store_bytes(config)
-    start_local(cpus, store)
+    start_local(config.num_cpus or max(os.cpu_count() or 1, cpus), _object_store_bytes(config))
 
 
 def start_local(num_cpus: int, object_store_bytes: int) -> None:
@@ -148,12 +155,12 @@ def data_context(cpus: int) -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
-def _object_store_bytes(config: RunConfig) -> int:
-    wanted = config.ray.object_store_mb << 20
+def _object_store_bytes(config: RayConfig) -> int:
+    wanted = config.object_store_mb << 20
     shared = Path("/dev/shm")
     if shared.exists() and (free := shutil.disk_usage(shared).free) < wanted:
         raise UserError(
-            f"ray.object_store_mb: {config.ray.object_store_mb} MB asked for, /dev/shm has {free >> 20} MB free; "
+            f"ray.object_store_mb: {config.object_store_mb} MB asked for, /dev/shm has {free >> 20} MB free; "
             "lower it or enlarge /dev/shm (docker run --shm-size)"
         )
     return wanted
