@@ -163,7 +163,7 @@ def _weights(packed: Path, wanted: str) -> tuple[str, bool, list[str]]:
         card = read_card(packed)
     except UserError as error:
         return sha256, False, [str(error)]
-    says = {CARD: card.sha256, "the registry": wanted or card.sha256}
+    says = {CARD: card.sha256} | ({"the registry": wanted} if wanted else {})
     faults = [
         f"{WEIGHTS}: its sha256 is {sha256[:12]}..., {who} says {what[:12]}...; do not use it"
         for who, what in says.items()

@@ -18,6 +18,7 @@ CANDIDATE = "candidate"
 SHA256, FILES = "selfray.sha256", "selfray.files"
 """Tags of a version: the sha256 of its weights; JSON of every file of the model, relative path -> sha256."""
 EMBEDDED = Path("selfray-runs") / "mlflow.db"
+_LOGGED = "models:/"
 _WRITTEN = re.compile(r"(?:models:/)?(?P<name>[^@/:]+)(?:@(?P<alias>[^@/:]+)|/(?P<number>[0-9]+))?")
 
 
@@ -62,7 +63,9 @@ def find(written: str, tracking_uri: str) -> Version:
     except Unreachable as error:
         wanted = f"{name}/{number}" if number else f"{name}@{alias}"
         raise UserError(f"{wanted}: {error} (registry: {store.shown(tracking_uri)})") from None
-    return Version(name, int(version.version), version.run_id or "", version.model_id or "", dict(version.tags))
+    source = version.source or ""  # models:/m-...: the logged model; a copied version names another version here
+    model_id = source.removeprefix(_LOGGED) if source.startswith(f"{_LOGGED}m-") else ""
+    return Version(name, int(version.version), version.run_id or "", model_id, dict(version.tags))
 
 
 def opened(written: str, tracking_uri: str | None, into: Path) -> tuple[Path, Version | None]:
