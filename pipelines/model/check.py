@@ -92,8 +92,8 @@ def check(
     Raises:
         UserError: no such version, or the server does not answer. What is wrong with the model itself is a problem.
     """
-    if isinstance(source, Path):
-        return _examine(source, stored, {}, "", batch_size, tolerance, timeout_s)
+    if isinstance(source, Path) or (Path(source) / CARD).exists():
+        return _examine(Path(source), stored, {}, "", batch_size, tolerance, timeout_s)
     uri = tracking_uri or versions.default_uri()
     version = versions.find(source, uri)
     wanted = version.tags.get(versions.SHA256, "")

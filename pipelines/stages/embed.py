@@ -158,6 +158,10 @@ def _chunks(
     model.mkdir(exist_ok=True)
     for name in (WEIGHTS, CARD):
         shutil.copyfile(packed / name, model / name)
+    if options.ray.address != "local":
+        seen, nodes = engine.nodes_that_see(model / CARD)
+        if seen < nodes:
+            raise UserError(f"--output: {seen} of {nodes} nodes see {output}; give a folder that all of them share")
     chain: NamedConfig = find("ssl_core.augment", settings.view["name"]).Config.model_validate(settings.view)
     data = read_datasource(PartSource(reader, jobs, chain, settings.max_pixels), override_num_blocks=1)
     data.context.target_max_block_size = BLOCK_BYTES  # smaller and larger blocks become this size

@@ -3,10 +3,13 @@
 import argparse
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipelines.errors import UserError
 from pipelines.verbs.base import Verb, Verbs
+
+if TYPE_CHECKING:
+    from ssl_core.config import NamedConfig
 
 FORMATS = ("safetensors", "pt2", "onnx")
 
@@ -19,9 +22,9 @@ def add(verbs: Verbs) -> None:
     embed.add_argument("--input", type=Path, required=True, help="folder of images, .parquet (file, folder, pattern)")
     embed.add_argument("--image", default="image", metavar="COLUMN", help="of Parquet: bytes, paths or both")
     embed.add_argument("--ray-address", default="local", help="of a running cluster; by default a Ray of our own")
-    embed.add_argument("--num-actors", type=int, default=1, help="encoders at work at the same time")
-    embed.add_argument("--batch-size", type=int, default=64)
-    embed.add_argument("--shard-mb", type=int, default=64, help="input per part, the unit that a kill may cost")
+    embed.add_argument("--num-actors", type=_positive, default=1, help="encoders at work at the same time")
+    embed.add_argument("--batch-size", type=_positive, default=64)
+    embed.add_argument("--shard-mb", type=_positive, default=64, help="input per part, the unit that a kill may cost")
 
 
 def _for_version(verbs: Verbs, name: str, text: str, verb: Verb) -> argparse.ArgumentParser:
@@ -67,7 +70,7 @@ def _embed(options: argparse.Namespace) -> int:
             "ray": {"address": options.ray_address},
         }
     )
-    source = _source(options.input, options.image)
+    source = _source(options.input.expanduser().absolute(), options.image)
     with TemporaryDirectory(prefix="selfray-") as folder:
         packed, version = versions.opened(options.version, options.tracking_uri, Path(folder))
         model = version.uri if version else str(packed)
@@ -81,11 +84,18 @@ def _embed(options: argparse.Namespace) -> int:
     return 0
 
 
-def _source(path: Path, image: str) -> Any:
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)  # argparse says which option it was
+    return number
+
+
+def _source(path: Path, image: str) -> "NamedConfig":
     """The source that reads this input."""
     from ssl_core.catalog import find
 
     is_table = path.suffix == ".parquet" or (path.is_dir() and any(path.glob("*.parquet")))
-    if is_table:
-        return find("pipelines.sources", "parquet").Config(path=path, image=image)
-    return find("pipelines.sources", "image_folder").Config(path=path, labels="none")
+    name, more = ("parquet", {"image": image}) if is_table else ("image_folder", {"labels": "none"})
+    source: NamedConfig = find("pipelines.sources", name).Config(path=path, **more)
+    return source
