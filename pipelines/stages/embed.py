@@ -142,7 +142,7 @@ def _embed(
         raise RuntimeError(f"parts {sorted(chunks)} of the input came incomplete")
     if num_bad == total:
         file, _, reason = records[0].bad[0]
-        raise UserError(f"none of the {total} samples can be read; the first is {file} ({reason})")
+        raise UserError(f"--input: none of the {total} samples can be read; the first is {file} ({reason})")
     return embeddings.finish(output, settings, records)
 
 

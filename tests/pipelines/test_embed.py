@@ -89,7 +89,11 @@ class TestEmbed:
         assert all(sha256_of(tmp_path / "out" / str(file["path"])) == file["sha256"] for file in made.files)
         assert len(made.files) > 2 and sum(int(file["num_rows"]) for file in made.files) == 24
         kind = pq.read_schema(tmp_path / "out" / str(made.files[0]["path"])).field("embedding").type
-        assert pa.types.is_fixed_size_list(kind) and kind.list_size == 16 and kind.value_type == pa.float32()
+        assert (
+            pa.types.is_fixed_size_list(kind)
+            and kind.list_size == made.settings.embed_dim
+            and kind.value_type == pa.float32()
+        )
         assert not [path for path in (tmp_path / "out").rglob("*") if "chunk" in path.name or "aside" in path.name]
 
     def test_a_table_gives_what_a_folder_gives(self, packed: Path, tmp_path: Path) -> None:
@@ -134,7 +138,7 @@ class TestEmbed:
     def test_nothing_readable_is_an_error(self, packed: Path, tmp_path: Path) -> None:
         raw = write_tree(tmp_path / "raw", {"a.png": b"", "b.png": b"x"})
         with pytest.raises(
-            UserError, match=r"none of the 2 samples can be read; the first is raw/a\.png \(empty file\)"
+            UserError, match=r"--input: none of the 2 samples can be read; the first is raw/a\.png \(empty file\)"
         ):
             embed.run(packed, "m", folder_source(raw), tmp_path / "out", OPTIONS)
         assert not (tmp_path / "out" / embeddings.NAME).exists()
