@@ -11,7 +11,7 @@ from pipelines import mlflow_store as store
 from pipelines.errors import UserError
 from pipelines.manifest import sha256_of
 from pipelines.mlflow_store import reached
-from pipelines.model.loader import CARD, locate, read_card
+from pipelines.model.loader import CARD, WEIGHTS, locate, read_card
 from pipelines.shipping import Unreachable
 
 CANDIDATE = "candidate"
@@ -92,6 +92,8 @@ def fetch(version: Version, tracking_uri: str, into: Path) -> Path:
         UserError: it cannot be had, or is not what the registry says was registered.
     """
     packed = locate(store.download(version.uri, tracking_uri, into))
+    if missing := [name for name in (CARD, WEIGHTS) if not (packed / name).exists()]:
+        raise UserError(f"{version.uri}: its artifact is gone ({', '.join(missing)}: missing); register it again")
     wanted, found = version.tags.get(SHA256, ""), read_card(packed).sha256
     if wanted and found != wanted:
         raise UserError(f"{version.uri}: {CARD} names other weights than the registry; do not use it")
