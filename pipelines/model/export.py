@@ -1,6 +1,9 @@
 """A version in a format for other programs: safetensors, torch.export (pt2) or ONNX, each checked before it is shown.
 
 Exported programs read what a chain gives, [B, S, S, 3] uint8, and normalize inside, so nobody has to know the means.
+A pt2 is torch's own archive: tensors as raw bytes, but its example input is pickled, and `torch.export.load` unpickles
+without limits what it cannot read otherwise (torch/_export/serde/serialize.py). Selfray reads only those it just wrote.
+
 Shapes: B images, S side of a view, D encoder width.
 """
 

@@ -141,7 +141,7 @@ def _embed(
     if chunks:
         raise RuntimeError(f"parts {sorted(chunks)} of the input came incomplete")
     if num_bad == total:
-        file, _, reason = records[0].bad[0]
+        file, _, reason = min(records, key=lambda record: record.index).bad[0]
         raise UserError(f"--input: none of the {total} samples can be read; the first is {file} ({reason})")
     return embeddings.finish(output, settings, records)
 
