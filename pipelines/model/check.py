@@ -130,7 +130,7 @@ def _examine(
     if sha256_ok:
         measured = _in_clean_process(packed, stored or packed / EXAMPLES, batch_size, timeout_s)
         problems += _compared(measured, stored, tolerance)
-        if measured.num_examples is None and not measured.problem:
+        if measured.num_examples is None and not measured.problem and stored is None:
             not_checked.append("embeddings: no examples stored with this model (registered by an older Selfray)")
     return Checked(
         sha256=sha256,

@@ -195,6 +195,8 @@ def test_unknown_versions_are_one_clear_line(registered):
         with pytest.raises(UserError, match=said) as error:
             check(written, tracking_uri=uri)
         assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match=r"^checked@candidate: .*127\.0\.0\.1"):
+        check("checked", tracking_uri="http://127.0.0.1:9")
 
 
 def test_held_out_examples_come_from_the_test_split_alone(tmp_path):
