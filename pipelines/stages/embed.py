@@ -35,6 +35,9 @@ from ssl_core.config import Config, NamedConfig
 BLOCK_BYTES = 32 << 20
 """Views per block: a second of work or so, and what an actor takes and writes at a time."""
 
+PARTS_AT_ONCE = 4096
+"""Parts given to Ray Data at a time: it keeps a few kB of each for as long as it runs."""
+
 
 class Options(Config):
     """How the work is done; none of it changes what is made."""
@@ -163,13 +166,15 @@ def _chunks(
         if seen < nodes:
             raise UserError(f"--output: {seen} of {nodes} nodes see {output}; give a folder that all of them share")
     chain: NamedConfig = find("ssl_core.augment", settings.view["name"]).Config.model_validate(settings.view)
-    data = read_datasource(PartSource(reader, jobs, chain, settings.max_pixels), override_num_blocks=1)
-    data.context.target_max_block_size = BLOCK_BYTES  # smaller and larger blocks become this size
-    first_ids = {job.index: job.first_id for job in jobs}
-    for row in _mapped(data, (str(model), str(output), first_ids, options), options.num_actors).iter_rows():
-        if row["problem"]:
-            raise UserError(row["problem"])
-        yield Chunk.model_validate_json(row["chunk"])
+    for first in range(0, len(jobs), PARTS_AT_ONCE):
+        some = jobs[first : first + PARTS_AT_ONCE]
+        data = read_datasource(PartSource(reader, some, chain, settings.max_pixels), override_num_blocks=1)
+        data.context.target_max_block_size = BLOCK_BYTES  # smaller and larger blocks become this size
+        first_ids = {job.index: job.first_id for job in some}
+        for row in _mapped(data, (str(model), str(output), first_ids, options), options.num_actors).iter_rows():
+            if row["problem"]:
+                raise UserError(row["problem"])
+            yield Chunk.model_validate_json(row["chunk"])
     shutil.rmtree(model)
 
 
