@@ -24,7 +24,8 @@ from pipelines.sources.parquet import Parquet
 from pipelines.stages import embed
 from ssl_core.augment._decode import clean
 from tests.support.images import bad_files, encoded, good_tree, write_tree
-from tests.support.registry import pack_tiny
+from tests.support.mlflow_server import MlflowServer
+from tests.support.registry import pack_tiny, pretrained, recipe, register
 
 pytestmark = pytest.mark.timeout(600)
 REPOSITORY = Path(__file__).parents[2]
@@ -168,12 +169,15 @@ def test_mistakes_of_the_command_are_one_clear_line(packed: Path, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_a_killed_command_goes_on_to_the_same_files(packed: Path, tmp_path: Path) -> None:
-    """SIGKILL to the driver while it embeds; Ray's processes end with it."""
+def test_a_killed_command_goes_on_to_the_same_files(mlflow_server: MlflowServer, tmp_path: Path) -> None:
+    """SIGKILL to the driver while it embeds with a registered version; Ray's processes end with it."""
+    config = recipe(tmp_path, "embedded", **{"tracking.uri": mlflow_server.uri})
+    register(config, tmp_path, pretrained(tmp_path, config)[1])
     raw = tmp_path / "raw"
     write_tree(raw, {f"{row:05d}.png": encoded(row % 50, 200, 200) for row in range(3000)})
     write_tree(raw, {"bad.png": b"not a picture"})
-    command = ("embed", packed, "--input", raw, "--shard-mb", 1, "--output")
+    version = ("embed", "embedded@candidate", "--tracking-uri", mlflow_server.uri)
+    command = (*version, "--input", raw, "--shard-mb", 1, "--output")
     driver = selfray(*command, tmp_path / "killed")
     records = tmp_path / "killed" / "parts"
     try:
@@ -193,6 +197,7 @@ def test_a_killed_command_goes_on_to_the_same_files(packed: Path, tmp_path: Path
         Embeddings.model_validate_json((tmp_path / output / embeddings.NAME).read_text())
         for output in ("whole", "killed")
     )
+    assert whole.settings.model == "models:/embedded/1"
     assert killed == whole and 2 <= len(finished) < len(whole.files)
     assert all(path.stat().st_mtime_ns == written for path, written in finished.items())
     assert not list((tmp_path / "killed").rglob("*.chunk.parquet"))
