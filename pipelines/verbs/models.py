@@ -70,17 +70,20 @@ def _embed(options: argparse.Namespace) -> int:
             "ray": {"address": options.ray_address},
         }
     )
-    source = _source(options.input.expanduser().absolute(), options.image)
+    given, output = options.input.expanduser().absolute(), options.output.expanduser().absolute()
+    if given.is_dir() and output.resolve().is_relative_to(given.resolve()):
+        raise UserError(f"--output: {output} lies inside --input, all files of which are read; give one outside of it")
+    source = _source(given, options.image)
     with TemporaryDirectory(prefix="selfray-") as folder:
         packed, version = versions.opened(options.version, options.tracking_uri, Path(folder))
         model = version.uri if version else str(packed)
         try:
-            made = embed.run(packed, model, source, options.output, settings)
+            made = embed.run(packed, model, source, output, settings)
         except UserError as error:
             raise UserError(str(error).replace("source.path", "--input").replace("source.image", "--image")) from None
         finally:
             engine.close()
-    say(f"embedded:  {made.num_embedded:,} samples, {made.num_quarantined:,} quarantined, {model}: {options.output}")
+    say(f"embedded:  {made.num_embedded:,} samples, {made.num_quarantined:,} quarantined, {model}: {output}")
     return 0
 
 

@@ -161,6 +161,7 @@ def test_mistakes_of_the_command_are_one_clear_line(packed: Path, tmp_path: Path
         ("empty", "out", "--input: "),
         ("nowhere", "out", "--input: "),
         ("raw", "file/out", "--output: "),
+        ("raw", "raw/out", "--output: "),
     ):
         started = selfray("embed", packed, "--input", tmp_path / given, "--output", tmp_path / output)
         _, error = started.communicate(timeout=300)
