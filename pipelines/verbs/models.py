@@ -58,6 +58,10 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _embed(options: argparse.Namespace) -> int:
+    given, output = options.input.expanduser().absolute(), options.output.expanduser().absolute()
+    if given.is_dir() and output.resolve().is_relative_to(given.resolve()):
+        raise UserError(f"--output: {output} lies inside --input, all files of which are read; give one outside of it")
+
     from pipelines.display import say
     from pipelines.model import versions
     from pipelines.stages import embed, engine
@@ -70,9 +74,6 @@ def _embed(options: argparse.Namespace) -> int:
             "ray": {"address": options.ray_address},
         }
     )
-    given, output = options.input.expanduser().absolute(), options.output.expanduser().absolute()
-    if given.is_dir() and output.resolve().is_relative_to(given.resolve()):
-        raise UserError(f"--output: {output} lies inside --input, all files of which are read; give one outside of it")
     source = _source(given, options.image)
     with TemporaryDirectory(prefix="selfray-") as folder:
         packed, version = versions.opened(options.version, options.tracking_uri, Path(folder))
