@@ -89,10 +89,9 @@ def _embed(options: argparse.Namespace) -> int:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)  # argparse says which option it was
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: give a whole number of at least 1")
+    return int(text)
 
 
 def _source(path: Path, image: str) -> "NamedConfig":
