@@ -17,7 +17,9 @@ STOP_S = 130
 
 def add(verbs: Verbs) -> None:
     parser = verbs.add_for_recipe("submit", "run a recipe as a job of a cluster", _submit)
-    parser.add_argument("--verb", dest="job", choices=VERBS, default="run", help="what to do with the recipe (default run)")
+    parser.add_argument(
+        "--verb", dest="job", choices=VERBS, default="run", help="what to do with the recipe (default run)"
+    )
     parser.add_argument("--again", action="store_true", help="also if the same has been done there before")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--follow", action="store_true", default=True, help="show its log until it ends (default)")
