@@ -17,7 +17,9 @@ STOP_S = 130
 
 def add(verbs: Verbs) -> None:
     parser = verbs.add_for_recipe("submit", "run a recipe as a job of a cluster", _submit)
-    parser.add_argument("--verb", choices=VERBS, default="run", help="what to do with the recipe (default run)")
+    parser.add_argument(
+        "--verb", dest="job", choices=VERBS, default="run", help="what to do with the recipe (default run)"
+    )
     parser.add_argument("--again", action="store_true", help="also if the same has been done there before")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--follow", action="store_true", default=True, help="show its log until it ends (default)")
@@ -40,7 +42,7 @@ def _submit(options: argparse.Namespace) -> int:
 
     config = load(options.recipe, options.set)
     jobs = Jobs(options.address)
-    made = submit(jobs, config, options.verb, again=options.again)
+    made = submit(jobs, config, options.job, again=options.again)
     size = f"{made.num_files} files, {made.num_bytes / 1e6:.1f} MB"
     say(f"submitted {made.submission_id} to {jobs.address} (working directory: {size})")
     if not options.follow:

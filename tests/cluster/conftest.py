@@ -31,6 +31,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Here]:
     folder = Path(tempfile.mkdtemp(prefix="sc-", dir="/tmp"))  # short: Ray puts sockets below it
     shared = tmp_path_factory.mktemp("shared")
     recipe, storage = shared / "recipe.yaml", shared / "store"
+    storage.mkdir()
     train = {**TREE["train"], "num_workers": 2, "checkpoint_seconds": 0.5, "threads": 1}
     recipe.write_text(yaml.safe_dump({**TREE, "storage": str(storage), "train": train}))
     try:

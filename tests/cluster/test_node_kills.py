@@ -14,7 +14,7 @@ from tests.support.kill_runs import KilledRun
 from tests.support.node_runs import NodesRun
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
-TRAIN = {"steps": 2000, "num_workers": 2, "checkpoint_seconds": 0.5, "max_failures": 100, "threads": 1}
+TRAIN = {"steps": 1000, "num_workers": 2, "checkpoint_seconds": 0.5, "max_failures": 100, "threads": 1}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def ended(nodes: Path) -> Iterator[None]:
 def test_a_kill_changes_nothing(role, run, whole):
     run.up()
     run.start()
-    assert run.until(lambda: run.step() >= 200 and run.kill(role), 300), run.printed()
+    assert run.until(lambda: run.step() >= 100 and run.kill(role), 300), run.printed()
     at = run.step()
     if role in ("driver", "head"):
         assert run.wait(200) != 0
@@ -77,7 +77,7 @@ def test_a_notice_that_a_node_will_leave_makes_a_checkpoint_first(tmp_path, node
     try:
         run.up()
         run.start()
-        assert run.until(lambda: run.step() >= 200 and run.notice(), 300), run.printed()
+        assert run.until(lambda: run.step() >= 100 and run.notice(), 300), run.printed()
         assert run.until(lambda: saved() > 0, 60), run.printed()
         at = saved()
         assert run.kill("train node") and at < TRAIN["steps"]
