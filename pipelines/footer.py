@@ -99,9 +99,8 @@ def _check_arrow_schema(path: Path, encoded: bytes | None) -> None:
         schema = pa.ipc.read_schema(pa.py_buffer(raw.replace(_NAME, _INERT_NAME)))
     except (pa.ArrowException, OSError):
         raise Refused(f"{path}: its Arrow schema has an extension type and is damaged; refused") from None
-    for column, kind in ((field.name, kind) for field in schema for kind in _extensions(field)):
-        raise Refused(f"{path}: column '{column}' has the extension type {kind}; refused")
-    raise Refused(f"{path}: its Arrow schema speaks of an extension type; refused")
+    named = (f"column '{field.name}' has the extension type {kind}" for field in schema for kind in _extensions(field))
+    raise Refused(f"{path}: {next(named, 'its Arrow schema speaks of an extension type')}; refused")
 
 
 def _extensions(field: pa.Field) -> Iterator[str]:
