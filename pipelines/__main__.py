@@ -14,6 +14,7 @@ MODULES = (
     "pipelines.verbs.stages",
     "pipelines.verbs.tune",
     "pipelines.verbs.audit",
+    "pipelines.verbs.review",
     "pipelines.verbs.look",
     "cluster.verbs.doctor",
     "cluster.verbs.jobs",

@@ -21,6 +21,7 @@ from pydantic import (
 from pipelines import plain_yaml, secret
 from pipelines.errors import UserError
 from pipelines.evaluate_config import EvaluateConfig, Fraction
+from pipelines.review.config import ReviewConfig
 from pipelines.tuning.config import TuneConfig
 from ssl_core.build import build_chains, build_method
 from ssl_core.catalog import find, named_in
@@ -92,6 +93,11 @@ class TrainConfig(Config):
         return self
 
 
+class RegistryConfig(Config):
+    examples: NonNegativeInt = 0
+    """Test samples stored with the version, to check it by; 0: drawn pictures, so that no data leaves with a model."""
+
+
 class TrackingConfig(Config):
     uri: Annotated[str | None, Field(repr=False)] = None
     """MLflow tracking server; by default SQLite under `storage`. `${env:NAME}` keeps a password out of the recipe."""
@@ -130,6 +136,7 @@ class SetupConfig(Config):
     """One augmentation chain per kind of view that the method reads; `eval` is the chain of all evaluation."""
     encoder: Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.encoders")]
     evaluate: EvaluateConfig = EvaluateConfig()
+    registry: RegistryConfig = RegistryConfig()
     tracking: TrackingConfig = TrackingConfig()
     ray: RayConfig = RayConfig()
 
@@ -148,6 +155,8 @@ class RunConfig(SetupConfig):
     train: TrainConfig
     tune: TuneConfig | None = None
     """What `selfray tune` searches; other verbs do not look at it."""
+    review: ReviewConfig = ReviewConfig()
+    """What `selfray review` and `selfray promote` ask of a version; nothing before that looks at it."""
 
     @model_validator(mode="after")
     def _parts_agree(self) -> "RunConfig":
@@ -232,7 +241,7 @@ def fingerprint(value: Any) -> str:
 
 def identity(config: SetupConfig) -> str:
     """Hash of everything that decides what a run computes; where it lies, and what else could be tried, does not."""
-    return fingerprint(config.model_dump(mode="json", exclude={"storage", "tracking", "ray", "tune"}))
+    return fingerprint(config.model_dump(mode="json", exclude={"storage", "tracking", "ray", "tune", "review"}))
 
 
 def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:

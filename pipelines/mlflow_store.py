@@ -24,6 +24,7 @@ ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_UV_AUTO_DETECT": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # two processes instead of fifteen
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the shipping thread tries again by itself
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
@@ -189,8 +190,8 @@ def has_run(client: "MlflowClient", run_id: str) -> bool:
         raise
 
 
-def download(uri: str, tracking_uri: str | None = None) -> Path:
-    """Fetch an artifact, e.g. of `models:/NAME@candidate`, into a new local folder.
+def download(uri: str, tracking_uri: str | None = None, into: Path | None = None) -> Path:
+    """Fetch an artifact, e.g. of `models:/NAME@candidate`, into a local folder, by default a new one.
 
     Raises:
         UserError: there is no such thing, or the server does not answer.
@@ -202,7 +203,8 @@ def download(uri: str, tracking_uri: str | None = None) -> Path:
             mlflow()
             from mlflow.artifacts import download_artifacts
 
-            return Path(download_artifacts(uri, dst_path=mkdtemp(prefix="selfray-"), tracking_uri=tracking_uri))
+            folder = str(into) if into else mkdtemp(prefix="selfray-")
+            return Path(download_artifacts(uri, dst_path=folder, tracking_uri=tracking_uri))
     except Unreachable as error:
         raise UserError(f"{uri}: {error}") from None
 
@@ -247,6 +249,23 @@ def log_new(client: "MlflowClient", run_id: str, params: dict[str, object]) -> N
     from mlflow.entities import Param
 
     client.log_batch(run_id, params=[Param(key, str(value)[:6000]) for key, value in params.items()])
+
+
+def write_once(client: "MlflowClient", run_id: str, key: str, value: str) -> bool:
+    """Give a run a param that it does not have; False: it has another value already.
+
+    MLflow decides in one database transaction, so of several who try at once one writes.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.log_param(run_id, key, value)
+    except MlflowException:
+        there = client.get_run(run_id).data.params.get(key)
+        if there is None:
+            raise
+        return bool(there == value)
+    return True
 
 
 def log_values(

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipelines import checkpoint, outbox, plots
+from pipelines import checkpoint, outbox, plots, samples
 from pipelines.artifacts import Checkpoint
 from pipelines.config import RunConfig, SetupConfig
 from ssl_core.build import build_chain, build_method
@@ -50,6 +50,7 @@ def draw(
     ids = arrays["sample_id"][shown]
     features = test[0][[row[i] for i in ids.tolist()]]  # [n, D]
     images, label = arrays["view0"][shown], None if labels is None else np.array([labels[i] for i in ids.tolist()])
+    samples.save(folder, ids, features.numpy(), images, label, classes)
     plots.embedding_map(features.numpy(), label, folder / "map.png", class_names=classes, seed=config.seed)
     figures["Embedding map"] = "map.png"
     if len(ids) > NEIGHBORS:

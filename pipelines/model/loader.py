@@ -42,6 +42,8 @@ class Card(Config):
     """Digest of the checkpoint that the weights come from."""
     shards: str
     """Digest of the data it was pre-trained on."""
+    examples: str = ""
+    """sha256 of the examples stored beside the weights; empty: there are none."""
 
 
 def card_of(
@@ -72,7 +74,10 @@ def pack(folder: Path, weights: dict[str, Tensor], card: Card) -> Card:
     """Write both files into `folder`; returns the card with the sha256 of the weights filled in."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file(weights, folder / WEIGHTS)
-    card = card.model_copy(update={"sha256": sha256_of(folder / WEIGHTS)})
+    return write_card(folder, card.model_copy(update={"sha256": sha256_of(folder / WEIGHTS)}))
+
+
+def write_card(folder: Path, card: Card) -> Card:
     (folder / CARD).write_text(card.model_dump_json(indent=2))
     return card
 

@@ -13,11 +13,9 @@ from typing import Any
 import mlflow
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
-from pipelines.model.loader import load_chain, load_encoder, read_card
-from ssl_core.augment._decode import decode, image_shape
+from pipelines.model.embedder import Embedder
 
 BATCH = 64
 
@@ -30,21 +28,16 @@ class EmbedImages(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
     """
 
     def load_context(self, context: Any) -> None:
-        folder = Path(context.artifacts["config"]).parent
-        self._card = read_card(folder)
-        self._chain = load_chain(folder)
-        self._encoder = load_encoder(folder)
+        self._embedder = Embedder(Path(context.artifacts["config"]).parent)
 
-    @torch.no_grad()
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> NDArray[np.float32]:  # MLflow acts on the hint of model_input: with this one it passes anything on as it is
         images = [self._image(item, row) for row, item in enumerate(_items(model_input))]
-        parts = [np.empty((0, self._card.embed_dim), np.float32)]
+        parts = [np.empty((0, self._embedder.card.embed_dim), np.float32)]
         for first in range(0, len(images), BATCH):
             batch = images[first : first + BATCH]
-            view = torch.from_numpy(self._chain(batch, np.arange(len(batch)), 0))  # [B, size, size, 3]
-            parts.append(self._encoder(self._chain.finish(view)).pooled.numpy())  # [B, D]
+            parts.append(self._embedder.embed(self._embedder.views(batch)))  # [B, D]
         return np.concatenate(parts)  # [N, D]
 
     def _image(self, item: Any, row: int) -> NDArray[np.uint8]:
@@ -52,10 +45,7 @@ class EmbedImages(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         if isinstance(item, str):
             item = base64.b64decode("".join(item.split()), validate=True)  # MLflow's examples have line breaks
         if isinstance(item, bytes | bytearray | memoryview):
-            data, limit = bytes(item), self._card.max_pixels
-            shapes = np.array([image_shape(data, max_pixels=limit)], np.int64)  # decoded as evaluation has done
-            reduction = int(self._chain.reduction(shapes, np.zeros(1, np.int64), 0)[0])
-            return decode(data, max_pixels=limit, reduction=reduction)
+            return self._embedder.decode(bytes(item))
         image: NDArray[Any] = np.asarray(item)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(

@@ -1,10 +1,11 @@
 """Register the encoder as a candidate: packed weights, a pyfunc around them, a version that says what it is worth."""
 
+import json
 import time
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,8 +15,12 @@ from pipelines.artifacts import ModelVersion, ProbeReport
 from pipelines.config import RunConfig, fingerprint
 from pipelines.errors import UserError
 from pipelines.mlflow_store import Value, reached
-from pipelines.model import loader
+from pipelines.model import examples, loader, versions
+from pipelines.model.embedder import Embedder
+from pipelines.model.examples import EXAMPLES
 from pipelines.model.loader import Card
+from pipelines.model.versions import CANDIDATE
+from pipelines.review import decisions
 from pipelines.shipping import Unreachable
 from pipelines.stages.base import Stage
 from pipelines.tracking import Tracked
@@ -25,7 +30,6 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
     from mlflow.entities.model_registry import ModelVersion as Version
 
-CANDIDATE = "candidate"
 CODE = Path(loader.__file__).parent / "pyfunc.py"
 # modules that the packed model imports, beside mlflow; their distributions are its requirements
 NEEDS = ("torch", "torchvision", "numpy", "pandas", "cv2", "PIL", "safetensors", "pydantic")
@@ -53,7 +57,7 @@ def run(config: RunConfig, given: ProbeReport, folder: Path) -> ModelVersion:
     return ModelVersion(digest=digest, report=given, name=config.name, version=number, alias=CANDIDATE, uri=uri)
 
 
-REGISTER = Stage("register", 1, reads=("name", "encoder", "views", "tracking"), makes=ModelVersion, run=run)
+REGISTER = Stage("register", 2, reads=("name", "encoder", "views", "registry", "tracking"), makes=ModelVersion, run=run)
 
 
 def _pack(config: RunConfig, given: ProbeReport, folder: Path) -> Card:
@@ -67,12 +71,16 @@ def _pack(config: RunConfig, given: ProbeReport, folder: Path) -> Card:
         checkpoint=given.checkpoint.digest,
         shards=given.checkpoint.shards.digest,
     )
-    return loader.pack(folder, weights, card)
+    card = loader.pack(folder, weights, card)
+    wanted, shards = config.registry.examples, given.checkpoint.shards.folder
+    images = examples.held_out(shards, manifest.load(shards), wanted) if wanted else examples.drawn(card.view_shape[-1])
+    examples.write(folder / EXAMPLES, images, Embedder(folder).embed_files(images))
+    return loader.write_card(folder, card.model_copy(update={"examples": manifest.sha256_of(folder / EXAMPLES)}))
 
 
 def _tags(tracked: Tracked, card: Card, verdict: str) -> dict[str, str]:
     ours = {
-        "selfray.sha256": card.sha256,
+        versions.SHA256: card.sha256,
         "selfray.digest": card.checkpoint,
         "selfray.shards": card.shards,
         "selfray.run": tracked.run_id,
@@ -90,23 +98,32 @@ def _version(tracked: Tracked, name: str, card: Card) -> "Version | None":
 
 
 def _create(tracked: Tracked, config: RunConfig, given: ProbeReport, card: Card, packed: Path) -> "Version":
-    from mlflow.exceptions import MlflowException
-    from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
-
     model = _logged(tracked, config, given, card, packed)
-    try:
-        tracked.client.create_registered_model(config.name)
-    except MlflowException as error:
-        if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
-            raise
+    _ensure_registered(tracked, config.name)
     return tracked.client.create_model_version(
         config.name,
         source=f"models:/{model.model_id}",  # in this form MLflow's pages link version and model
         run_id=tracked.run_id,
         model_id=model.model_id,
-        tags=_tags(tracked, card, given.verdict),
+        tags={**_tags(tracked, card, given.verdict), versions.FILES: model.tags.get(versions.FILES, "{}")},
         description=describe(given),
     )
+
+
+def _ensure_registered(tracked: Tracked, name: str) -> None:
+    """The registered model, born with the log of the decisions about it: whoever decides finds the same log."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
+
+    if tracked.client.search_registered_models(f"name = '{name}'", max_results=1):
+        return
+    log = decisions.begin(tracked.client, name, tracked.experiment_id)
+    try:
+        tracked.client.create_registered_model(name, tags={decisions.LOG_TAG: log})
+    except MlflowException as error:
+        tracked.client.delete_run(log)  # another run was faster: its log counts
+        if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+            raise
 
 
 def _logged(tracked: Tracked, config: RunConfig, given: ProbeReport, card: Card, packed: Path) -> "LoggedModel":
@@ -126,6 +143,8 @@ def _logged(tracked: Tracked, config: RunConfig, given: ProbeReport, card: Card,
     with TemporaryDirectory(dir=packed.parent) as folder:  # as large as the weights: not in /tmp
         _save(Path(folder) / "model", packed, card, model.model_id)
         client.log_model_artifacts(model.model_id, str(Path(folder) / "model"))
+        listed = json.dumps(versions.hashes(Path(folder) / "model"))
+        client.set_logged_model_tags(model.model_id, {versions.FILES: listed})
     client.log_outputs(tracked.run_id, models=[LoggedModelOutput(model.model_id, step=given.checkpoint.step)])
     shards = given.checkpoint.shards.folder
     store.log_values(
@@ -146,9 +165,13 @@ def _save(folder: Path, packed: Path, card: Card, model_id: str) -> None:
     save_model(
         folder,
         python_model=str(CODE),
-        artifacts={"config": str(packed / loader.CARD), "weights": str(packed / loader.WEIGHTS)},
+        artifacts={
+            "config": str(packed / loader.CARD),
+            "weights": str(packed / loader.WEIGHTS),
+            "examples": str(packed / EXAMPLES),
+        },
         signature=ModelSignature(outputs=Schema([embeddings])),
-        input_example=pd.DataFrame({"image": [_example(card)]}),
+        input_example=pd.DataFrame({"image": examples.drawn(card.view_shape[-1])[:1]}),
         pip_requirements=requirements(),
         metadata={"selfray.sha256": card.sha256},
         mlflow_model=Model(model_id=model_id, model_uuid=model_id),
@@ -177,14 +200,3 @@ def _scores(given: ProbeReport) -> list[Value]:
     logged = tracking.final_scores(given.folder)
     now = time.time_ns() // 1_000_000
     return logged or [Value(name, now, given.checkpoint.step, value) for name, value in given.scores.encoder.items()]
-
-
-def _example(card: Card) -> bytes:
-    """A small picture as PNG bytes: a gradient, nobody's data."""
-    import cv2
-
-    size = int(card.view_shape[-1])
-    ramp = np.linspace(0, 255, size).astype(np.uint8)  # [size]
-    planes = np.broadcast_arrays(ramp[:, None], ramp[None, :], np.uint8(128))  # 3 x [size, size]
-    picture: Any = np.stack(planes, axis=-1)  # [size, size, 3]
-    return bytes(cv2.imencode(".png", picture)[1])

@@ -1,6 +1,5 @@
 """A campaign's report: one HTML file that needs nothing else, report.json, and the winner as a recipe."""
 
-import base64
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from pipelines import page
 from pipelines.display import clock
 from pipelines.tuning import figures, records
 from pipelines.tuning.config import METRICS, oriented
@@ -17,15 +17,6 @@ from pipelines.tuning.records import Trial
 from pipelines.tuning.space import Changes
 
 HTML, JSON, WINNER = "report.html", "report.json", "winner.yaml"
-_STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;color:#222}
-table{border-collapse:collapse;margin:.6rem 0 1.4rem}th,td{padding:.25rem .7rem;border-bottom:1px solid #ddd}
-th{text-align:left;background:#f5f5f5}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
-img{max-width:100%;height:auto}
-.verdict{font-size:1.15rem;padding:.6rem .9rem;background:#eef4ee;border-left:4px solid #117733}
-.warn{background:#fdf3e7;border-left:4px solid #d55e00;padding:.4rem .9rem}tr.best{background:#fbeff1;font-weight:600}
-small{color:#666}
-"""
 
 
 def write(found: Findings, plan: Plan, folder: Path) -> Path:
@@ -57,23 +48,18 @@ def apply(recipe: Mapping[str, Any], changes: Changes) -> dict[str, Any]:
 
 def html(found: Findings, pictures: Mapping[str, bytes]) -> str:
     """The page; every name and value that comes from outside is escaped, pictures are data URIs."""
-    parts = [f"<h1>{escape(found.name)}: tuning campaign</h1>", f'<p class="verdict">{escape(found.verdict)}</p>']
-    parts += [f'<p class="warn">{escape(line)}</p>' for line in found.advice]
-    parts.append(f"<p>{escape(_summary(found))}</p>")
+    title = f"{found.name}: tuning campaign"
+    parts = [f"<h1>{escape(title)}</h1>", page.paragraph(found.verdict, "verdict")]
+    parts += [page.paragraph(line, "warn") for line in found.advice]
+    parts.append(page.paragraph(_summary(found)))
     parts += ["<h2>Confirmation on fresh seeds</h2>", _confirmation(found)] if found.confirmed else []
     for caption, png in pictures.items():
-        data = base64.b64encode(png).decode()
-        parts.append(f'<h2>{escape(caption)}</h2><img alt="{escape(caption)}" src="data:image/png;base64,{data}">')
+        parts.append(f"<h2>{escape(caption)}</h2>{page.image(png, caption)}")
     parts += ["<h2>Which metrics ranked the trials</h2>", _agreements(found)]
-    parts += ["<h2>Early stopping and cost</h2>", _rungs(found), f"<p>{escape(cost_line(found))}</p>"]
+    parts += ["<h2>Early stopping and cost</h2>", _rungs(found), page.paragraph(cost_line(found))]
     parts += ["<h2>Floors on the same held-out slice</h2>", _floors(found)] if found.floors else []
     parts += ["<h2>All trials</h2>", _trials(found)]
-    title = f"<title>{escape(found.name)}: tuning campaign</title>"
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8">{title}<style>{_STYLE}</style>'
-        + "\n".join(parts)
-        + "</html>\n"
-    )
+    return page.html(title, parts)
 
 
 def cost_line(found: Findings) -> str:
@@ -165,9 +151,4 @@ def _number(value: float | None) -> str:
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]], best: int | None, numeric: Sequence[int] = ()) -> str:
-    def line(cells: Sequence[str], tag: str, row: str = "") -> str:
-        made = (f"<{tag}{' class=n' if i in numeric else ''}>{escape(c)}</{tag}>" for i, c in enumerate(cells))
-        return f"<tr{row}>{''.join(made)}</tr>"
-
-    body = (line(cells, "td", ' class="best"' if i == best else "") for i, cells in enumerate(rows))
-    return f"<table>{line(header, 'th')}{''.join(body)}</table>"
+    return page.table(header, rows, numeric=numeric, marked={} if best is None else {best: "best"})

@@ -12,18 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines import checkpoint, manifest, outbox, report, tracking
-from pipelines.artifacts import Checkpoint, ProbeReport, ShardSet
-from pipelines.config import parse
+from pipelines import report
 from pipelines.errors import UserError
-from pipelines.manifest import Manifest
 from pipelines.mlflow_store import connect, storage, use
 from pipelines.model.found import find
 from pipelines.model.loader import CARD, WEIGHTS, load_chain, load_encoder, packed_weights
 from pipelines.stages.register import CANDIDATE, MAX_DESCRIPTION, REGISTER, describe, requirements
-from ssl_core.build import build_method
-from ssl_core.optim import build_optimizer
-from tests.support.recipe import TREE
+from tests.support.registry import pretrained, recipe, register
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 12, 10, 3), dtype=np.uint8)  # [N, H, W, 3]
 CLEAN = """
@@ -36,44 +31,6 @@ model = mlflow.pyfunc.load_model(sys.argv[3])
 pngs = [row.tobytes().rstrip(b"+") for row in data["pngs"]]
 np.savez(sys.argv[4], images=model.predict(data["images"]), pngs=model.predict(pngs))
 """
-
-
-def recipe(root, name, **changes):
-    return parse({**TREE, "name": name, "storage": str(root)}, changes)
-
-
-def pretrained(root, config):
-    """A checkpoint and a report as the earlier stages leave them."""
-    method = build_method(config.method, config.encoder, config.views, seed=len(config.name))
-    optimizer = build_optimizer(config.optim, method, 0.1)
-    path = checkpoint.save(root / config.name / "checkpoints", 12, method, optimizer, {"total": 12})
-    shards = root / config.name / "shards"
-    shards.mkdir(parents=True)
-    empty = Manifest(source={"name": "digits"}, train=(), test=(), classes=None, num_quarantined=0, num_duplicates=0)
-    listing = empty.model_copy(update={"digest": empty.compute_digest()})
-    (shards / manifest.NAME).write_text(listing.model_dump_json())
-    counts = {"num_train": 9, "num_test": 1, "num_classes": None, "num_quarantined": 0, "num_duplicates": 0}
-    given = Checkpoint(
-        digest=checkpoint.digest(path),
-        shards=ShardSet(digest=listing.digest, folder=shards, **counts),
-        folder=path,
-        step=12,
-    )
-    scores = report.Scores(encoder={"knn_top1_k20": 0.75}, random_init={"knn_top1_k20": 0.5}, raw_input={})
-    scored = root / config.name / "evaluate"
-    scored.mkdir()
-    outbox.append(scored, step=1, total=1, metrics={"knn_top1_k20": 0.75}, final=True)
-    made = ProbeReport(
-        digest=f"of {config.name}", checkpoint=given, folder=scored, scores=scores, verdict=report.verdict(scores)
-    )
-    return method.encoder.eval(), made
-
-
-def register(config, root, given):
-    with tracking.run(config, root):
-        with tracking.stage_run(config, root, "evaluate", given.folder, reused=False):
-            pass
-        return REGISTER(config, given, root)
 
 
 def pngs(images):

@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
@@ -20,8 +21,9 @@ def free_port() -> int:
 class MlflowServer:
     """SQLite and artifacts under `folder`; the same port and content after a restart."""
 
-    def __init__(self, folder: Path):
-        self._folder = folder
+    def __init__(self, folder: Path, options: Sequence[str] = (), environment: Mapping[str, str] | None = None):
+        """More options and environment variables of `mlflow server`, e.g. for accounts."""
+        self._folder, self._options, self._environment = folder, options, environment or {}
         self.log = folder / "server.log"
         self._port = free_port()
         self.uri = f"http://127.0.0.1:{self._port}"
@@ -31,7 +33,8 @@ class MlflowServer:
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port)]
         command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self._folder / 'server.db'}"]
         command += ["--artifacts-destination", str(self._folder / "artifacts")]
-        quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        command += self._options
+        quiet = {**self._environment, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, env={**os.environ, **quiet}, stdout=log, stderr=log, start_new_session=True
@@ -48,6 +51,11 @@ class MlflowServer:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
+
+    def artifacts_of(self, model_id: str) -> Path:
+        """Where the server keeps the files of a logged model."""
+        (found,) = self._folder.glob(f"artifacts/*/models/{model_id}/artifacts")
+        return found
 
     def _answers(self) -> bool:
         try:

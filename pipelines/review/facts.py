@@ -1,0 +1,100 @@
+"""What is known about an encoder under review, as typed values; pipelines/review/gather.py fills them.
+
+What an older run did not log is absent, and `missing` says so in words.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import NonNegativeInt
+
+from pipelines.outcomes import Outcomes
+from pipelines.review.config import ReviewConfig
+from pipelines.samples import Samples
+from pipelines.scores import Scores
+from ssl_core.config import Config
+
+
+class Lineage(Config):
+    """Where the weights come from."""
+
+    run_id: str
+    run_name: str = ""
+    user: str = ""
+    commit: str = ""
+    branch: str = ""
+    dirty: bool | None = None
+    """Whether the checkout differed from the commit; None: not logged."""
+    patch_lines: NonNegativeInt = 0
+    """Of uncommitted.patch, an artifact of the run."""
+    shards: str = ""
+    """Digest of the manifest of the data."""
+    checkpoint: str = ""
+    """Digest."""
+    sha256: str = ""
+    """Of the weights, as registered."""
+    restarts: NonNegativeInt = 0
+    audit: str = ""
+    """Verdict on what training consumed; empty: there is none."""
+    audit_exact: bool | None = None
+    environment: dict[str, str] = {}
+
+
+class Data(Config):
+    name: str = ""
+    train: NonNegativeInt | None = None
+    test: NonNegativeInt | None = None
+    quarantined: NonNegativeInt | None = None
+    duplicates: NonNegativeInt | None = None
+    license: str = ""
+    provenance: str = ""
+
+
+class Place(Config):
+    """Where in a campaign's search space the encoder lies."""
+
+    verdict: str
+    num_trials: NonNegativeInt
+    values: dict[str, str]
+    """Searched key -> its value, and the range it was searched in."""
+
+
+class Facts(Config):
+    """About one encoder."""
+
+    title: str
+    """`NAME version 3`, or what the user called it."""
+    name: str = ""
+    """Of the registered model; empty: not a registered version."""
+    version: int | None = None
+    aliases: tuple[str, ...] = ()
+    created: int | None = None
+    """Milliseconds since 1970."""
+    scores: Scores | None = None
+    config: dict[str, Any] = {}
+    """The run's config: dotted keys."""
+    lineage: Lineage
+    data: Data = Data()
+    campaign: Place | None = None
+    missing: tuple[str, ...] = ()
+    """What was not logged, one sentence each."""
+
+    @property
+    def headline(self) -> str:
+        """The score that verdicts quote; empty: there are no scores."""
+        if self.scores is None or not self.scores.encoder:
+            return ""
+        return self.scores.headline or next(iter(self.scores.encoder))
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An encoder under review: its facts and what its report folder holds."""
+
+    facts: Facts
+    report: Path
+    outcomes: Outcomes | None
+    samples: Samples | None
+    rules: ReviewConfig
+    """What its own recipe asks of a review."""

@@ -1,0 +1,190 @@
+"""Gates: what a version must show before it becomes champion, each with what was wanted, measured, and why."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pipelines import report
+from pipelines.model.check import Checked
+from pipelines.review.comparison import Comparison
+from pipelines.review.config import Gates
+from pipelines.review.facts import Facts
+from pipelines.scores import Scores
+from ssl_core.config import Config
+
+_UNMEASURED = "not measured"
+
+
+class Judged(Config):
+    """One gate and how the version fared at it."""
+
+    name: str
+    wanted: str
+    measured: str
+    passed: bool | None
+    """None: does not apply, `why` says why."""
+    why: str = ""
+
+
+def judge(gates: Gates, facts: Facts, checked: Checked, against: Comparison | None) -> tuple[Judged, ...]:
+    """Hold a version against every gate.
+
+    Args:
+        facts: of the version.
+        checked: its artifact, looked at just now.
+        against: the champion as first, the version as second; None: there is no champion yet.
+    """
+    return (
+        *_artifact(gates, checked),
+        _audit(facts),
+        *_scores(gates, facts, against),
+        *_health(gates, facts.scores),
+        *_leaks(gates, facts.scores),
+    )
+
+
+def failed(judged: tuple[Judged, ...]) -> tuple[str, ...]:
+    return tuple(gate.name for gate in judged if gate.passed is False)
+
+
+def verdict(facts: Facts, judged: tuple[Judged, ...], against: Comparison | None) -> str:
+    """One line, e.g. `PASS 9/9 gates | knn_top1_k200 0.975 [0.958, 0.989], +0.011 on version 2`."""
+    looked = [gate for gate in judged if gate.passed is not None]
+    lost = failed(judged)
+    line = f"PASS {len(looked)}/{len(looked)} gates"
+    if lost:
+        line = f"FAIL {len(lost)}/{len(looked)} gates: {', '.join(lost)}"
+    scores, head = facts.scores, facts.headline
+    if scores is None or not head:
+        rank = f", rankme {scores.health['rankme']:.1f}" if scores and "rankme" in scores.health else ""
+        return f"{line} | no labels, so not scored{rank}" if scores else f"{line} | not evaluated"
+    line += f" | {head} {scores.encoder[head]:.3f}{_interval(scores.intervals.get(head))}"
+    if against is None:
+        return line + (", the champion" if "champion" in facts.aliases else ", no champion yet")
+    gain = against.gain(head)
+    return line + (f", {gain.gain:+.3f} on {against.first}" if gain else f", not comparable with {against.first}")
+
+
+def _artifact(gates: Gates, checked: Checked) -> Iterator[Judged]:
+    intact = checked.sha256_ok and checked.files_ok is not False
+    problems = "; ".join(checked.problems)
+    unknown = "; ".join(checked.not_checked)
+    measured = f"sha256 {checked.sha256[:12]}..." if checked.sha256 else "no weights"
+    yield _gate("sha256", "every file as registered", measured, intact, problems if not intact else unknown)
+    loads = "loads" if checked.loads else "does not load"
+    yield _gate("loads", "in a clean process, without pickle", loads, checked.loads, "" if checked.loads else problems)
+    if (most := gates.max_difference) is not None:
+        if checked.max_difference is None:
+            yield _gate("embeddings", f"stored ones within {most:g}", _UNMEASURED, False, unknown or problems)
+        else:
+            measured = f"{checked.max_difference:.2g} on {checked.num_examples} examples"
+            within = checked.max_difference <= most
+            yield _gate("embeddings", f"stored ones within {most:g}", measured, within)
+    if (most := gates.max_latency_ms) is not None:
+        spent = checked.latency_ms
+        on = f"batch {checked.batch_size}, {checked.threads} threads"
+        measured = _UNMEASURED if spent is None else f"{spent:.1f} ms ({on})"
+        yield _gate("latency", f"at most {most:g} ms per image", measured, spent is not None and spent <= most)
+    if (most := gates.max_size_mb) is not None:
+        size = checked.num_bytes / 1e6
+        yield _gate("size", f"at most {most:g} MB", f"{size:.1f} MB", size <= most)
+
+
+def _audit(facts: Facts) -> Judged:
+    wanted, lineage = "every planned sample consumed once", facts.lineage
+    if lineage.audit_exact is None:
+        return _gate("audit", wanted, _UNMEASURED, None, "no audit is on this server: trained by an older Selfray")
+    return _gate("audit", wanted, lineage.audit, lineage.audit_exact)
+
+
+def _scores(gates: Gates, facts: Facts, against: Comparison | None) -> Iterator[Judged]:
+    scores, head = facts.scores, facts.headline
+    wanted = [*(["floors"] if gates.beats_floors else []), *(f"min_scores.{name}" for name in gates.min_scores)]
+    regress = [] if gates.max_regression is None else list(gates.compared or ([head] if head else ["headline"]))
+    if scores is None:
+        why = "the run holds no evaluation report: run `selfray evaluate`"
+        for name in (*wanted, *(f"max_regression.{each}" for each in regress)):
+            yield _gate(name, "a score", _UNMEASURED, False, why)
+        return
+    if not scores.encoder:
+        for name in (*wanted, *(f"max_regression.{each}" for each in regress)):
+            yield _gate(name, "a score", "no labels", None, "the data have no labels, so there is no score")
+        return
+    if gates.beats_floors:
+        yield _floors(scores, head)
+    for name, least in gates.min_scores.items():
+        value = scores.encoder.get(name)
+        why = "" if value is not None else f"no probe gave it; there are {', '.join(scores.encoder)}"
+        yield _gate(
+            f"min_scores.{name}", f"at least {least:g}", _number(value), value is not None and value >= least, why
+        )
+    for name in regress:
+        yield _regression(name, float(gates.max_regression or 0), against)
+
+
+def _floors(scores: Scores, head: str) -> Judged:
+    wanted = f"{head} gains on the better floor"
+    row = next(row for row in report.rows(scores) if row.name == head)
+    if row.gain is None:
+        return _gate("floors", wanted, _UNMEASURED, False, "no floor was measured: evaluate again")
+    interval = scores.gains.get(head)
+    measured = f"{row.gain:+.3f}{_interval(interval, signed=True)}"
+    if interval is None:
+        return _gate("floors", wanted, measured, row.beats_floors, "by the spread over draws: there is no interval")
+    why = "" if interval[0] > 0 else "within the noise of this many test samples" if row.gain > 0 else "below the floor"
+    return _gate("floors", wanted, measured, interval[0] > 0, why)
+
+
+def _regression(name: str, most: float, against: Comparison | None) -> Judged:
+    gate, wanted = f"max_regression.{name}", f"loses at most {most:g} to the champion, by its interval"
+    if against is None:
+        return _gate(gate, wanted, "no champion", None, "first promotion: nothing to lose against; `floors` decides")
+    found = against.gain(name)
+    if found is None:
+        why = against.unpaired or f"not a score of both {against.first} and {against.second}"
+        return _gate(gate, wanted, _UNMEASURED, False, why)
+    if found.low is None:
+        why = against.unpaired or "this score is no mean over test samples, so it has no paired interval"
+        return _gate(gate, wanted, f"{found.gain:+.3f}, no interval", False, why)
+    measured = f"{found.gain:+.3f}{_interval((found.low, found.high or found.low), signed=True)}"
+    passed = found.low >= -most
+    why = f"on {against.num_shared:,} shared test samples, p = {found.p_value:.2g} ({found.test})"
+    if not passed and found.gain >= -most:
+        why += "; too few test samples to exclude a larger loss"
+    return _gate(gate, wanted, measured, passed, why)
+
+
+def _health(gates: Gates, scores: Scores | None) -> Iterator[Judged]:
+    for name, least in gates.min_health.items():
+        value = scores.health.get(name) if scores else None
+        why = "" if value is not None else "the report does not hold this measure: evaluate again"
+        yield _gate(
+            f"min_health.{name}", f"at least {least:g}", _number(value), value is not None and value >= least, why
+        )
+
+
+def _leaks(gates: Gates, scores: Scores | None) -> Iterator[Judged]:
+    if (most := gates.max_leak_rate) is None:
+        return
+    wanted = f"at most {most:.1%} of test also in train"
+    leaks = scores.leaks if scores else None
+    if leaks is None:
+        yield _gate("max_leak_rate", wanted, _UNMEASURED, False, "the report holds no leak check: evaluate again")
+        return
+    measured = f"{leaks.rate:.1%} ({leaks.num_exact} exact, {leaks.num_near} near of {leaks.num_checked:,})"
+    pairs = (f"{p.test_origin or f'test {p.test}'} = {p.train_origin or f'train {p.train}'}" for p in leaks.pairs[:3])
+    passed = leaks.rate <= most
+    yield _gate("max_leak_rate", wanted, measured, passed, "" if passed else "e.g. " + "; ".join(pairs))
+
+
+def _gate(name: str, wanted: str, measured: str, passed: bool | None, why: str = "") -> Judged:
+    return Judged(name=name, wanted=wanted, measured=measured, passed=passed, why=why)
+
+
+def _number(value: float | None) -> str:
+    return _UNMEASURED if value is None else f"{value:.4g}"
+
+
+def _interval(ends: Any, signed: bool = False) -> str:
+    if ends is None:
+        return ""
+    return f" [{ends[0]:+.3f}, {ends[1]:+.3f}]" if signed else f" [{ends[0]:.3f}, {ends[1]:.3f}]"

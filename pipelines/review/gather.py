@@ -1,0 +1,252 @@
+"""Gathers the facts about an encoder from the registry, its run, and the artifacts of both."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipelines import plain_yaml, samples
+from pipelines.audit import Audit
+from pipelines.errors import UserError
+from pipelines.inputs import RECORD
+from pipelines.outcomes import NAME as OUTCOMES
+from pipelines.outcomes import load as load_outcomes
+from pipelines.review.config import ReviewConfig
+from pipelines.review.facts import Data, Facts, Lineage, Place, Subject
+from pipelines.review.registry import ModelVersion, Registry, Run
+from pipelines.scores import Scores
+from pipelines.tuning.report import JSON as CAMPAIGN
+from pipelines.tuning.report import apply
+
+PACKAGES = ("torch", "torchvision", "ray", "mlflow", "numpy", "opencv-python-headless", "safetensors")
+_UNCHANGED = ("storage", "tracking", "ray", "tune", "review")  # where and how, not what was computed
+
+
+def of_version(registry: Registry, version: ModelVersion) -> Subject:
+    """Gather the facts about a registered version.
+
+    Raises:
+        UserError: it was not registered by Selfray, or its run is gone.
+    """
+    name, tags = str(version.name), dict(version.tags)
+    if not version.run_id or "selfray.sha256" not in tags:
+        raise UserError(
+            f"{name}/{version.version}: not registered by Selfray; `selfray run` registers what it can review"
+        )
+    found = of_run(registry, str(version.run_id))
+    lineage = found.facts.lineage.model_copy(
+        update={
+            "sha256": tags["selfray.sha256"],
+            "checkpoint": tags.get("selfray.digest", ""),
+            "shards": tags.get("selfray.shards", ""),
+        }
+    )
+    here = {
+        "title": f"{name} version {version.version}",
+        "name": name,
+        "version": int(version.version),
+        "aliases": tuple(
+            sorted(alias for alias, v in registry.model(name).aliases.items() if int(v) == int(version.version))
+        ),
+        "created": int(version.creation_timestamp),
+        "lineage": lineage,
+    }
+    return replace(found, facts=found.facts.model_copy(update=here))
+
+
+def of_run(registry: Registry, run_id: str) -> Subject:
+    """Gather the facts about a run that evaluated an encoder."""
+    run = registry.run(run_id)
+    folder = registry.artifacts(run_id, "report", "config.yaml", "environment.json", "uncommitted.patch")
+    trained = _trained(registry, run)
+    audit_folder = registry.artifacts(trained, "report") if trained else folder
+    read = _Reader(folder)
+    audit = _audit(audit_folder / "report" / "audit.json", read)
+    tree = read.config()
+    return _subject(
+        read, folder / "report", run.info.run_name or run_id, tree, _lineage(run, read, audit), _data(run, tree)
+    )
+
+
+def of_folder(folder: Path) -> Subject:
+    """Gather the facts about an evaluation on this machine: its report folder, its stage folder, or its checkpoint.
+
+    Raises:
+        UserError: it holds no report, or the checkpoint has not been evaluated.
+    """
+    given = folder.absolute()
+    if (given / "state.json").exists():
+        given = _evaluation_of(given)
+    inner = given if (given / "scores.json").exists() else given / "report"
+    if not (inner / "scores.json").exists():
+        raise UserError(f"{folder}: holds no scores.json; give a checkpoint, or the folder of an evaluation")
+    return _subject(_Reader(inner.parent), inner, str(folder), {}, Lineage(run_id=""), Data())
+
+
+def _evaluation_of(checkpoint: Path) -> Path:
+    """The newest evaluation of a checkpoint in the same storage: STORAGE/pretrain/HASH/checkpoints/STEP."""
+    records = sorted(checkpoint.parents[3].glob(f"evaluate/*/{RECORD}"), key=lambda path: path.stat().st_mtime)
+    for record in reversed(records):
+        if json.loads(record.read_text())["checkpoint"]["folder"] == str(checkpoint):
+            return record.parent
+    raise UserError(f"{checkpoint}: not evaluated yet; `selfray evaluate` does it")
+
+
+class _Reader:
+    """Reads a run's files; notes what is not there."""
+
+    def __init__(self, folder: Path):
+        self._folder, self.missing = folder, list[str]()
+
+    def text(self, name: str, sentence: str) -> str:
+        path = self._folder / name
+        if path.exists():
+            return path.read_text()
+        if sentence:
+            self.missing.append(sentence)
+        return ""
+
+    def config(self) -> dict[str, Any]:
+        """As the encoder was trained: a campaign's run logs its recipe's, from which the winner differs."""
+        try:
+            tree = plain_yaml.load(self.text("config.yaml", "The run logged no config."))
+        except plain_yaml.NotPlain as error:
+            raise UserError(f"the run's config.yaml: {error}; was it changed? review another version") from None
+        if not isinstance(tree, dict):
+            return {}
+        path = self._folder / "report" / CAMPAIGN
+        return apply(tree, _winner(json.loads(path.read_text()))["changes"]) if path.exists() else tree
+
+
+def _subject(read: _Reader, report: Path, title: str, tree: dict[str, Any], lineage: Lineage, data: Data) -> Subject:
+    scores = _scores(report / "scores.json", read)
+    outcomes = load_outcomes(report) if (report / OUTCOMES).exists() else None
+    shown = samples.load(report)
+    if scores is not None and not scores.encoder:
+        read.missing.append("The data have no labels: there are no scores, only label-free measures.")
+    elif outcomes is None:
+        read.missing.append("No outcomes per test sample (an older evaluation): no paired comparison is possible.")
+    if shown is None:
+        read.missing.append("No stored samples (an older evaluation): no map of both encoders and no gallery.")
+    facts = Facts(
+        title=title,
+        scores=scores,
+        config=_flat(tree),
+        lineage=lineage,
+        data=data,
+        campaign=_campaign(report / CAMPAIGN),
+        missing=tuple(read.missing),
+    )
+    return Subject(facts, report, outcomes, shown, _rules(tree))
+
+
+def _rules(tree: dict[str, Any]) -> ReviewConfig:
+    try:
+        return ReviewConfig.model_validate(tree.get("review") or {})
+    except ValidationError as error:
+        raise UserError(f"review of the run's config.yaml: {error.errors()[0]['msg']}; give --gates FILE") from None
+
+
+def _scores(path: Path, read: _Reader) -> Scores | None:
+    if not path.exists():
+        read.missing.append("The run holds no evaluation report: run `selfray evaluate`.")
+        return None
+    try:
+        tree = json.loads(path.read_text())["scores"]
+        if "gauges" in tree:  # as reports before version 2 called it
+            tree["health"] = tree.pop("gauges")
+        return Scores.model_validate(tree)
+    except (ValidationError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{path.name} of the run cannot be read: {str(error).splitlines()[0]}; evaluate again"
+        ) from None
+
+
+def _trained(registry: Registry, run: Run) -> str:
+    """Id of the run of the pre-training stage; empty: not on this server."""
+    experiment, folder = run.info.experiment_id, run.data.tags.get("selfray.reused.pretrain")
+    mine = f"tags.mlflow.parentRunId = '{run.info.run_id}'"
+    if folder:  # trained below an earlier run
+        mine = f"tags.`selfray.stage_folder` = '{folder}'"
+    with registry.asked():
+        found = registry.client.search_runs(
+            [experiment], f"{mine} and tags.`selfray.stage` = 'pretrain'", max_results=1
+        )
+    return str(found[0].info.run_id) if found else ""
+
+
+def _audit(path: Path, read: _Reader) -> Audit | None:
+    if not path.exists():
+        read.missing.append("No audit of what training consumed is on this server.")
+        return None
+    return Audit.model_validate_json(path.read_text())
+
+
+def _lineage(run: Run, read: _Reader, audit: Audit | None) -> Lineage:
+    tags = run.data.tags
+    environment = json.loads(read.text("environment.json", "The run logged no environment.") or "{}")
+    packages = environment.pop("packages", {})
+    shown = {key: str(value) for key, value in environment.items() if value}
+    shown |= {package: packages[package] for package in PACKAGES if package in packages}
+    restarts = max(int(tags.get("selfray.restarts", 0)), len(audit.restarts) if audit else 0)
+    if not tags.get("git.commit"):
+        read.missing.append("The code was no git checkout: there is no commit.")
+    return Lineage(
+        run_id=run.info.run_id,
+        run_name=run.info.run_name or "",
+        user=tags.get("mlflow.user", ""),
+        commit=tags.get("git.commit", ""),
+        branch=tags.get("git.branch", ""),
+        dirty=tags["git.dirty"] == "true" if "git.dirty" in tags else None,
+        patch_lines=len(read.text("uncommitted.patch", "").splitlines()),
+        restarts=restarts,
+        audit=audit.verdict() if audit else "",
+        audit_exact=audit.is_exact if audit else None,
+        environment=shown,
+    )
+
+
+def _data(run: Run, tree: dict[str, Any]) -> Data:
+    said = tree.get("review") or {}
+    about = {"license": said.get("license", ""), "provenance": said.get("provenance", "")}
+    if not run.inputs.dataset_inputs:
+        return Data(**about)
+    data = run.inputs.dataset_inputs[0].dataset
+    return Data(name=data.name, **json.loads(data.profile or "{}"), **about)
+
+
+def _campaign(path: Path) -> Place | None:
+    """From a campaign's report.json; read as plain JSON, since only a few of its lines are shown."""
+    if not path.exists():
+        return None
+    found = json.loads(path.read_text())
+    winner = _winner(found)
+    return Place(
+        verdict=found["verdict"],
+        num_trials=sum(trial["kind"] == "search" for trial in found["trials"]),
+        values={key: f"{value} of {_range(found['space'].get(key))}" for key, value in winner["changes"].items()},
+    )
+
+
+def _winner(found: dict[str, Any]) -> dict[str, Any]:
+    winner: dict[str, Any] = next(trial for trial in found["trials"] if trial["number"] == found["winner"])
+    return winner
+
+
+def _range(values: dict[str, Any] | None) -> str:
+    kind, given = next(((k, v) for k, v in (values or {}).items() if v is not None), ("", ""))
+    return f"{kind} {given}".strip() or "its range"
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for key, value in tree.items():
+        if not prefix and key in _UNCHANGED:
+            continue
+        if isinstance(value, dict):
+            made |= _flat(value, f"{prefix}{key}.")
+        else:
+            made[prefix + key] = value
+    return made

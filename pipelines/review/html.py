@@ -1,0 +1,187 @@
+"""The review as a page: verdict first, then what it rests on, then what to type."""
+
+import re
+from html import escape
+from pathlib import Path
+
+from pipelines import page
+from pipelines.review import card, figures, tables
+from pipelines.review.facts import Subject
+from pipelines.review.figures import Case, Shot
+from pipelines.review.outcome import Review
+from pipelines.review.tables import Rows
+
+_PICTURE = re.compile(r"^!\[(?P<caption>[^\]]*)\]\((?P<file>[\w.-]+\.png)\)$", re.MULTILINE)
+_OURS = {"map.png", "neighbors.png"}  # drawn here for both encoders
+
+
+def write(review: Review, subject: Subject, champion: Subject | None) -> str:
+    """The whole page; every name and value that comes from outside is escaped."""
+    sections = {
+        "Gates": _gates(review),
+        "Against the champion": _against(review),
+        "Scores": _scores(review),
+        "Health": _health(review),
+        "Leaks": _leaks(review),
+        "Embedding maps": _maps(subject, champion),
+        "Neighbors": _neighbors(subject, champion, review.facts.headline),
+        "Pictures": _pictures(subject.report),
+        "Campaign": _campaign(review),
+        "Data": _listed(tables.data(review.facts)),
+        "Lineage": _listed(tables.lineage(review.facts)),
+        "Use it": _use(review),
+        "Decide": _decide(review),
+    }
+    shown = {title: body for title, body in sections.items() if body}
+    links = "".join(f'<a href="#s{i}">{escape(title)}</a>' for i, title in enumerate(shown))
+    parts = [f"<h1>{escape(review.facts.title)}</h1>", f"<small>{escape(_byline(review))}</small>"]
+    parts.append(page.paragraph(review.verdict, "verdict fail" if review.failed else "verdict"))
+    parts += [page.paragraph(sentence, "warn") for sentence in review.facts.missing]
+    parts.append(f"<nav>{links}</nav>")
+    parts += [f'<h2 id="s{i}">{escape(title)}</h2>\n{body}' for i, (title, body) in enumerate(shown.items())]
+    return page.html(f"{review.facts.title}: review", parts)
+
+
+def _byline(review: Review) -> str:
+    aliases = "".join(f" @{alias}" for alias in review.facts.aliases)
+    against = review.against.first if review.against else "nothing: there is no champion yet"
+    if "champion" in review.facts.aliases:
+        against = "its floors: it is the champion"
+    return f"{review.uri}{aliases} - reviewed {review.time} UTC against {against}; gates from {review.gates_from}"
+
+
+def _gates(review: Review) -> str:
+    rows = tables.gates(review)
+    tags = {"pass": "pass", "FAIL": "fail", "n/a": ""}
+    cells = [[f'<span class="tag {tags[line[0]]}">{line[0]}</span>', *line[1:]] for line in rows.cells]
+    bad = {i: "bad" for i, gate in enumerate(review.judged) if gate.passed is False}
+    return page.table(rows.header, cells, marked=bad, markup=(0,))
+
+
+def _against(review: Review) -> str:
+    if (against := review.against) is None:
+        return ""
+    parts = []
+    if against.unpaired:
+        parts.append(page.paragraph(f"No paired comparison: {against.unpaired}.", "warn"))
+    if against.gains:
+        shared = f"Paired on {against.num_shared:,} shared test samples." if against.num_shared else ""
+        parts += [_table(tables.gains(against)), f"<p><small>{shared}</small></p>"]
+    if picture := figures.gains(against):
+        parts.append(page.image(picture, "gains on the champion with their intervals"))
+    parts.append("<h3>Changed keys of the config</h3>")
+    parts.append(_table(tables.changed(against)) if against.changed else page.paragraph(_unchanged(review)))
+    return "\n".join(parts)
+
+
+def _unchanged(review: Review) -> str:
+    known = review.facts.config and review.champion and review.champion.config
+    return "None: the same config ran twice." if known else "Unknown: a config was not logged."
+
+
+def _scores(review: Review) -> str:
+    scores, theirs = review.facts.scores, review.champion.scores if review.champion else None
+    if scores is None or not scores.encoder:
+        return (
+            page.paragraph("The data have no labels, so there are no scores; see the health measures.")
+            if scores
+            else ""
+        )
+    sizes = f"{scores.num_test or 0:,} test and {scores.num_train or 0:,} train samples, seed {scores.seed}."
+    protocols = "".join(f"<li>{escape(line)}</li>" for line in scores.protocols.values())
+    parts = [_table(tables.scores(scores)), f"<p><small>{escape(sizes)}</small></p>", f"<ul>{protocols}</ul>"]
+    if scores.per_class:
+        parts += [f"<h3>Per class, by {escape(scores.predicted_by or review.facts.headline)}</h3>"]
+        parts.append(_table(tables.per_class(scores, theirs)))
+        if (more := len(scores.per_class) - tables.MOST) > 0:
+            parts.append(page.paragraph(f"{more} classes with a higher F1 are in review.json."))
+    if scores.robustness:
+        parts += ["<h3>Robustness</h3>", _table(tables.robustness(scores, theirs))]
+    return "\n".join(parts)
+
+
+def _health(review: Review) -> str:
+    scores, theirs = review.facts.scores, review.champion.scores if review.champion else None
+    return _table(tables.health(scores, theirs)) if scores and scores.health else ""
+
+
+def _leaks(review: Review) -> str:
+    scores = review.facts.scores
+    if scores is None or scores.leaks is None:
+        return (
+            page.paragraph("Whether test samples are also in train was not checked: evaluate again.") if scores else ""
+        )
+    found = scores.leaks
+    copies = f"{found.num_exact} are exact and {found.num_near} near copies of train samples"
+    said = f"Of {found.num_checked:,} test samples looked at, {copies}."
+    return page.paragraph(said) + (_table(tables.leaks(scores)) if found.pairs else "")
+
+
+def _maps(subject: Subject, champion: Subject | None) -> str:
+    drawn = {each.facts.title: figures.embedding_map(each) for each in (subject, champion) if each is not None}
+    pictures = [page.image(png, f"embedding map of {title}") for title, png in drawn.items() if png]
+    return f'<div class="pair">{"".join(pictures)}</div>' if pictures else ""
+
+
+def _neighbors(subject: Subject, champion: Subject | None, headline: str) -> str:
+    found = figures.cases(subject, champion)
+    if not found:
+        return ""
+    note = "Green frame: the query's class; dashed: another one. Neighbors are searched among the stored test samples."
+    parts = [f"<p><small>{escape(note)}</small></p>"]
+    for caption, cases in found.items():
+        by = f", by {headline}" if champion is not None and headline else ""
+        parts.append(f"<h3>{escape(caption + by)}</h3>")
+        parts += [_case(case) for case in cases] or [page.paragraph("None among the stored test samples.")]
+    return "\n".join(parts)
+
+
+def _case(case: Case) -> str:
+    lines = []
+    for title, shots in case.neighbors.items():
+        pictures = "".join(_shot(shot) for shot in shots)
+        lines.append(f'<div class="shots"><b title="{escape(title)}">{escape(title)}</b>{_shot(case.query)}')
+        lines.append(f'<span class="gap"></span>{pictures}</div>')
+    return f"<figure><figcaption>{escape(case.query.label or 'query')}</figcaption>{''.join(lines)}</figure>"
+
+
+def _shot(shot: Shot) -> str:
+    return page.image(shot.png, shot.label or "sample", {True: "yes", False: "no", None: ""}[shot.same])
+
+
+def _pictures(report: Path) -> str:
+    """What the evaluation drew, by its captions."""
+    text = (report / "report.md").read_text() if (report / "report.md").exists() else ""
+    found = {each["caption"]: report / each["file"] for each in _PICTURE.finditer(text) if each["file"] not in _OURS}
+    drawn = {caption: path.read_bytes() for caption, path in found.items() if path.is_file()}
+    return "\n".join(f"<h3>{escape(caption)}</h3>{page.image(png, caption)}" for caption, png in drawn.items())
+
+
+def _campaign(review: Review) -> str:
+    if (place := review.facts.campaign) is None:
+        return ""
+    rows = Rows(("searched key", "value, and where it was searched"), [[k, v] for k, v in place.values.items()])
+    said = f"The winner of {place.num_trials} trials; the campaign's own page is report/report.html of the run."
+    return page.paragraph(place.verdict, "verdict") + page.paragraph(said) + _table(rows)
+
+
+def _use(review: Review) -> str:
+    load, again = card.how_to_load(review), card.how_to_reproduce(review)
+    return f"<h3>Load</h3><pre>{escape(load)}</pre><h3>Reproduce</h3><pre>{escape(again)}</pre>"
+
+
+def _decide(review: Review) -> str:
+    name, version = review.facts.name, review.facts.version
+    force = " --force" if review.failed else ""
+    commands = f"selfray promote {name} --version {version} --by YOU --why TEXT{force}\n"
+    commands += f"selfray reject {name} --version {version} --by YOU --why TEXT"
+    past = "".join(f"<li>{escape(entry.line())}</li>" for entry in review.decisions) or "<li>none yet</li>"
+    return f"<pre>{escape(commands)}</pre><h3>Decisions so far</h3><ul>{past}</ul>"
+
+
+def _table(rows: Rows) -> str:
+    return page.table(rows.header, rows.cells, numeric=rows.numeric)
+
+
+def _listed(rows: Rows) -> str:
+    return page.table(rows.header, rows.cells) if rows.cells else ""

@@ -1,0 +1,139 @@
+"""The tables of a review as rows of text, for the page, the card and the terminal alike."""
+
+from typing import NamedTuple
+
+from pipelines import report
+from pipelines.review.comparison import Comparison
+from pipelines.review.facts import Facts
+from pipelines.review.outcome import Review
+from pipelines.scores import Scores
+from pipelines.sections import MEANINGS
+
+PASSED = {True: "pass", False: "FAIL", None: "n/a"}
+MOST = 60
+"""Classes that are listed."""
+_NONE = "-"
+
+
+class Rows(NamedTuple):
+    header: tuple[str, ...]
+    cells: list[list[str]]
+    numeric: tuple[int, ...] = ()
+    """Columns that line up on the right."""
+
+
+def gates(review: Review) -> Rows:
+    cells = [[PASSED[g.passed], g.name, g.wanted, g.measured, g.why] for g in review.judged]
+    return Rows(("", "gate", "wanted", "measured", "why"), cells)
+
+
+def scores(found: Scores) -> Rows:
+    """Each score with its interval, beside its floors."""
+    cells = []
+    for row in report.rows(found):
+        gain = _NONE if row.gain is None else f"{row.gain:+.3f}"
+        cells.append(
+            [
+                row.name, _with_interval(f"{row.encoder:.3f}", found.intervals.get(row.name)), _number(row.random_init),
+                _number(row.raw_input), _with_interval(gain, found.gains.get(row.name), signed=True),
+            ]
+        )  # fmt: skip
+    header = ("score", "this version [95 %]", "random init", "raw input", "gain over the better floor [95 %]")
+    return Rows(header, cells, (1, 2, 3, 4))
+
+
+def gains(against: Comparison) -> Rows:
+    """Score by score against the first of a comparison."""
+    cells = []
+    for gain in against.gains:
+        paired = gain.low is not None and gain.high is not None
+        interval = f"[{gain.low:+.3f}, {gain.high:+.3f}]" if paired else _NONE
+        p_value = _NONE if gain.p_value is None else f"{gain.p_value:.2g}"
+        cells.append([gain.name, f"{gain.second:.3f}", f"{gain.first:.3f}", f"{gain.gain:+.3f}", interval, p_value])
+    header = ("score", against.second, against.first, "gain", "paired 95 % interval", "p")
+    return Rows(header, cells, (1, 2, 3, 4, 5))
+
+
+def changed(against: Comparison) -> Rows:
+    cells = [[key, _value(before), _value(after)] for key, (before, after) in against.changed.items()]
+    return Rows(("key", against.first, against.second), cells)
+
+
+def health(found: Scores, champion: Scores | None) -> Rows:
+    theirs = champion.health if champion else {}
+    cells = [
+        [name, f"{value:.4g}", f"{theirs[name]:.4g}" if name in theirs else _NONE, MEANINGS.get(name, "")]
+        for name, value in found.health.items()
+    ]
+    return Rows(("measure (no labels)", "this version", "champion", "what it says"), cells, (1, 2))
+
+
+def robustness(found: Scores, champion: Scores | None) -> Rows:
+    """Accuracy under each corruption, averaged over severities."""
+    here = found.robustness.metrics() if found.robustness else {}
+    theirs = champion.robustness.metrics() if champion and champion.robustness else {}
+    cells = [[name, f"{value:.3f}", _number(theirs.get(name))] for name, value in here.items()]
+    return Rows(("linear probe under corruption", "this version", "champion"), cells, (1, 2))
+
+
+def per_class(found: Scores, champion: Scores | None) -> Rows:
+    """Classes with precision, recall and F1, and what recall gains on the champion; the weakest first, MOST at most."""
+    theirs = {each.name: each for each in champion.per_class} if champion else {}
+    cells = []
+    for each in sorted(found.per_class, key=lambda one: one.f1)[:MOST]:
+        gain = f"{each.recall - theirs[each.name].recall:+.3f}" if each.name in theirs else _NONE
+        numbers = (f"{each.precision:.3f}", f"{each.recall:.3f}", f"{each.f1:.3f}")
+        cells.append([each.name, f"{each.support:,}", *numbers, gain])
+    header = ("class", "test samples", "precision", "recall", "F1", "recall against the champion")
+    return Rows(header, cells, (1, 2, 3, 4, 5))
+
+
+def leaks(found: Scores) -> Rows:
+    """The closest pairs of a test and a train sample."""
+    cells = [
+        [p.test_origin or f"sample {p.test}", p.train_origin or f"sample {p.train}", p.kind, f"{p.distance:.3g}"]
+        for p in (found.leaks.pairs if found.leaks else ())
+    ]
+    return Rows(("test sample", "train sample", "equal by", "distance"), cells, (3,))
+
+
+def lineage(facts: Facts) -> Rows:
+    line = facts.lineage
+    dirty = {True: f"yes: {line.patch_lines} lines in uncommitted.patch of the run", False: "no", None: "not logged"}
+    rows = {
+        "run": f"{line.run_name} ({line.run_id})",
+        "user": line.user,
+        "commit": f"{line.commit} ({line.branch})" if line.branch else line.commit,
+        "uncommitted changes": dirty[line.dirty],
+        "data (manifest digest)": line.shards,
+        "checkpoint (digest)": line.checkpoint,
+        "weights (sha256)": line.sha256,
+        "restarts": str(line.restarts),
+        "audit": line.audit,
+        **line.environment,
+    }
+    return Rows(("", ""), [[name, text] for name, text in rows.items() if text])
+
+
+def data(facts: Facts) -> Rows:
+    about = facts.data
+    counts = {"train samples": about.train, "test samples": about.test, "quarantined": about.quarantined}
+    counts |= {"duplicates removed": about.duplicates}
+    rows = {"source": about.name} | {name: f"{count:,}" for name, count in counts.items() if count is not None}
+    rows |= {"license": about.license or "not stated (review.license)"}
+    rows |= {"provenance": about.provenance or "not stated (review.provenance)"}
+    return Rows(("", ""), [[name, text] for name, text in rows.items() if text])
+
+
+def _with_interval(text: str, ends: tuple[float, float] | None, signed: bool = False) -> str:
+    if ends is None:
+        return text
+    return f"{text} [{ends[0]:+.3f}, {ends[1]:+.3f}]" if signed else f"{text} [{ends[0]:.3f}, {ends[1]:.3f}]"
+
+
+def _number(value: float | None) -> str:
+    return _NONE if value is None else f"{value:.3f}"
+
+
+def _value(value: object) -> str:
+    return "(not set)" if value is None else str(value)

@@ -1,0 +1,262 @@
+"""A version is examined, judged and explained: what the gates see, what the page shows, what MLflow gets."""
+
+import json
+import shutil
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from pipelines.errors import UserError
+from pipelines.inputs import RECORD
+from pipelines.mlflow_store import artifact_root, storage
+from pipelines.model.loader import WEIGHTS
+from pipelines.review import config, flow, registry, verify
+from pipelines.review.comparison import compare
+from pipelines.review.config import Gates, ReviewConfig
+from pipelines.review.registry import Registry
+from tests.support import reviewed
+from tests.support.reviewed import HEADLINE, OVERLAP, recipe, register
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """Champion 1, a better version 2, a worse 3; 4 has no labels, 5 leaks, 6 is of other data."""
+    root = tmp_path_factory.mktemp("reviewed")
+    about = {"review.license": "CC0 <1.0>", "review.provenance": "drawn by a test"}
+    register(root, recipe(root, "m", **about), 40, seed=0)
+    register(root, recipe(root, "m", **{"optim.lr": 0.02}), 52, seed=1)
+    register(root, recipe(root, "m", **{"optim.lr": 0.03}), 20, seed=2)
+    register(root, recipe(root, "m", **{"optim.lr": 0.04}), seed=3, scored=False)
+    register(root, recipe(root, "m", **{"optim.lr": 0.05}), 52, seed=4, leaks=OVERLAP)
+    register(root, recipe(root, "m", **{"optim.lr": 0.06}), 52, seed=5, shards="other")
+    server = Registry(storage(recipe(root, "m"), root))
+    server.client.set_registered_model_alias("m", "champion", "1")
+    return server, root
+
+
+@cache  # each one starts a clean process that loads the version
+def _as_it_is(server, text):
+    return flow.examine(server, registry.parse(text))
+
+
+def examine(server, text, **gates):
+    if not gates:
+        return _as_it_is(server, text)
+    return flow.examine(server, registry.parse(text), ReviewConfig(gates=Gates(**gates)))
+
+
+def results(case):
+    return {gate.name: gate.passed for gate in case.review.judged}
+
+
+def gate(case, name):
+    return next(gate for gate in case.review.judged if gate.name == name)
+
+
+def test_a_better_version_passes_every_gate(served):
+    case = examine(served[0], "m/2")
+    assert case.review.failed == (), case.review.judged
+    assert case.review.verdict.startswith(f"PASS 8/8 gates | {HEADLINE} 0.867 [0.767, 0.967], +0.200 on m version 1")
+    assert case.review.against.changed == {"optim.lr": (0.01, 0.02)}
+    gain = case.review.against.gain(HEADLINE)
+    assert gain.low > 0.08 and gain.high < 0.32 and gain.p_value < 0.01  # 12 of 60 samples won, none lost
+    assert case.review.against.num_shared == reviewed.NUM_TEST
+
+
+def test_lineage_names_data_commit_restarts_and_audit(served):
+    facts = examine(served[0], "m/1").review.facts
+    assert facts.lineage.audit == "exact: every planned sample was consumed once" and facts.lineage.audit_exact
+    assert facts.lineage.restarts == 1 and facts.lineage.environment["torch"]
+    version = served[0].client.get_model_version("m", "1")
+    assert facts.lineage.shards == version.tags["selfray.shards"]
+    assert facts.lineage.sha256 == version.tags["selfray.sha256"]
+    assert (facts.data.license, facts.data.provenance) == ("CC0 <1.0>", "drawn by a test")
+    assert facts.missing == () or all("commit" in sentence for sentence in facts.missing)
+
+
+def test_the_interval_decides_a_regression_not_the_point(served):
+    wide = {"max_regression": 0.5, "compared": (HEADLINE,)}
+    assert results(examine(served[0], "m/3", **wide))[f"max_regression.{HEADLINE}"] is True
+    # the loss is 20 of 60: the point, 0.333, lies within 0.36, the interval does not
+    lost = gate(examine(served[0], "m/3", max_regression=0.36), f"max_regression.{HEADLINE}")
+    assert lost.passed is False and lost.measured.startswith("-0.333") and "exclude a larger loss" in lost.why
+
+
+def test_other_data_cannot_be_compared(served):
+    found = gate(examine(served[0], "m/6"), f"max_regression.{HEADLINE}")
+    assert found.passed is False and "scored on different data" in found.why
+
+
+def test_overlap_of_test_and_train_fails_and_names_samples(served):
+    found = gate(examine(served[0], "m/5"), "max_leak_rate")
+    assert found.passed is False and "b/<1>.png = a/3.png" in found.why and found.measured.startswith("10.0%")
+
+
+def test_without_labels_there_is_a_report_and_score_gates_do_not_apply(served, tmp_path):
+    case = examine(served[0], "m/4")
+    assert results(case)["floors"] is None and results(case)["min_health.rankme"] is True
+    assert "no labels, so not scored, rankme 7.5" in case.review.verdict
+    page = flow.write(case, tmp_path).read_text()
+    assert "The data have no labels" in page and "Health" in page
+
+
+def test_scores_health_latency_and_size_have_floors(served):
+    found = results(
+        examine(
+            served[0], "m/2", min_scores={HEADLINE: 0.9, "absent": 0.1}, min_health={"rankme": 8, "lidar": 1},
+            max_latency_ms=1e-6, max_size_mb=0.001,
+        )
+    )  # fmt: skip
+    lost = {name for name, passed in found.items() if passed is False}
+    wanted = {f"min_scores.{HEADLINE}", "min_scores.absent", "min_health.rankme", "min_health.lidar", "latency", "size"}
+    assert lost == wanted
+
+
+def test_the_first_promotion_is_judged_by_its_floors(served):
+    case = examine(served[0], "m/1")  # the champion itself: nothing to lose against
+    assert results(case)[f"max_regression.{HEADLINE}"] is None and results(case)["floors"] is True
+    assert case.review.verdict.endswith(", the champion")
+
+
+def test_the_page_needs_nothing_else_and_escapes_names(served, tmp_path):
+    server, _ = served
+    page = flow.write(examine(server, "m/2"), tmp_path).read_text()
+    assert "<b>dog</b>" not in page and "&lt;b&gt;dog&lt;/b&gt;" in page
+    assert "http://" not in page and "https://" not in page and "<script" not in page and "<link" not in page
+    assert page.count("data:image/png;base64,") > 40  # both maps, the gains, the gallery
+    for title in ("Gates", "Against the champion", "Per class", "Health", "Embedding maps", "Won from the champion"):
+        assert f">{title}" in page, title
+    assert "CC0 &lt;1.0&gt;" in flow.write(examine(server, "m/1"), tmp_path).read_text()
+    kept = json.loads((tmp_path / flow.JSON).read_text())
+    assert kept["facts"]["version"] == 1
+
+
+def test_mlflow_shows_the_verdict_first(served, tmp_path):
+    server, _ = served
+    case = examine(server, "m/2")
+    flow.write(case, tmp_path)
+    flow.attach(server, case, tmp_path)
+    version = server.client.get_model_version("m", "2")
+    assert version.description.splitlines()[0] == case.review.verdict == version.tags["review.verdict"]
+    assert len(version.description) <= 5000 and "cat\\|1" not in version.description.splitlines()[0]
+    files = {file.path for file in server.client.list_artifacts(version.run_id, "review")}
+    assert files == {"review/review.html", "review/review.json", "review/card.md"}
+    assert server.client.get_run(version.run_id).data.tags["review.verdict"] == case.review.verdict
+
+
+def test_unknown_names_say_what_there_is(served):
+    server, _ = served
+    for text, said in {
+        "nope": r"^nope: no registered model at .*; there are m$",
+        "m@gold": r"^m@gold: no such alias; @candidate = version 6, @champion = version 1$",
+        "m/17": r"^m/17: no such version; there are 1, 2, 3, 4, 5, 6$",
+        "m@a@b": r"not a model version",
+    }.items():
+        with pytest.raises(UserError, match=said):
+            examine(server, text)
+
+
+def test_a_server_that_is_away_is_one_line():
+    with pytest.raises(UserError, match=r"^MLflow at http://127.0.0.1:9: "):
+        Registry("http://127.0.0.1:9")
+
+
+def test_a_database_that_does_not_exist_is_not_made(tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        Registry(f"sqlite:///{tmp_path / 'absent.db'}")
+    assert not (tmp_path / "absent.db").exists()
+
+
+def test_gates_come_from_a_file_too(tmp_path):
+    path = tmp_path / "gates.yaml"
+    path.write_text("review:\n  enforced: true\n  gates:\n    min_scores: {a: 0.5}\n")
+    assert config.load(path).gates.min_scores == {"a": 0.5} and config.load(path).enforced
+    path.write_text("gates:\n  min_score: {a: 0.5}\n")
+    with pytest.raises(UserError, match="did you mean 'min_scores'"):
+        config.load(path)
+    with pytest.raises(UserError, match="No such file"):
+        config.load(tmp_path / "absent.yaml")
+
+
+def test_tampered_and_vanished_artifacts_are_noticed(tmp_path):
+    root = tmp_path
+    for seed in (0, 1, 2):
+        register(root, recipe(root, "damaged"), 45, seed=seed)
+    server = Registry(storage(recipe(root, "damaged"), root))
+    weights = {v: _weights(server, root, "damaged", v) for v in (1, 2)}
+    data = bytearray(weights[1].read_bytes())
+    data[-1] ^= 1
+    weights[1].write_bytes(data)
+    shutil.rmtree(weights[2].parents[1])  # as `mlflow gc` may leave it: the version is READY all the same
+    assert server.client.get_model_version("damaged", "2").status == "READY"
+    checked = verify.versions(server, "damaged")
+    assert [bool(found.problems) for found in checked.values()] == [True, True, False]
+    for number in (1, 2):
+        case = examine(server, f"damaged/{number}")
+        assert {"sha256", "loads"} <= set(case.review.failed)
+        assert case.review.verdict.startswith("FAIL")
+    with pytest.raises(UserError, match=r"^damaged/1: fails sha256"):
+        flow.promote(server, "damaged", 1, by="me", why="looks fine")
+    assert server.champion("damaged") is None
+
+
+def test_older_runs_without_numbers_say_so_in_words(tmp_path):
+    root = tmp_path
+    made = register(root, recipe(root, "old"), 45)
+    server = Registry(storage(recipe(root, "old"), root))
+    run_id = server.client.get_model_version("old", "1").run_id
+    report = Path(unquote(urlsplit(server.run(run_id).info.artifact_uri).path)) / "report"
+    for name in ("outcomes.safetensors", "samples.safetensors"):
+        (report / name).unlink()
+    tree = json.loads((report / "scores.json").read_text())
+    scores = tree["scores"]
+    for key in ("leaks", "intervals", "gains", "per_class"):
+        scores.pop(key)
+    scores["gauges"] = scores.pop("health")  # as it was called
+    (report / "scores.json").write_text(json.dumps(tree))
+    case = examine(server, f"old/{made.version}")
+    assert any("No outcomes per test sample" in sentence for sentence in case.review.facts.missing)
+    assert any("No stored samples" in sentence for sentence in case.review.facts.missing)
+    assert results(case)["max_leak_rate"] is False and "evaluate again" in gate(case, "max_leak_rate").why
+    assert "No outcomes per test sample" in flow.write(case, root / "page").read_text()
+
+
+def test_the_winner_of_a_campaign_says_where_it_lies(tmp_path):
+    root, winner = tmp_path, {"number": 4, "kind": "search", "changes": {"optim.lr": 0.07}}
+    space = {"optim.lr": {"loguniform": [0.01, 0.1], "choice": None}}
+    found = {"verdict": "beyond the noise", "winner": 4, "trials": [winner], "space": space}
+    register(root, recipe(root, "tuned"), 45, campaign=found)
+    case = examine(Registry(storage(recipe(root, "tuned"), root)), "tuned")
+    assert case.review.facts.config["optim.lr"] == 0.07  # not the recipe's 0.01, which the run logged
+    assert case.review.facts.campaign.values == {"optim.lr": "0.07 of loguniform [0.01, 0.1]"}
+    assert "beyond the noise" in flow.write(case, root / "page").read_text()
+
+
+def test_versions_runs_folders_and_checkpoints_compare(served, tmp_path):
+    server, root = served
+    run_id = server.client.get_model_version("m", "1").run_id
+    folder = root / "made" / "m-1-52-" / "evaluate"
+    first, second = flow.any_subject(server, run_id), flow.any_subject(server, str(folder))
+    found = compare(first, second)
+    assert found.gain(HEADLINE).gain == pytest.approx(0.2) and found.num_shared == reviewed.NUM_TEST
+    checkpoint = tmp_path / "pretrain" / "0f" / "checkpoints" / "12"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "state.json").write_text("{}")
+    with pytest.raises(UserError, match="not evaluated yet"):
+        flow.any_subject(server, str(checkpoint))
+    shutil.copytree(folder, tmp_path / "evaluate" / "1e")
+    record = tmp_path / "evaluate" / "1e" / RECORD
+    record.write_text(json.dumps({"checkpoint": {"folder": str(checkpoint)}}))
+    assert flow.any_subject(server, str(checkpoint)).facts.scores == second.facts.scores
+    with pytest.raises(UserError, match="holds no scores"):
+        flow.any_subject(server, str(root))
+
+
+def _weights(server, root, name, version):
+    model_id = server.client.get_model_version(name, str(version)).source.removeprefix("models:/")
+    base = Path(urlsplit(artifact_root(root)).path)
+    return next(path for path in base.rglob(WEIGHTS) if model_id in str(path))

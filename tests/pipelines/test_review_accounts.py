@@ -1,0 +1,81 @@
+"""Enforced mode on an MLflow server with accounts: who trains cannot change what is served."""
+
+import importlib.util
+
+import pytest
+
+from pipelines.errors import UserError
+from pipelines.review import decisions, flow
+from pipelines.review.config import ReviewConfig
+from pipelines.review.registry import CHAMPION, Registry
+from pipelines.review.settle import settle
+from tests.support.mlflow_server import MlflowServer
+from tests.support.reviewed import recipe, register
+
+pytestmark = [
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(importlib.util.find_spec("flask_wtf") is None, reason="MLflow's accounts need Flask-WTF"),
+]
+ADMIN, PASSWORD = "admin", "a-password-of-16+"
+SETTINGS = """[mlflow]
+default_permission = READ
+database_uri = sqlite:///{folder}/accounts.db
+admin_username = {admin}
+admin_password = {password}
+authorization_function = mlflow.server.auth:authenticate_request_basic_auth
+"""
+
+
+@pytest.fixture
+def become(monkeypatch):
+    def become(user):
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", user)
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
+
+    return become
+
+
+@pytest.fixture
+def server(tmp_path, become):
+    settings = tmp_path / "auth.ini"
+    settings.write_text(SETTINGS.format(folder=tmp_path, admin=ADMIN, password=PASSWORD))
+    environment = {"MLFLOW_AUTH_CONFIG_PATH": str(settings), "MLFLOW_FLASK_SERVER_SECRET_KEY": "of a test"}
+    running = MlflowServer(tmp_path, ["--app-name", "basic-auth"], environment)
+    running.start()
+    yield running
+    running.kill()
+
+
+def test_the_trainers_account_is_refused(server, tmp_path, become):
+    from mlflow.exceptions import MlflowException
+    from mlflow.server.auth.client import AuthServiceClient
+
+    become(ADMIN)
+    accounts = AuthServiceClient(server.uri)
+    for user in ("trainer", "reviewer"):
+        accounts.create_user(user, PASSWORD)
+    become("trainer")
+    config = recipe(tmp_path, "guarded", **{"tracking.uri": server.uri})
+    for seed in (0, 1):
+        register(tmp_path, config, 45, seed=seed)
+    experiment = Registry(server.uri).client.get_experiment_by_name("selfray").experiment_id
+    become(ADMIN)
+    accounts.grant_user_permission("reviewer", "registered_model", "guarded", "EDIT")
+    accounts.grant_user_permission("reviewer", "experiment", experiment, "EDIT")
+    become("reviewer")
+    mine = Registry(server.uri)
+    flow.promote(mine, "guarded", 1, by="reviewer", why="good", rules=ReviewConfig(enforced=True))
+    assert mine.champion("guarded-prod") == 1
+    become("trainer")
+    theirs = Registry(server.uri)
+    with pytest.raises(UserError, match=r"^MLflow at .*ermission denied"):
+        flow.promote(theirs, "guarded", 2, by="reviewer", why="mine")
+    with pytest.raises(MlflowException, match="ermission denied"):
+        theirs.client.set_registered_model_alias("guarded-prod", CHAMPION, "1")
+    with pytest.raises(MlflowException, match="ermission denied"):
+        theirs.client.copy_model_version("models:/guarded/2", "guarded-prod")
+    theirs.client.set_registered_model_alias("guarded", CHAMPION, "2")  # their own model: by hand they may
+    become("reviewer")
+    assert [entry.version for entry in decisions.read(mine, "guarded").entries] == [1]
+    assert settle(mine, "guarded")[1] == ["@champion is on version 2; by the log it belongs on version 1"]
+    assert (mine.champion("guarded-prod"), mine.champion("guarded")) == (1, 1)

@@ -1,0 +1,263 @@
+"""Decisions on a real MLflow server: one winner, no half promotion, nothing forgotten."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from pipelines.errors import UserError
+from pipelines.mlflow_store import use
+from pipelines.review import decisions, flow, registry
+from pipelines.review.decisions import Decision
+from pipelines.review.registry import CHAMPION, PREVIOUS, Registry
+from pipelines.review.settle import compare, settle
+from tests.support.flaky_proxy import FlakyProxy
+from tests.support.reviewed import recipe, register
+
+pytestmark = pytest.mark.timeout(600)
+NUMBERS = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def models(mlflow_server, tmp_path_factory):
+    """Three versions of `two`, all fit to be champion."""
+    root = tmp_path_factory.mktemp("decisions")
+    for seed in (0, 1, 2):
+        register(root, recipe(root, "two", **{"tracking.uri": mlflow_server.uri}), 45, seed=seed)
+    return Registry(mlflow_server.uri)
+
+
+@pytest.fixture
+def fresh(models):
+    """A registered model of its own with versions 1 to 3, whose artifacts are not looked at."""
+    name, client = f"fresh{next(NUMBERS)}", models.client
+    run_id = client.get_model_version("two", "1").run_id
+    log = decisions.begin(client, name, client.get_run(run_id).info.experiment_id)
+    client.create_registered_model(name, tags={decisions.LOG_TAG: log})
+    for _ in range(3):
+        client.create_model_version(name, source="models:/two/1", run_id=run_id)
+    client.set_registered_model_alias(name, "candidate", "2")
+    yield name
+    use(models.uri)  # a test may have gone through a proxy
+
+
+def decide(server, name, version, kind="promote", by="a", **more):
+    """Append and carry out, without gates."""
+    log = decisions.read(server, name)
+    entry = next_entry(log, version, kind, by, **more)
+    decisions.append(server, name, log, entry)
+    settle(server, name)
+    return entry
+
+
+def next_entry(log, version, kind="promote", by="a", **more):
+    champion, previous = (log.last.champion, log.last.previous) if log.last else (None, None)
+    if kind != "reject":
+        champion, previous = version, champion
+    return Decision(
+        number=len(log.entries) + 1, kind=kind, version=version, champion=champion, previous=previous, by=by,
+        why="because", time=decisions.now(), **more,
+    )  # fmt: skip
+
+
+def aliases(server, name):
+    return {alias: int(version) for alias, version in server.model(name).aliases.items()}
+
+
+def test_promote_reject_roll_back_and_their_history(models):
+    server = models
+    assert flow.promote(server, "two", 1, by="ann", why="first")[-1].startswith("1. ")
+    flow.promote(server, "two", 2, by="ben", why="better | much")
+    assert aliases(server, "two") == {"candidate": 3, CHAMPION: 2, PREVIOUS: 1}
+    with pytest.raises(UserError, match="is the champion already"):
+        flow.promote(server, "two", 2, by="ben", why="again")
+    with pytest.raises(UserError, match="is the champion; promote another version or roll back"):
+        flow.reject(server, "two", 2, by="cy", why="no")
+    flow.reject(server, "two", 3, by="cy", why="no use")
+    assert aliases(server, "two") == {CHAMPION: 2, PREVIOUS: 1}
+    flow.rollback(server, "two", by="ann", why="broke the search page")
+    assert aliases(server, "two") == {CHAMPION: 1, PREVIOUS: 2}
+    log = decisions.read(server, "two")
+    said = [(e.kind, e.version, e.champion, e.previous, e.by) for e in log.entries]
+    assert said == [
+        ("promote", 1, 1, None, "ann"), ("promote", 2, 2, 1, "ben"),
+        ("reject", 3, 2, 1, "cy"), ("rollback", 1, 1, 2, "ann"),
+    ]  # fmt: skip
+    assert log.entries[1].verdict.startswith("PASS")
+    tags = server.client.get_model_version("two", "1").tags
+    assert Decision.model_validate_json(tags["review.decision.0004"]) == log.entries[3]
+    written = server.artifacts(log.run_id, "decisions.md", "decisions.jsonl")
+    assert "better \\| much" in (written / "decisions.md").read_text()
+    assert len((written / "decisions.jsonl").read_text().splitlines()) == 4
+
+
+def test_a_failed_gate_refuses_and_force_is_recorded(models, tmp_path):
+    server = models
+    config = recipe(tmp_path, "poor", **{"tracking.uri": server.uri})
+    register(tmp_path, config, 10)  # below its floors
+    with pytest.raises(UserError, match=r"^poor/1: fails floors .*`--force` overrides"):
+        flow.promote(server, "poor", 1, by="ann", why="want it")
+    assert server.champion("poor") is None and decisions.read(server, "poor").entries == ()
+    with pytest.raises(UserError, match="--by and --why"):
+        flow.promote(server, "poor", 1, by="ann", why=" ", force=True)
+    flow.promote(server, "poor", 1, by="ann", why="demo on Monday", force=True)
+    last = decisions.read(server, "poor").last
+    assert last is not None and last.failed == ("floors",) and "forced past floors" in last.line()
+    with pytest.raises(UserError, match="no champion before this one"):
+        flow.rollback(server, "poor", by="ann", why="undo")
+
+
+def test_of_reviewers_who_decide_at_once_one_wins(models, fresh):
+    server = models
+    log = decisions.read(server, fresh)  # all of them have seen the same
+    lost, start = [], threading.Barrier(6)
+
+    def one(index):
+        entry = next_entry(log, index % 3 + 1, by=f"reviewer {index}")
+        start.wait()
+        try:
+            decisions.append(server, fresh, log, entry)
+        except UserError as error:
+            lost.append(str(error))
+
+    threads = [threading.Thread(target=one, args=(index,)) for index in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (winner,) = decisions.read(server, fresh).entries
+    assert len(lost) == 5 and all(f"by {winner.by}: because" in line for line in lost)
+    settle(server, fresh)
+    assert aliases(server, fresh)[CHAMPION] == winner.version
+
+
+def test_a_repeated_request_is_no_second_decision(models, fresh):
+    log = decisions.read(models, fresh)
+    entry = next_entry(log, 1)
+    assert decisions.append(models, fresh, log, entry) == decisions.append(models, fresh, log, entry)
+    assert len(decisions.read(models, fresh).entries) == 1
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_promotion_that_dies_at_any_request_is_old_or_new_and_gets_finished(models, fresh, answered):
+    server = models
+    decide(server, fresh, 1)
+    for num_writes in range(1, 30):
+        log = decisions.read(server, fresh)
+        old, new = log.last.champion, log.last.champion % 3 + 1
+        with FlakyProxy(server.uri, num_writes, answered=answered) as proxy:
+            died = False
+            try:
+                decide(Registry(proxy.uri), fresh, new)
+            except UserError:
+                died = True
+        found = aliases(server, fresh)
+        assert found[CHAMPION] in (old, new)
+        made = len(decisions.read(server, fresh).entries) > len(log.entries)
+        if found[CHAMPION] == new:
+            assert made  # nobody is champion without an entry
+        settle(server, fresh)
+        assert compare(server, fresh, decisions.read(server, fresh)).is_settled
+        assert aliases(server, fresh)[CHAMPION] == (new if made else old)
+        if not died:
+            assert num_writes > 5  # it has died at each request before
+            return
+    raise AssertionError("it never came to its end")
+
+
+def test_a_killed_promotion_is_reported_and_completed(models, fresh):
+    server = models
+    decide(server, fresh, 1)
+    log = decisions.read(server, fresh)
+    code = (
+        "import os, signal, sys\n"
+        "from pipelines.review import decisions\n"
+        "from pipelines.review.decisions import Decision\n"
+        "from pipelines.review.registry import Registry\n"
+        "server = Registry(sys.argv[1])\n"
+        "entry = Decision.model_validate_json(sys.argv[3])\n"
+        "decisions.append(server, sys.argv[2], decisions.read(server, sys.argv[2]), entry)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    entry = next_entry(log, 2)
+    done = subprocess.run(
+        [sys.executable, "-c", code, server.uri, fresh, entry.model_dump_json()], timeout=300, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert aliases(server, fresh)[CHAMPION] == 1
+    state = compare(server, fresh, decisions.read(server, fresh))
+    assert state.lines()[0] == "decision 2 was not carried out to its end"
+    _, said = settle(server, fresh)
+    assert "@champion is on version 1; by the log it belongs on version 2" in said
+    assert aliases(server, fresh)[CHAMPION] == 2 and settle(server, fresh)[1] == []
+
+
+def test_an_alias_moved_by_hand_is_put_back(models, fresh):
+    server = models
+    decide(server, fresh, 1)
+    server.client.set_registered_model_alias(fresh, CHAMPION, "3")
+    assert compare(server, fresh, decisions.read(server, fresh)).moved == {CHAMPION: (3, 1)}
+    settle(server, fresh)
+    assert aliases(server, fresh)[CHAMPION] == 1
+
+
+def test_a_model_registered_without_a_log_gets_one(models):
+    client = models.client
+    client.create_registered_model("foreign")
+    client.create_model_version("foreign", source="models:/two/1", run_id=client.get_model_version("two", "1").run_id)
+    decide(models, "foreign", 1)
+    assert models.champion("foreign") == 1 and len(decisions.read(models, "foreign").entries) == 1
+    with pytest.raises(UserError, match="not registered by Selfray"):
+        flow.examine(models, registry.parse("foreign/1"))
+
+
+def test_enforced_champions_are_copies_in_a_model_of_the_reviewers(models, fresh):
+    server, prod = models, f"{fresh}-prod"
+    decide(server, fresh, 3)
+    log = decisions.read(server, fresh)
+    assert decisions.enforce(server, fresh).entries == log.entries
+    with pytest.raises(UserError, match="log has just moved"):
+        decisions.append(server, fresh, log, next_entry(log, 1))
+    decide(server, fresh, 1)
+    decide(server, fresh, 2)
+    assert decisions.read(server, fresh).enforced
+    sources = {int(v.version): v.source for v in server.versions(prod)}
+    assert sorted(sources.values()) == [f"models:/{fresh}/{number}" for number in (1, 2, 3)]
+    numbers = {source: number for number, source in sources.items()}
+    server.client.set_registered_model_alias(prod, CHAMPION, str(numbers[f"models:/{fresh}/3"]))
+    assert settle(server, fresh)[1] and aliases(server, prod)[CHAMPION] == numbers[f"models:/{fresh}/2"]
+    decide(server, fresh, 1, kind="rollback")
+    wanted = {CHAMPION: numbers[f"models:/{fresh}/1"], PREVIOUS: numbers[f"models:/{fresh}/2"]}
+    assert aliases(server, prod) == wanted and len(server.versions(prod)) == 3
+
+
+def test_the_verbs_in_processes_of_their_own(models, tmp_path):
+    server = models
+    config = recipe(tmp_path, "cli", **{"tracking.uri": server.uri})
+    for seed in (0, 1):
+        register(tmp_path, config, 45 + seed, seed=seed)
+
+    def selfray(*arguments):
+        command = [sys.executable, "-m", "pipelines", *arguments, "--tracking-uri", server.uri]
+        environment = {**os.environ, "COLUMNS": "200"}
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path, env=environment
+        )
+
+    done = selfray("review", "cli")
+    assert done.returncode == 0, done.stderr
+    assert "PASS" in done.stdout and (tmp_path / "selfray-review" / "cli-2" / "review.html").exists()
+    assert selfray("promote", "cli", "--version", "2", "--by", "ann", "--why", "good").returncode == 0
+    listed = selfray("history", "cli")
+    assert "promote version 2 by ann: good" in listed.stdout
+    refused = selfray("rollback", "cli", "--by", "ann", "--why", "oops")
+    assert refused.returncode == 1 and refused.stderr.startswith("selfray: cli: no champion before this one")
+    assert "paired on 60 shared" in selfray("compare", "cli/1", "cli/2").stdout
+    assert selfray("verify", "cli").returncode == 0
+    began = time.monotonic()
+    assert selfray("history", "absent").returncode == 1 and time.monotonic() - began < 60

@@ -1,0 +1,101 @@
+"""The report and MLflow's own pages, opened in a real browser."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pipelines.review import flow, registry
+from pipelines.review.registry import Registry
+from tests.support.browser import MISSING, Browser
+from tests.support.reviewed import HEADLINE, recipe, register
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900), pytest.mark.skipif(bool(MISSING), reason=MISSING)]
+PICTURES = os.environ.get("SELFRAY_PICTURES")
+"""A folder to keep screenshots in, for people."""
+_MODE = "workflowType=machine_learning"
+
+
+@pytest.fixture(scope="module")
+def reviewed(mlflow_server, tmp_path_factory):
+    """A model with a champion, a candidate that was reviewed against it, and the folder of the report."""
+    root = tmp_path_factory.mktemp("pages")
+    config = recipe(root, "seen", **{"tracking.uri": mlflow_server.uri})
+    register(root, config, 40, seed=0)
+    server = Registry(mlflow_server.uri)
+    flow.promote(server, "seen", 1, by="ann", why="the first")
+    register(root, recipe(root, "seen", **{"tracking.uri": mlflow_server.uri, "optim.lr": 0.02}), 52, seed=1)
+    case = flow.examine(server, registry.parse("seen"))
+    page = flow.write(case, root / "page")
+    flow.attach(server, case, page.parent)
+    return server, case, page
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with Browser() as window:
+        yield window
+
+
+def keep(browser: Browser, name: str) -> None:
+    if PICTURES:
+        browser.picture(Path(PICTURES) / f"{name}.png")
+
+
+def test_the_report_shows_its_verdict_and_every_picture(browser, reviewed):
+    _, case, page = reviewed
+    browser.open(page.as_uri())
+    text = browser.wait_for(case.review.verdict)
+    assert text.index(case.review.verdict) < text.index("Gates") < text.index("Lineage")
+    assert "<b>dog</b>" in text  # a class of that name, shown as text
+    assert browser.broken_images() == [] and browser.errors() == []
+    assert browser.run("return document.images.length") > 40
+    assert (
+        browser.run("return performance.getEntriesByType('resource').filter(e => !e.name.startsWith('data:')).length")
+        == 0
+    )
+    assert browser.run("return document.documentElement.scrollWidth <= window.innerWidth")
+    keep(browser, "report")
+
+
+def test_mlflows_list_of_versions_shows_the_verdict(browser, reviewed):
+    server, case, _ = reviewed
+    browser.open(f"{server.uri}/#/models/seen?{_MODE}")
+    text = browser.wait_for("PASS")
+    assert case.review.verdict[:40] in text
+    keep(browser, "list")
+    assert browser.errors() == []
+
+
+def test_mlflows_page_of_the_version_shows_card_and_tags(browser, reviewed):
+    server, _, _ = reviewed
+    browser.open(f"{server.uri}/#/models/seen/versions/2?{_MODE}")
+    text = browser.wait_for("review.verdict")
+    assert "PASS" in text and HEADLINE in text and "candidate" in text
+    keep(browser, "version")
+    assert browser.errors() == []
+
+
+def test_mlflow_shows_the_report_among_the_artifacts(browser, reviewed):
+    server, case, _ = reviewed
+    run = server.run(case.review.facts.lineage.run_id)
+    place = f"experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/review/review.html"
+    browser.open(f"{server.uri}/#/{place}?{_MODE}")
+    found = "[...document.querySelectorAll('iframe')].map(f => f.srcdoc || f.src).join(' ')"
+    browser.wait(lambda: bool(browser.run(f"return {found}.length > 0")), "the artifact's frame")
+    keep(browser, "artifact")
+    assert browser.errors() == []
+
+
+def test_mlflow_compares_champion_and_candidate(browser, reviewed):
+    server, _, _ = reviewed
+    browser.open(f"{server.uri}/#/compare-model-versions?name=%22seen%22&runs={_runs(server)}&{_MODE}")
+    browser.wait_for(HEADLINE)
+    keep(browser, "compare")
+    assert browser.errors() == []
+
+
+def _runs(server: Registry) -> str:
+    """As MLflow's own link has it: run id -> version, as JSON."""
+    pairs = ",".join(f"%22{v.run_id}%22:%22{v.version}%22" for v in server.versions("seen"))
+    return f"%7B{pairs}%7D"

@@ -1,0 +1,52 @@
+"""A registered version without training: a checkpoint and a report as the earlier stages leave them."""
+
+from pathlib import Path
+from typing import Any
+
+from pipelines import checkpoint, manifest, outbox, report, tracking
+from pipelines.artifacts import Checkpoint, ModelVersion, ProbeReport, ShardSet
+from pipelines.config import RunConfig, parse
+from pipelines.manifest import Manifest
+from pipelines.stages.register import REGISTER
+from ssl_core.build import build_method
+from ssl_core.encoders.base import Encoder
+from ssl_core.optim import build_optimizer
+from tests.support.recipe import TREE
+
+
+def recipe(root: Path, name: str, **changes: Any) -> RunConfig:
+    return parse({**TREE, "name": name, "storage": str(root)}, changes)
+
+
+def pretrained(root: Path, config: RunConfig) -> tuple[Encoder, ProbeReport]:
+    """A checkpoint and a report as the earlier stages leave them."""
+    method = build_method(config.method, config.encoder, config.views, seed=len(config.name))
+    optimizer = build_optimizer(config.optim, method, 0.1)
+    path = checkpoint.save(root / config.name / "checkpoints", 12, method, optimizer, {"total": 12})
+    shards = root / config.name / "shards"
+    shards.mkdir(parents=True)
+    empty = Manifest(source={"name": "digits"}, train=(), test=(), classes=None, num_quarantined=0, num_duplicates=0)
+    listing = empty.model_copy(update={"digest": empty.compute_digest()})
+    (shards / manifest.NAME).write_text(listing.model_dump_json())
+    counts = {"num_train": 9, "num_test": 1, "num_classes": None, "num_quarantined": 0, "num_duplicates": 0}
+    given = Checkpoint(
+        digest=checkpoint.digest(path),
+        shards=ShardSet(digest=listing.digest, folder=shards, **counts),
+        folder=path,
+        step=12,
+    )
+    scores = report.Scores(encoder={"knn_top1_k20": 0.75}, random_init={"knn_top1_k20": 0.5}, raw_input={})
+    scored = root / config.name / "evaluate"
+    scored.mkdir()
+    outbox.append(scored, step=1, total=1, metrics={"knn_top1_k20": 0.75}, final=True)
+    made = ProbeReport(
+        digest=f"of {config.name}", checkpoint=given, folder=scored, scores=scores, verdict=report.verdict(scores)
+    )
+    return method.encoder.eval(), made
+
+
+def register(config: RunConfig, root: Path, given: ProbeReport) -> ModelVersion:
+    with tracking.run(config, root):
+        with tracking.stage_run(config, root, "evaluate", given.folder, reused=False):
+            pass
+        return REGISTER(config, given, root)
