@@ -15,6 +15,7 @@ MODULES = (
     "pipelines.verbs.tune",
     "pipelines.verbs.audit",
     "pipelines.verbs.review",
+    "pipelines.verbs.models",
     "pipelines.verbs.look",
     "cluster.verbs.doctor",
     "cluster.verbs.jobs",

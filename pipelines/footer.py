@@ -56,7 +56,8 @@ def table(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -
     """
     with opened(path) as file:
         must_be(file, schema, path)
-        return file.read(columns=None if columns is None else list(columns))
+        found = file.read(columns=None if columns is None else list(columns))
+        return found.replace_schema_metadata(None)
 
 
 def must_be(file: pq.ParquetFile, schema: pa.Schema, path: Path) -> None:

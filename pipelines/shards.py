@@ -78,6 +78,19 @@ class PartRecord(Config):
     test: ShardFile | None
 
 
+def jobs(source: Source, shard_mb: int) -> list[Job]:
+    """Every part of a source, its sample ids counted on.
+
+    Raises:
+        UserError: nothing to read.
+    """
+    found, first_id = [], 0
+    for index, part in enumerate(source.parts(shard_mb)):
+        found.append(Job(index, first_id, part))
+        first_id += part.count
+    return found
+
+
 def write(source: Source, job: Job, rules: Rules, folder: Path) -> PartRecord:
     """Read, clean and store one part.
 
@@ -91,7 +104,7 @@ def write(source: Source, job: Job, rules: Rules, folder: Path) -> PartRecord:
         train, test = (_Shard(files, folder, split, job.index, rules) for split in SPLITS)
         for sample_id, raw in enumerate(source.read(job.part), start=job.first_id):
             num_seen += 1
-            image = _clean(raw, rules.max_pixels)
+            image = cleaned(raw, rules.max_pixels)
             if isinstance(image, Raw):
                 bad.append(image)
                 continue
@@ -150,10 +163,25 @@ def recorded(job: Job, folder: Path) -> PartRecord | None:
     needed = [quarantine_path(folder, job.index), content_path(folder, job.index)]
     for file in (record.train, record.test):
         if file is not None:
-            if not (folder / file.path).exists() or (folder / file.path).stat().st_size != file.num_bytes:
+            if not is_whole(folder / file.path, file.num_bytes):
                 return None
             needed += [folder / file.labels_path] if file.labels_path else []
     return record if record.key == job.key and all(path.exists() for path in needed) else None
+
+
+def cleaned(raw: Raw, max_pixels: int) -> bytes | Raw:
+    """The bytes to store, or the sample with the reason why there are none."""
+    if raw.data is None:
+        return raw
+    try:
+        return clean(raw.data, max_pixels=max_pixels)[0]
+    except DecodeError as error:
+        return Raw(raw.file, raw.row, error=str(error))
+
+
+def is_whole(path: Path, num_bytes: int) -> bool:
+    """Whether a file is still as long as its record says."""
+    return path.exists() and path.stat().st_size == num_bytes
 
 
 def quarantine_path(folder: Path, index: int) -> Path:
@@ -181,16 +209,6 @@ def write_aside(path: Path) -> Iterator[IO[bytes]]:
 
 def _record_path(folder: Path, index: int) -> Path:
     return folder / "parts" / f"{index:05d}.json"
-
-
-def _clean(raw: Raw, max_pixels: int) -> bytes | Raw:
-    """The bytes to store, or the sample with the reason why there are none."""
-    if raw.data is None:
-        return raw
-    try:
-        return clean(raw.data, max_pixels=max_pixels)[0]
-    except DecodeError as error:
-        return Raw(raw.file, raw.row, error=str(error))
 
 
 def _is_held_out(sample_id: int, fraction: float) -> bool:

@@ -92,15 +92,16 @@ def check(
     Raises:
         UserError: no such version, or the server does not answer. What is wrong with the model itself is a problem.
     """
-    if isinstance(source, Path):
-        return _examine(source, stored, {}, "", batch_size, tolerance, timeout_s)
+    if isinstance(source, Path) or (Path(source) / CARD).exists():
+        return _examine(Path(source), stored, {}, "", batch_size, tolerance, timeout_s)
     uri = tracking_uri or versions.default_uri()
     version = versions.find(source, uri)
     wanted = version.tags.get(versions.SHA256, "")
     with TemporaryDirectory(prefix="selfray-check-") as folder:
         try:
             store.download(version.uri, uri, into=Path(folder))
-        except UserError as error:  # the version is there, so what is missing is its artifact
+        except UserError as error:
+            versions.find(source, uri)  # raises if it is the server that is gone; else the artifact is
             found = _examine(Path(folder), stored, version.files, wanted, batch_size, tolerance, timeout_s)
             return found.model_copy(update={"problems": (str(error), *found.problems)})
         return _examine(Path(folder), stored, version.files, wanted, batch_size, tolerance, timeout_s)
@@ -125,17 +126,12 @@ def _examine(
     problems += [fault for fault in faults if fault not in problems]
     if not registered:
         not_checked.append("files: no list of registered files with this model (a plain folder, or an older Selfray)")
-    measured = Measured(problem="not loaded: the weights are not those that were registered")
+    measured = Measured(problem="not loaded")
     if sha256_ok:
         measured = _in_clean_process(packed, stored or packed / EXAMPLES, batch_size, timeout_s)
-    if measured.problem and (sha256_ok or not problems):
-        problems.append(measured.problem)
-    if sha256_ok and not measured.problem and measured.num_examples is None:
-        if stored is not None:
-            problems.append(f"{stored}: missing; it was to be compared with")
-        not_checked.append("embeddings: no examples stored with this model (registered by an older Selfray)")
-    if (difference := measured.max_difference) is not None and difference > tolerance:
-        problems.append(f"embeddings differ from the stored ones by {difference:.2g}, more than {tolerance:g}")
+        problems += _compared(measured, stored, tolerance)
+        if measured.num_examples is None and not measured.problem and stored is None:
+            not_checked.append("embeddings: no examples stored with this model (registered by an older Selfray)")
     return Checked(
         sha256=sha256,
         sha256_ok=sha256_ok,
@@ -153,6 +149,17 @@ def _examine(
     )
 
 
+def _compared(measured: Measured, stored: Path | None, tolerance: float) -> list[str]:
+    """What is wrong with what the clean process found."""
+    if measured.problem:
+        return [measured.problem]
+    if measured.num_examples is None and stored is not None:
+        return [f"{stored}: missing; it was to be compared with"]
+    difference = measured.max_difference or 0.0
+    said = f"embeddings differ from the stored ones by {difference:.2g} of their length, more than {tolerance:g}"
+    return [said] if difference > tolerance else []
+
+
 def _weights(packed: Path, wanted: str) -> tuple[str, bool, list[str]]:
     """(sha256 of the weights as they are, whether it is the right one, what is wrong)."""
     missing = [name for name in (CARD, WEIGHTS) if not (packed / name).exists() or not (packed / name).stat().st_size]
@@ -163,7 +170,7 @@ def _weights(packed: Path, wanted: str) -> tuple[str, bool, list[str]]:
         card = read_card(packed)
     except UserError as error:
         return sha256, False, [str(error)]
-    says = {CARD: card.sha256, "the registry": wanted or card.sha256}
+    says = {CARD: card.sha256} | ({"the registry": wanted} if wanted else {})
     faults = [
         f"{WEIGHTS}: its sha256 is {sha256[:12]}..., {who} says {what[:12]}...; do not use it"
         for who, what in says.items()
@@ -195,6 +202,8 @@ def _foreign(there: Mapping[str, Path]) -> list[str]:
 
 
 def _is_pickle(path: Path) -> bool:
+    if path.suffix == ".safetensors":  # read as such or not at all; its first bytes are a length, which may be these
+        return False
     if path.suffix.lower() in _PICKLE_NAMES:
         return True
     with path.open("rb") as file:

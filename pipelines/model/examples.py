@@ -40,11 +40,12 @@ def drawn(size: int) -> list[bytes]:
     """Five pictures as PNG, nobody's data: a gradient, and blocks of color in several shapes and sizes.
 
     Args:
-        size: side of the encoder's view in pixels; larger pictures have to be cropped and resized.
+        size: side of the encoder's view in pixels; most pictures are larger, so that they are cropped and resized.
     """
     ramp = np.linspace(0, 255, size).astype(np.uint8)  # [size]
     gradient = np.stack(np.broadcast_arrays(ramp[:, None], ramp[None, :], np.uint8(128)), axis=-1)  # [size, size, 3]
-    shapes = ((size, size), (size, 2 * size), (3 * size // 2, size), (max(1, size // 2), max(1, size // 2)))
+    half = max(1, size // 2)
+    shapes = ((2 * size, 2 * size), (3 * half, 3 * size), (3 * size, 2 * size), (half, half))
     return [_png(gradient), *(_png(_blocks(index, *shape)) for index, shape in enumerate(shapes))]
 
 

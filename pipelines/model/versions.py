@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,12 +11,14 @@ from pipelines import mlflow_store as store
 from pipelines.errors import UserError
 from pipelines.manifest import sha256_of
 from pipelines.mlflow_store import reached
+from pipelines.model.loader import CARD, WEIGHTS, locate, read_card
 from pipelines.shipping import Unreachable
 
 CANDIDATE = "candidate"
 SHA256, FILES = "selfray.sha256", "selfray.files"
 """Tags of a version: the sha256 of its weights; JSON of every file of the model, relative path -> sha256."""
 EMBEDDED = Path("selfray-runs") / "mlflow.db"
+_LOGGED = "models:/"
 _WRITTEN = re.compile(r"(?:models:/)?(?P<name>[^@/:]+)(?:@(?P<alias>[^@/:]+)|/(?P<number>[0-9]+))?")
 
 
@@ -60,7 +63,69 @@ def find(written: str, tracking_uri: str) -> Version:
     except Unreachable as error:
         wanted = f"{name}/{number}" if number else f"{name}@{alias}"
         raise UserError(f"{wanted}: {error} (registry: {store.shown(tracking_uri)})") from None
-    return Version(name, int(version.version), version.run_id or "", version.model_id or "", dict(version.tags))
+    source = version.source or ""  # models:/m-...: the logged model; a copied version names another version here
+    model_id = source.removeprefix(_LOGGED) if source.startswith(f"{_LOGGED}m-") else ""
+    return Version(name, int(version.version), version.run_id or "", model_id, dict(version.tags))
+
+
+def opened(written: str, tracking_uri: str | None, into: Path) -> tuple[Path, Version | None]:
+    """The packed model of a version, downloaded, or of a folder (then there is no version).
+
+    Args:
+        tracking_uri: by default see `default_uri`.
+        into: where a download goes.
+
+    Raises:
+        UserError: as `find` and `fetch`.
+    """
+    if (Path(written) / CARD).exists():
+        return Path(written), None
+    uri = tracking_uri or default_uri()
+    version = find(written, uri)
+    return fetch(version, uri, into), version
+
+
+def fetch(version: Version, tracking_uri: str, into: Path) -> Path:
+    """Download a version; the folder with config.json and the weights.
+
+    Raises:
+        UserError: it cannot be had, or is not what the registry says was registered.
+    """
+    packed = locate(store.download(version.uri, tracking_uri, into))
+    if missing := [name for name in (CARD, WEIGHTS) if not (packed / name).exists()]:
+        raise UserError(f"{version.uri}: its artifact is gone ({', '.join(missing)}: missing); register it again")
+    wanted, found = version.tags.get(SHA256, ""), read_card(packed).sha256
+    if wanted and found != wanted:
+        raise UserError(f"{version.uri}: {CARD} names other weights than the registry; do not use it")
+    return packed
+
+
+def attach(version: Version, tracking_uri: str | None, files: Sequence[Path], kind: str, said: str) -> str:
+    """Upload an export to the version's run, and say so in a tag of the version.
+
+    Not to the model itself: its files are listed and checked, so nothing may be added to them.
+
+    Args:
+        kind: the format, a part of the path and of the tag.
+        said: the tag's text.
+
+    Returns: where the files lie among the run's artifacts.
+
+    Raises:
+        UserError: the version has no run, or the server does not answer.
+    """
+    if not version.run_id:
+        raise UserError(f"--attach: {version.uri} has no source run to attach to")
+    place = f"export/v{version.number}/{kind}"
+    try:
+        client = store.connect(tracking_uri or default_uri())
+        with reached(store.UPLOAD_TIMEOUT_S):
+            for path in files:
+                client.log_artifact(version.run_id, str(path), place)
+            client.set_model_version_tag(version.name, str(version.number), f"selfray.export.{kind}", said)
+    except Unreachable as error:
+        raise UserError(f"--attach: {version.uri}: {error}; run the same again") from None
+    return place
 
 
 def default_uri() -> str:

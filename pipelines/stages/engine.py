@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipelines import private, secret
-from pipelines.config import RunConfig, SetupConfig
+from pipelines.config import RayConfig, RunConfig, SetupConfig
 from pipelines.display import say
 from pipelines.errors import UserError
 from pipelines.stages import JOIN_AT, nodes
@@ -20,23 +20,39 @@ logger = logging.getLogger("selfray.ray")
 
 
 def connect(config: SetupConfig) -> None:
-    """Start or join Ray once; later calls do nothing.
-
-    The local Ray has its own temp folder and a token of 0600; nothing of it outlives this process.
+    """`connect_to` the Ray that a run's config names, with the CPUs that the run needs.
 
     Raises:
-        UserError: the cluster at `ray.address` does not answer, or its nodes do not agree.
+        UserError: as there; or the nodes of the cluster do not agree.
     """
     import ray
 
     if ray.is_initialized():
         return
+    connect_to(config.ray, cpus_needed(config))
     if config.ray.address != "local":
-        join(config.ray.address)
         nodes.agree(config)
+
+
+def connect_to(config: RayConfig, cpus: int) -> None:
+    """Start or join Ray once; later calls do nothing.
+
+    The local Ray has its own temp folder and a token of 0600; nothing of it outlives this process.
+
+    Args:
+        cpus: logical CPUs of a local Ray at least, unless `ray.num_cpus` says how many.
+
+    Raises:
+        UserError: the cluster at `ray.address` does not answer.
+    """
+    import ray
+
+    if ray.is_initialized():
         return
-    cpus, store = config.ray.num_cpus or max(os.cpu_count() or 1, cpus_needed(config)), _object_store_bytes(config)
-    start_local(cpus, store)
+    if config.address != "local":
+        join(config.address)
+        return
+    start_local(config.num_cpus or max(os.cpu_count() or 1, cpus), _object_store_bytes(config))
 
 
 def join(address: str) -> None:
@@ -225,12 +241,12 @@ def data_context(cpus: int) -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
-def _object_store_bytes(config: SetupConfig) -> int:
-    wanted = config.ray.object_store_mb << 20
+def _object_store_bytes(config: RayConfig) -> int:
+    wanted = config.object_store_mb << 20
     shared = Path("/dev/shm")
     if shared.exists() and (free := shutil.disk_usage(shared).free) < wanted:
         raise UserError(
-            f"ray.object_store_mb: {config.ray.object_store_mb} MB asked for, /dev/shm has {free >> 20} MB free; "
+            f"ray.object_store_mb: {config.object_store_mb} MB asked for, /dev/shm has {free >> 20} MB free; "
             "lower it or enlarge /dev/shm (docker run --shm-size)"
         )
     return wanted

@@ -48,7 +48,7 @@ def source_of(config: SetupConfig) -> Source:
 
 def _ingest(config: SetupConfig, folder: Path) -> ShardSet:
     source = source_of(config)
-    jobs = _jobs(source, config.ingest.shard_mb)
+    jobs = shards.jobs(source, config.ingest.shard_mb)
     records = [record for job in jobs if (record := shards.recorded(job, folder))]
     total = sum(job.part.count for job in jobs)
     allowed = config.ingest.max_bad_fraction * total
@@ -71,14 +71,6 @@ def _ingest(config: SetupConfig, folder: Path) -> ShardSet:
     for left_by_a_kill in folder.rglob(f".*{shards.ASIDE}"):
         left_by_a_kill.unlink(missing_ok=True)
     return made
-
-
-def _jobs(source: Source, shard_mb: int) -> list[Job]:
-    jobs, first_id = [], 0
-    for index, part in enumerate(source.parts(shard_mb)):
-        jobs.append(Job(index, first_id, part))
-        first_id += part.count
-    return jobs
 
 
 def _new_records(

@@ -87,7 +87,8 @@ class ViT(PatchEncoder):
     def encode(self, tokens: Tensor) -> Tensor:
         """[B, K, D], any K <= N -> [B, E + K, D], the class token first where there is one."""
         if self.cls_token is not None:
-            tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)  # [B, 1 + K, D]
+            # shape, not len(): an exported program would take only this batch's size
+            tokens = torch.cat([self.cls_token.expand(tokens.shape[0], -1, -1), tokens], dim=1)  # [B, 1 + K, D]
         encoded: Tensor = self.norm(self.blocks(tokens))
         return encoded
 

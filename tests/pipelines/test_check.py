@@ -4,6 +4,8 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +93,25 @@ def test_nothing_is_unpickled(packed, tmp_path):
     assert proof.exists()  # the command would have left this
 
 
+UNPICKLES = """
+import pickle, sys
+sys.path.insert(0, sys.argv[1])
+from pipelines.model import clean_process
+sys.addaudithook(clean_process._refuse)
+pickle.loads(open(sys.argv[2], "rb").read())
+"""
+
+
+def test_the_clean_process_dies_before_it_unpickles_or_starts_a_program(tmp_path):
+    proof = tmp_path / "it ran"
+    (tmp_path / "x").write_bytes(pickle.dumps(Shell(proof)))
+    repository = str(Path(__file__).parents[2])
+    command = [sys.executable, "-I", "-c", UNPICKLES, repository, str(tmp_path / "x")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "the artifact tried to run code (pickle.find_class" in done.stderr
+    assert not proof.exists()
+
+
 def test_tampered_weights_are_named_and_not_loaded(packed):
     weights = load_file(packed / WEIGHTS)
     save_file({name: tensor + 0.5 for name, tensor in weights.items()}, packed / WEIGHTS)
@@ -174,6 +195,8 @@ def test_unknown_versions_are_one_clear_line(registered):
         with pytest.raises(UserError, match=said) as error:
             check(written, tracking_uri=uri)
         assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match=r"^checked@candidate: .*127\.0\.0\.1"):
+        check("checked", tracking_uri="http://127.0.0.1:9")
 
 
 def test_held_out_examples_come_from_the_test_split_alone(tmp_path):

@@ -251,6 +251,12 @@ def test_without_a_server_nothing_is_registered(tmp_path):
         register(config, tmp_path, given)
 
 
+def test_examples_of_ones_own_need_a_test_split(tmp_path):
+    config = recipe(tmp_path, "own", **{"registry.examples": 3})
+    with pytest.raises(UserError, match=r"^registry\.examples: these shards have no test samples; set it to 0"):
+        register(config, tmp_path, pretrained(tmp_path, config)[1])
+
+
 def test_requirements_are_exact_and_from_an_index():
     names = [line.partition("==")[0] for line in requirements()]
     assert {"mlflow", "torch", "safetensors", "pydantic"} <= set(names)

@@ -3,15 +3,23 @@
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pipelines import checkpoint, manifest, outbox, report, tracking
 from pipelines.artifacts import Checkpoint, ModelVersion, ProbeReport, ShardSet
 from pipelines.config import RunConfig, parse
-from pipelines.manifest import Manifest
+from pipelines.manifest import Manifest, sha256_of
+from pipelines.model import examples, loader
+from pipelines.model.embedder import Embedder
+from pipelines.model.examples import EXAMPLES
+from pipelines.model.loader import Card
 from pipelines.stages.register import REGISTER
 from ssl_core.build import build_method
+from ssl_core.catalog import find
 from ssl_core.encoders.base import Encoder
 from ssl_core.optim import build_optimizer
 from tests.support.recipe import TREE
+from tests.support.tiny import SMALL_ENCODERS, tiny_encoder
 
 
 def recipe(root: Path, name: str, **changes: Any) -> RunConfig:
@@ -50,3 +58,27 @@ def register(config: RunConfig, root: Path, given: ProbeReport) -> ModelVersion:
         with tracking.stage_run(config, root, "evaluate", given.folder, reused=False):
             pass
         return REGISTER(config, given, root)
+
+
+def pack_tiny(folder: Path, encoder: str = "convnet", seed: int = 0, size: int = 8) -> Path:
+    """A packed model of random weights, with drawn examples, as `register` leaves it."""
+    chain = {"name": "image_eval", "size": size}
+    torch.manual_seed(seed)
+    module = tiny_encoder(encoder, (3, size, size)).eval()
+    config = find("ssl_core.encoders", encoder).Config(**SMALL_ENCODERS.get(encoder, {}))
+    card = Card(
+        name="tiny",
+        encoder=config.model_dump(mode="json"),
+        view=chain,
+        view_shape=module.view_shape,
+        embed_dim=module.embed_dim,
+        max_pixels=1_000_000,
+        sha256="",
+        checkpoint="",
+        shards="",
+    )
+    card = loader.pack(folder, module.state_dict(), card)
+    images = examples.drawn(size)
+    examples.write(folder / EXAMPLES, images, Embedder(folder).embed_files(images))
+    loader.write_card(folder, card.model_copy(update={"examples": sha256_of(folder / EXAMPLES)}))
+    return folder

@@ -1,0 +1,200 @@
+"""A version in a format for other programs: safetensors, torch.export (pt2) or ONNX, each checked before it is shown.
+
+Exported programs read what a chain gives, [B, S, S, 3] uint8, and normalize inside, so nobody has to know the means.
+A pt2 is torch's own archive: tensors as raw bytes, but its example input is pickled, and `torch.export.load` unpickles
+without limits what it cannot read otherwise (torch/_export/serde/serialize.py). Selfray reads only those it just wrote.
+
+Shapes: B images, S side of a view, D encoder width.
+"""
+
+import shutil
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pipelines.errors import UserError
+from pipelines.manifest import sha256_of
+from pipelines.model import examples
+from pipelines.model.embedder import Embedder
+from pipelines.model.examples import EXAMPLES
+from pipelines.model.loader import CARD, WEIGHTS, load_encoder
+from ssl_core.config import Config
+
+TOLERANCE = 1e-4
+"""Of the distance between embeddings over their length; fused kernels differ by about 1e-6."""
+BATCH_SIZES = (1, 5)
+NAMES = {"safetensors": WEIGHTS, "pt2": "encoder.pt2", "onnx": "encoder.onnx"}
+"""Format -> the file it writes."""
+INPUT, OUTPUT = "views", "embeddings"
+_NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime")}
+
+Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""[B, S, S, 3] uint8 -> [B, D] float32."""
+
+
+class Exported(Config):
+    """ENCODER.json: one format of a version, on disk and checked."""
+
+    format: str
+    file: str
+    beside: tuple[str, ...]
+    """Names of the files that go with it."""
+    sha256: str
+    num_bytes: int
+    model: str
+    """sha256 of the weights that it was made from."""
+    batch_sizes: tuple[int, ...]
+    """At which it was compared with the encoder itself, on the version's example images."""
+    max_difference: float
+    """Largest distance between embeddings, as a fraction of their length."""
+    tolerance: float = TOLERANCE
+
+
+def export(packed: Path, kind: str, output: Path) -> Exported:
+    """Write a packed model into `output` in another format, with its config.json beside it.
+
+    Nothing appears under its name before it has been read back and compared.
+
+    Args:
+        packed: Folder with config.json and the weights; its sha256 is checked.
+        kind: `safetensors`, `pt2` or `onnx`.
+        output: Made if it is not there; may hold the other formats of the same version.
+
+    Raises:
+        UserError: unknown format, a missing package, a folder that holds another version, or embeddings that differ.
+    """
+    may_write(kind, output)
+    embedder = Embedder(packed)
+    other = output / CARD
+    if other.exists() and other.read_bytes() != (packed / CARD).read_bytes():
+        raise UserError(f"--output: {output}: holds another version's {CARD}; give an empty folder")
+    output.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=output, prefix=".export-") as folder:
+        aside = Path(folder)
+        for name in (CARD, EXAMPLES) if kind == "safetensors" else (CARD,):
+            if (packed / name).exists():
+                shutil.copyfile(packed / name, aside / name)
+        run = _Writer(embedder, packed).write(kind, aside / NAMES[kind])
+        difference = _difference(embedder, run, _views(embedder, packed))
+        if not difference <= TOLERANCE:
+            raise UserError(
+                f"--format {kind}: its embeddings differ from the encoder's by {difference:.2g} of their length, more "
+                f"than {TOLERANCE:g}; nothing was written"
+            )
+        made = Exported(
+            format=kind,
+            file=NAMES[kind],
+            beside=tuple(sorted(path.name for path in aside.iterdir() if path.name != NAMES[kind])),
+            sha256=sha256_of(aside / NAMES[kind]),
+            num_bytes=(aside / NAMES[kind]).stat().st_size,
+            model=embedder.card.sha256,
+            batch_sizes=BATCH_SIZES,
+            max_difference=difference,
+        )
+        (aside / f"{NAMES[kind]}.json").write_text(made.model_dump_json(indent=2))
+        for path in sorted(aside.iterdir(), key=lambda path: path.name == NAMES[kind]):  # the program itself last
+            path.replace(output / path.name)
+    return made
+
+
+def may_write(kind: str, output: Path) -> None:
+    """
+    Raises:
+        UserError: unknown format, a missing package, or `output` is a file.
+    """
+    if kind not in NAMES:
+        raise UserError(f"--format: there is no '{kind}'; choose one of {', '.join(NAMES)}")
+    if missing := [name for name in _NEEDS.get(kind, ()) if find_spec(name) is None]:
+        raise UserError(f"--format {kind}: needs {', '.join(missing)}: pip install 'selfray[export]'")
+    if output.exists() and not output.is_dir():
+        raise UserError(f"--output: {output} is a file; give a folder")
+
+
+class _Pooled(nn.Module):
+    """The part that is exported: normalization and encoder, pooled."""
+
+    def __init__(self, embedder: Embedder):
+        super().__init__()
+        self.encoder, self._finish = embedder.encoder, embedder.chain.finish
+
+    def forward(self, views: Tensor) -> Tensor:
+        pooled: Tensor = self.encoder(self._finish(views)).pooled  # [B, S, S, 3] uint8 -> [B, D]
+        return pooled
+
+
+class _Writer:
+    """Writes one format and gives back what runs it, read from the file."""
+
+    def __init__(self, embedder: Embedder, packed: Path):
+        self._embedder, self._packed = embedder, packed
+
+    def write(self, kind: str, path: Path) -> Run:
+        return {"safetensors": self._safetensors, "pt2": self._pt2, "onnx": self._onnx}[kind](path)
+
+    def _safetensors(self, path: Path) -> Run:
+        shutil.copyfile(self._packed / WEIGHTS, path)
+        encoder, finish = load_encoder(path.parent), self._embedder.chain.finish
+        return _without_grad(lambda views: encoder(finish(views)).pooled)
+
+    def _pt2(self, path: Path) -> Run:
+        program = self._program()
+        torch.export.save(program, path)
+        return _without_grad(torch.export.load(path).module())
+
+    def _onnx(self, path: Path) -> Run:
+        import onnxruntime
+
+        made = torch.onnx.export(
+            self._program(), input_names=[INPUT], output_names=[OUTPUT], external_data=False, verbose=False
+        )
+        assert made is not None  # None: only where it writes the file itself
+        made.save(path)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+        def run(views: NDArray[np.uint8]) -> NDArray[np.float32]:
+            embeddings: NDArray[np.float32] = session.run([OUTPUT], {INPUT: views})[0]
+            return embeddings
+
+        return run
+
+    def _program(self) -> torch.export.ExportedProgram:
+        module = _Pooled(self._embedder).eval()
+        side = self._embedder.card.view_shape[-1]
+        views = torch.zeros((max(BATCH_SIZES), side, side, 3), dtype=torch.uint8)  # [B, S, S, 3]
+        batch = torch.export.Dim("batch", min=1)
+        with torch.no_grad():
+            return torch.export.export(module, (views,), dynamic_shapes={INPUT: {0: batch}})
+
+
+def _without_grad(module: Callable[[Tensor], Tensor]) -> Run:
+    def run(views: NDArray[np.uint8]) -> NDArray[np.float32]:
+        with torch.no_grad():
+            embeddings: NDArray[np.float32] = module(torch.from_numpy(views)).numpy()
+        return embeddings
+
+    return run
+
+
+def _views(embedder: Embedder, packed: Path) -> NDArray[np.uint8]:
+    """The views of the version's example images, as many as the largest batch: [B, S, S, 3] uint8."""
+    kept = packed / EXAMPLES
+    files = examples.read(kept).images if kept.exists() else examples.drawn(embedder.card.view_shape[-1])
+    return embedder.views([embedder.decode(files[row % len(files)]) for row in range(max(BATCH_SIZES))])
+
+
+def _difference(embedder: Embedder, run: Run, views: NDArray[np.uint8]) -> float:
+    worst = 0.0
+    for size in BATCH_SIZES:
+        wanted = embedder.embed(views[:size])  # [B, D]
+        length = np.maximum(np.linalg.norm(wanted, axis=1), 1e-12)  # [B]
+        found = np.linalg.norm(run(views[:size]) - wanted, axis=1) / length
+        worst = max(worst, float(np.nan_to_num(found, nan=np.inf).max()))
+    return worst

@@ -1,0 +1,104 @@
+"""export, embed: what a registered version is good for."""
+
+import argparse
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from pipelines.errors import UserError
+from pipelines.verbs.base import Verb, Verbs
+
+if TYPE_CHECKING:
+    from ssl_core.config import NamedConfig
+
+FORMATS = ("safetensors", "pt2", "onnx")
+
+
+def add(verbs: Verbs) -> None:
+    export = _for_version(verbs, "export", "a version as safetensors, torch.export (pt2) or ONNX, checked", _export)
+    export.add_argument("--format", default="safetensors", help=", ".join(FORMATS))
+    export.add_argument("--attach", action="store_true", help="upload it to the version's run, say so on the version")
+    embed = _for_version(verbs, "embed", "a folder of images or Parquet files to embeddings in Parquet", _embed)
+    embed.add_argument("--input", type=Path, required=True, help="folder of images, .parquet (file, folder, pattern)")
+    embed.add_argument("--image", default="image", metavar="COLUMN", help="of Parquet: bytes, paths or both")
+    embed.add_argument("--ray-address", default="local", help="of a running cluster; by default a Ray of our own")
+    embed.add_argument("--num-actors", type=_positive, default=1, help="encoders at work at the same time")
+    embed.add_argument("--batch-size", type=_positive, default=64)
+    embed.add_argument("--shard-mb", type=_positive, default=64, help="input per part, the unit that a kill may cost")
+
+
+def _for_version(verbs: Verbs, name: str, text: str, verb: Verb) -> argparse.ArgumentParser:
+    parser = verbs.add(name, text, verb)
+    parser.add_argument("version", help="NAME, NAME@alias or NAME/VERSION (by default @candidate), or a model's folder")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--tracking-uri", help="MLflow server or sqlite:///PATH; by default MLFLOW_TRACKING_URI")
+    return parser
+
+
+def _export(options: argparse.Namespace) -> int:
+    from pipelines.display import say
+    from pipelines.model import versions
+    from pipelines.model.export import export, may_write
+
+    may_write(options.format, options.output)  # before anything is downloaded
+    with TemporaryDirectory(prefix="selfray-") as folder:
+        packed, version = versions.opened(options.version, options.tracking_uri, Path(folder))
+        made = export(packed, options.format, options.output)
+    path = options.output / made.file
+    say(f"exported:  {path} ({made.num_bytes / 1e6:.1f} MB, sha256 {made.sha256[:12]}...)")
+    said = f"differs by {made.max_difference:.1e} of a length (allowed: {made.tolerance:g}) at batch sizes 1 and 5"
+    say(f"checked:   {said}")
+    if options.attach:
+        if version is None:
+            raise UserError(f"--attach: {options.version} is a folder; give a version of the registry")
+        files = [options.output / name for name in (made.file, f"{made.file}.json", *made.beside)]
+        place = versions.attach(version, options.tracking_uri, files, made.format, f"sha256 {made.sha256}; {said}")
+        say(f"attached:  run {version.run_id}, {place}")
+    return 0
+
+
+def _embed(options: argparse.Namespace) -> int:
+    from pipelines.display import say
+    from pipelines.model import versions
+    from pipelines.stages import embed, engine
+
+    settings = embed.Options.model_validate(
+        {
+            "num_actors": options.num_actors,
+            "batch_size": options.batch_size,
+            "shard_mb": options.shard_mb,
+            "ray": {"address": options.ray_address},
+        }
+    )
+    given, output = options.input.expanduser().absolute(), options.output.expanduser().absolute()
+    if given.is_dir() and output.resolve().is_relative_to(given.resolve()):
+        raise UserError(f"--output: {output} lies inside --input, all files of which are read; give one outside of it")
+    source = _source(given, options.image)
+    with TemporaryDirectory(prefix="selfray-") as folder:
+        packed, version = versions.opened(options.version, options.tracking_uri, Path(folder))
+        model = version.uri if version else str(packed)
+        try:
+            made = embed.run(packed, model, source, output, settings)
+        except UserError as error:
+            raise UserError(str(error).replace("source.path", "--input").replace("source.image", "--image")) from None
+        finally:
+            engine.close()
+    say(f"embedded:  {made.num_embedded:,} samples, {made.num_quarantined:,} quarantined, {model}: {output}")
+    return 0
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)  # argparse says which option it was
+    return number
+
+
+def _source(path: Path, image: str) -> "NamedConfig":
+    """The source that reads this input."""
+    from ssl_core.catalog import find
+
+    is_table = path.suffix == ".parquet" or (path.is_dir() and any(path.glob("*.parquet")))
+    name, more = ("parquet", {"image": image}) if is_table else ("image_folder", {"labels": "none"})
+    source: NamedConfig = find("pipelines.sources", name).Config(path=path, **more)
+    return source

@@ -1,0 +1,136 @@
+"""A version in other formats: read back from the file, each gives the encoder's own embeddings."""
+
+import json
+import shutil
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.__main__ import main
+from pipelines.errors import UserError
+from pipelines.mlflow_store import connect
+from pipelines.model import export as exports
+from pipelines.model import versions
+from pipelines.model.check import check
+from pipelines.model.embedder import Embedder
+from pipelines.model.export import export
+from pipelines.model.loader import CARD, WEIGHTS, load_encoder
+from ssl_core import catalog
+from tests.support.registry import pack_tiny, pretrained, recipe, register
+
+pytestmark = pytest.mark.timeout(600)
+needs_onnx = pytest.mark.skipif(
+    any(find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),
+    reason="onnx, onnxscript and onnxruntime are not installed: pip install 'selfray[export]'",
+)
+VIEWS = np.random.default_rng(0).integers(0, 256, (7, 8, 8, 3), dtype=np.uint8)  # [B, S, S, 3]
+
+
+def run_onnx(path, views):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (given,), (made,) = session.get_inputs(), session.get_outputs()
+    assert (given.name, given.type, given.shape[1:]) == ("views", "tensor(uint8)", [8, 8, 3])
+    assert isinstance(given.shape[0], str) and made.name == "embeddings"  # a name: any batch size
+    return session.run(None, {"views": views})[0]
+
+
+def run_pt2(path, views):
+    with torch.no_grad():
+        return torch.export.load(path).module()(torch.from_numpy(views)).numpy()
+
+
+@pytest.mark.parametrize("encoder", catalog.names("ssl_core.encoders"))
+def test_pt2_gives_the_encoders_embeddings_at_any_batch_size(encoder, tmp_path):
+    packed = pack_tiny(tmp_path / "model", encoder)
+    made = export(packed, "pt2", tmp_path / "out")
+    assert (made.file, made.batch_sizes) == ("encoder.pt2", (1, 5)) and made.max_difference < 1e-5
+    wanted = Embedder(packed).embed(VIEWS)
+    for size in (1, 2, 7):
+        np.testing.assert_allclose(run_pt2(tmp_path / "out" / made.file, VIEWS[:size]), wanted[:size], atol=1e-5)
+    listed = json.loads((tmp_path / "out" / "encoder.pt2.json").read_text())
+    assert listed["sha256"] == made.sha256 == versions.sha256_of(tmp_path / "out" / made.file)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [CARD, "encoder.pt2", "encoder.pt2.json"]
+
+
+@needs_onnx
+@pytest.mark.parametrize("encoder", catalog.names("ssl_core.encoders"))
+def test_onnx_gives_the_encoders_embeddings_at_any_batch_size(encoder, tmp_path):
+    packed = pack_tiny(tmp_path / "model", encoder)
+    made = export(packed, "onnx", tmp_path / "out")
+    assert made.max_difference < 1e-5
+    wanted = Embedder(packed).embed(VIEWS)
+    for size in (1, 2, 7):
+        np.testing.assert_allclose(run_onnx(tmp_path / "out" / made.file, VIEWS[:size]), wanted[:size], atol=1e-5)
+
+
+def test_safetensors_is_a_packed_model_again(tmp_path):
+    packed = pack_tiny(tmp_path / "model")
+    made = export(packed, "safetensors", tmp_path / "out")
+    assert made.max_difference == 0 and made.sha256 == Embedder(packed).card.sha256 == made.model
+    assert check(tmp_path / "out").passed
+    loaded, original = load_encoder(tmp_path / "out").state_dict(), load_encoder(packed).state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in original.items())
+
+
+def test_formats_share_a_folder_but_versions_do_not(tmp_path):
+    packed = pack_tiny(tmp_path / "model")
+    export(packed, "safetensors", tmp_path / "out")
+    export(packed, "pt2", tmp_path / "out")
+    assert {"encoder.pt2", WEIGHTS} <= {path.name for path in (tmp_path / "out").iterdir()}
+    with pytest.raises(UserError, match=r"--output: .*out: holds another version's config\.json"):
+        export(pack_tiny(tmp_path / "other", seed=1), "pt2", tmp_path / "out")
+
+
+def test_what_differs_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(exports, "TOLERANCE", -1.0)
+    with pytest.raises(UserError, match=r"--format pt2: its embeddings differ from the encoder's by .*nothing was"):
+        export(pack_tiny(tmp_path / "model"), "pt2", tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_mistakes_are_one_clear_line(tmp_path, monkeypatch):
+    packed = pack_tiny(tmp_path / "model")
+    with pytest.raises(UserError, match=r"--format: there is no 'onxx'; choose one of safetensors, pt2, onnx"):
+        export(packed, "onxx", tmp_path / "out")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"--output: .*file is a file; give a folder"):
+        export(packed, "pt2", tmp_path / "file")
+    monkeypatch.setitem(exports._NEEDS, "onnx", ("onnx_that_nobody_has",))
+    with pytest.raises(UserError, match=r"--format onnx: needs onnx_that_nobody_has: pip install 'selfray\[export\]'"):
+        export(packed, "onnx", tmp_path / "out")
+    with (packed / WEIGHTS).open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(UserError, match="do not use it"):
+        export(packed, "pt2", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_attaches_to_the_run_and_tags_the_version(mlflow_server, tmp_path, capsys):
+    config = recipe(tmp_path, "exported", **{"tracking.uri": mlflow_server.uri})
+    register(config, tmp_path, pretrained(tmp_path, config)[1])
+    server = ["--tracking-uri", mlflow_server.uri]
+    command = ["export", "exported", "--format", "pt2", "--output", str(tmp_path / "out"), *server]
+    assert main([*command, "--attach"]) == 0, capsys.readouterr().err
+    said = capsys.readouterr().out
+    assert "exported:" in said and "batch sizes 1 and 5" in said and "export/v1/pt2" in said
+    client, version = connect(mlflow_server.uri), versions.find("exported/1", mlflow_server.uri)
+    there = {file.path for file in client.list_artifacts(version.run_id, "export/v1/pt2")}
+    assert there == {f"export/v1/pt2/{name}" for name in (CARD, "encoder.pt2", "encoder.pt2.json")}
+    assert versions.sha256_of(tmp_path / "out" / "encoder.pt2") in version.tags["selfray.export.pt2"]
+    assert check("exported/1", tracking_uri=mlflow_server.uri).files_ok  # nothing was added to the model itself
+
+    shutil.rmtree(mlflow_server.artifacts_of(version.model_id))
+    assert main(["export", "exported@candidate", "--output", str(tmp_path / "gone"), *server]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(
+        "selfray: models:/exported/1: its artifact is gone (config.json, encoder.safetensors: missing)"
+    )
+    assert said.count("\n") == 1 and not (tmp_path / "gone").exists()
+    assert main(["export", "exported@champion", "--output", str(tmp_path / "gone"), *server]) == 1
+    assert "exported@champion: " in capsys.readouterr().err
+    assert main(["export", "nobody", "--output", str(tmp_path), "--format", "tflite", *server]) == 1
+    assert "--format: there is no 'tflite'" in capsys.readouterr().err
