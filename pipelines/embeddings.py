@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from pipelines import shards
+from pipelines import footer, shards
 from pipelines.config import fingerprint
 from pipelines.manifest import sha256_of
 from pipelines.shards import Job, write_aside
@@ -174,7 +174,8 @@ def finish_part(folder: Path, job: Job, settings: Settings, chunks: Sequence[Chu
         made = schema(settings.embed_dim)
         with write_aside(path) as file, pq.ParquetWriter(file, made, write_page_checksum=True) as writer:
             for chunk in filled:
-                writer.write_table(pq.read_table(chunk, schema=made))
+                with footer.opened(chunk) as rows:
+                    writer.write_table(rows.read().replace_schema_metadata(None).cast(made))
     record = PartRecord(
         key=settings.key(job),
         index=job.index,

@@ -56,7 +56,8 @@ def table(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -
     """
     with opened(path) as file:
         must_be(file, schema, path)
-        return file.read(columns=None if columns is None else list(columns))
+        found = file.read(columns=None if columns is None else list(columns))
+        return found.replace_schema_metadata(None)
 
 
 def must_be(file: pq.ParquetFile, schema: pa.Schema, path: Path) -> None:
@@ -99,9 +100,8 @@ def _check_arrow_schema(path: Path, encoded: bytes | None) -> None:
         schema = pa.ipc.read_schema(pa.py_buffer(raw.replace(_NAME, _INERT_NAME)))
     except (pa.ArrowException, OSError):
         raise Refused(f"{path}: its Arrow schema has an extension type and is damaged; refused") from None
-    for column, kind in ((field.name, kind) for field in schema for kind in _extensions(field)):
-        raise Refused(f"{path}: column '{column}' has the extension type {kind}; refused")
-    raise Refused(f"{path}: its Arrow schema speaks of an extension type; refused")
+    named = (f"column '{field.name}' has the extension type {kind}" for field in schema for kind in _extensions(field))
+    raise Refused(f"{path}: {next(named, 'its Arrow schema speaks of an extension type')}; refused")
 
 
 def _extensions(field: pa.Field) -> Iterator[str]:

@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,6 @@ from urllib.parse import urlsplit
 from pipelines import secret
 from pipelines.config import SetupConfig
 from pipelines.errors import UserError
-from pipelines.exposure import LOOPBACK
 from pipelines.manifest import Manifest
 from pipelines.shipping import Unreachable
 
@@ -32,8 +30,6 @@ ENVIRONMENT = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 UPLOAD_TIMEOUT_S = 60
-PORT = 5000
-_MODE = "workflowType=machine_learning"  # after the '#' of a link; else MLflow's pages open for chat traces
 
 
 class Value(NamedTuple):
@@ -68,44 +64,13 @@ def shown(uri: str) -> str:
 
 def address(config: SetupConfig, root: Path) -> str | None:
     """URL of the tracking server without its login; None: the store is a database."""
-    parts = urlsplit(storage(config, root))
-    return (
-        f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.scheme.startswith("http") else None
-    )
+    uri = storage(config, root)
+    parts = urlsplit(uri)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if is_server(uri) else None
 
 
 def is_server(uri: str) -> bool:
     return urlsplit(uri).scheme in ("http", "https")
-
-
-def run_url(config: SetupConfig, root: Path, experiment_id: str, run_id: str) -> str:
-    return f"{_base(config, root, PORT)}/#/experiments/{experiment_id}/runs/{run_id}?{_MODE}"
-
-
-def ui(config: SetupConfig, root: Path, port: int = PORT, host: str = LOOPBACK) -> tuple[list[str] | None, str]:
-    """The command that starts MLflow's pages, on loopback if nothing else is said, and the link to open.
-
-    The command is None when `tracking.uri` is a server: it has the pages already.
-    """
-    uri = storage(config, root)
-    url = f"{_base(config, root, port)}/#/experiments?{_MODE}"
-    if is_server(uri):
-        return None, url
-    _set_environment()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
-    if config.tracking.uri:
-        os.environ["MLFLOW_BACKEND_STORE_URI"] = uri  # on the command line every user of the machine could read it
-    else:
-        command += ["--backend-store-uri", uri]
-    return [*command, "--default-artifact-root", artifact_root(root)], url
-
-
-def how_to_open(config: SetupConfig, root: Path) -> str:
-    """For the end of a run: where the reviewer finds it."""
-    _, url = ui(config, root)
-    if is_server(storage(config, root)):
-        return url
-    return f"selfray ui --set storage={root}   then   {url}"
 
 
 def check(config: SetupConfig, root: Path) -> str:
@@ -124,7 +89,7 @@ def check(config: SetupConfig, root: Path) -> str:
 
 def mlflow() -> Any:
     """Import MLflow, which takes 2-5 s, and keep its log lines off the terminal."""
-    _set_environment()
+    set_environment()
     import mlflow
 
     for name in ("mlflow", "alembic"):
@@ -314,10 +279,7 @@ def one_line(error: BaseException) -> str:
     return lines[0][:200]
 
 
-def _set_environment() -> None:
+def set_environment() -> None:
+    """MLflow's settings for this process and those that it starts; what the user has set stays."""
     for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
-
-
-def _base(config: SetupConfig, root: Path, port: int) -> str:
-    return (address(config, root) or f"http://{LOOPBACK}:{port}").rstrip("/")

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from rich.table import Table
 
-from pipelines import mlflow_store, report
+from pipelines import mlflow_pages, mlflow_store, report
 from pipelines.artifacts import Artifact, Checkpoint, ModelVersion, ProbeReport, ShardSet
 from pipelines.config import SetupConfig
 from pipelines.display import console, say
@@ -61,9 +61,10 @@ def show(config: SetupConfig, made: Artifact, root: Path) -> None:
         case ModelVersion():
             _scores(made.report)
             say(f"candidate: {made.uri} (version {made.version}, alias {made.alias})")
-            say(f"load it:   MLFLOW_TRACKING_URI={mlflow_store.shown(mlflow_store.storage(config, root))} python -c ")
+            where = mlflow_store.address(config, root) or mlflow_store.shown(mlflow_store.storage(config, root))
+            say(f"load it:   MLFLOW_TRACKING_URI={where} python -c ")
             say(f"           \"import mlflow; model = mlflow.pyfunc.load_model('{made.uri}')\"")
-    say(f"look:      {mlflow_store.how_to_open(config, root)}")
+    say(f"look:      {mlflow_pages.how_to_open(config, root)}")
 
 
 def list_components() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow.parquet as pq
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from PIL import Image as Pillow
@@ -17,8 +17,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
+from pipelines import footer
 from pipelines.errors import UserError
 from pipelines.manifest import Manifest
+from pipelines.tables import SAMPLES
 from ssl_core.noise import keyed_bits, salt
 
 EXAMPLES = "examples.safetensors"
@@ -62,8 +64,8 @@ def held_out(shards: Path, listing: Manifest, count: int) -> list[bytes]:
         mine = wanted[(wanted >= first) & (wanted < first + file.num_rows)] - first
         first += file.num_rows
         try:
-            column = pq.read_table(shards / file.path, columns=["image"])["image"] if len(mine) else ()
-        except OSError as error:
+            column = footer.table(shards / file.path, SAMPLES, ["image"])["image"] if len(mine) else ()
+        except (OSError, pa.ArrowInvalid) as error:
             raise UserError(f"registry.examples: {shards / file.path}: cannot be read ({error})") from None
         images += [column[row].as_py() for row in mine.tolist()]
     return images

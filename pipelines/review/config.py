@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field, NonNegativeFloat, PositiveFloat, ValidationError
 
+from pipelines import plain_yaml
 from pipelines.errors import UserError
 from ssl_core.config import Config
 
@@ -52,11 +52,11 @@ def load(path: Path) -> ReviewConfig:
         UserError: no such file, or one dotted line per mistake.
     """
     try:
-        tree: Any = yaml.safe_load(path.read_text())
+        tree: Any = plain_yaml.load(path.read_text())
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--gates {path}: {getattr(error, 'strerror', None) or 'not a text file'}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"--gates {path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except plain_yaml.NotPlain as error:
+        raise UserError(f"--gates {path}: {error}") from None
     if isinstance(tree, dict) and "review" in tree:
         tree = tree["review"]
     try:

@@ -5,10 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from pipelines import samples
+from pipelines import plain_yaml, samples
 from pipelines.audit import Audit
 from pipelines.errors import UserError
 from pipelines.inputs import RECORD
@@ -111,7 +110,10 @@ class _Reader:
 
     def config(self) -> dict[str, Any]:
         """As the encoder was trained: a campaign's run logs its recipe's, from which the winner differs."""
-        tree = yaml.safe_load(self.text("config.yaml", "The run logged no config."))
+        try:
+            tree = plain_yaml.load(self.text("config.yaml", "The run logged no config."))
+        except plain_yaml.NotPlain as error:
+            raise UserError(f"the run's config.yaml: {error}; was it changed? review another version") from None
         if not isinstance(tree, dict):
             return {}
         path = self._folder / "report" / CAMPAIGN

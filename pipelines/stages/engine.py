@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipelines import private, secret
-from pipelines.config import RayConfig, SetupConfig
+from pipelines.config import RayConfig, RunConfig, SetupConfig
 from pipelines.display import say
 from pipelines.errors import UserError
 from pipelines.stages import JOIN_AT, nodes

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,7 @@ def _write_quarantine(folder: Path, records: list[PartRecord]) -> None:
 def _too_many(config: SetupConfig, folder: Path, num_bad: int, total: int, *, complete: bool) -> str:
     path = folder / "quarantine.parquet"
     with footer.opened(path) as file:
-        rows: list[dict[str, Any]] = next(file.iter_batches(3)).to_pylist()
+        rows: list[dict[str, Any]] = list(islice((r for batch in file.iter_batches(3) for r in batch.to_pylist()), 3))
     first = ", ".join(
         f"{row['file']}{'' if row['row'] is None else '#' + str(row['row'])} ({row['reason']})" for row in rows
     )

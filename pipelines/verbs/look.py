@@ -33,14 +33,14 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _ui(options: argparse.Namespace) -> int:
-    from pipelines import mlflow_store, summary
+    from pipelines import mlflow_pages, summary
     from pipelines.config import load
 
     config = load(options.recipe, options.set)
     root = summary.storage_root(config)
     can = "read, change and delete every run, artifact and model there"
     warning = exposure.consent(options.host, options.port, options.expose, can)
-    command, url = mlflow_store.ui(config, root, options.port, options.host)
+    command, url = mlflow_pages.ui(config, root, options.port, options.host)
     if command and warning:
         print(warning, flush=True)
     print(f"MLflow: {url}  (Ctrl-C ends it)", flush=True)

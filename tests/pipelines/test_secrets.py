@@ -13,7 +13,8 @@ from cluster.submit import RECIPE, pack
 from pipelines import private, secret
 from pipelines.config import flat, parse
 from pipelines.errors import UserError
-from pipelines.mlflow_store import one_line, storage, ui
+from pipelines.mlflow_pages import ui
+from pipelines.mlflow_store import one_line, storage
 from tests.support.mlflow_server import MlflowServer
 from tests.support.recipe import TREE
 
