@@ -56,8 +56,9 @@ def collapse(sides: Mapping[str, Tensor], path: Path) -> None:
         share = spectrum(z).numpy()  # [K]
         shown = np.maximum(share, FLOOR)
         left.plot(np.arange(1, len(shown) + 1), shown, color=color, linestyle=line, label=said)
-        similarity = _similarities(z)
-        middle.hist(similarity, bins=60, range=(-1, 1), density=True, histtype="step", color=color, linestyle=line)
+        if len(z) > 1:
+            pairs = _similarities(z)
+            middle.hist(pairs, bins=60, range=(-1, 1), density=True, histtype="step", color=color, linestyle=line)
     left.set(xscale="log", yscale="log", ylim=(FLOOR, 2), xlabel="rank", title="Singular values over their sum")
     left.legend(frameon=False, fontsize=9)
     middle.set(xlabel="cosine similarity", title="Pairs of different samples", yticks=[])
