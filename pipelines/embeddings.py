@@ -24,6 +24,7 @@ from pipelines.config import fingerprint
 from pipelines.manifest import sha256_of
 from pipelines.shards import Job, write_aside
 from pipelines.sources.base import Raw, Source
+from pipelines.tables import QUARANTINE
 from ssl_core.augment._decode import decode, image_shape
 from ssl_core.build import build_chain
 from ssl_core.config import Config, NamedConfig
@@ -211,7 +212,7 @@ def finish(folder: Path, settings: Settings, records: Sequence[PartRecord]) -> E
     bad = [row for record in records for row in record.bad]
     columns = [list(column) for column in zip(*bad, strict=True)] if bad else [[], [], []]
     with write_aside(folder / "quarantine.parquet") as file:
-        pq.write_table(pa.table(columns, schema=shards.QUARANTINE), file)
+        pq.write_table(pa.table(columns, schema=QUARANTINE), file)
     files = tuple(
         {"path": r.path, "num_rows": r.num_rows, "num_bytes": r.num_bytes, "sha256": r.sha256}
         for r in records

@@ -28,7 +28,7 @@ from pipelines.model.embedder import Embedder
 from pipelines.model.loader import CARD, WEIGHTS, read_card
 from pipelines.shards import Job
 from pipelines.sources.base import Source
-from pipelines.stages import engine
+from pipelines.stages import engine, nodes
 from ssl_core.catalog import find
 from ssl_core.config import Config, NamedConfig
 
@@ -162,9 +162,10 @@ def _chunks(
     for name in (WEIGHTS, CARD):
         shutil.copyfile(packed / name, model / name)
     if options.ray.address != "local":
-        seen, nodes = engine.nodes_that_see(model / CARD)
-        if seen < nodes:
-            raise UserError(f"--output: {seen} of {nodes} nodes see {output}; give a folder that all of them share")
+        seen = nodes.ask(output, [model / CARD])
+        if blind := [node.name for node in seen if node.missing or node.unread or node.cannot_write]:
+            where = f"{len(blind)} of {len(seen)} nodes ({', '.join(blind[:4])})"
+            raise UserError(f"--output: {output}: not one folder on all nodes: not on {where}; give one that they share")
     chain: NamedConfig = find("ssl_core.augment", settings.view["name"]).Config.model_validate(settings.view)
     for first in range(0, len(jobs), PARTS_AT_ONCE):
         some = jobs[first : first + PARTS_AT_ONCE]
