@@ -77,8 +77,8 @@ def state_of(path: Path) -> dict[str, Any]:
 
 def restore_(path: Path, method: Method, optimizer: torch.optim.Optimizer) -> int:
     """Load weights and optimizer in place; returns the number of steps taken."""
-    method.load_state_dict(load_file(path / METHOD))
-    load_optimizer_tensors_(optimizer, method, load_file(path / OPTIMIZER))
+    method.load_state_dict(_tensors(path / METHOD))
+    load_optimizer_tensors_(optimizer, method, _tensors(path / OPTIMIZER))
     return int(state_of(path)["step"])
 
 
@@ -90,7 +90,14 @@ def weights(path: Path) -> dict[str, Tensor]:
     """
     if (fault := _fault(path)) is not None:
         raise UserError(f"{path}: {fault}; delete this folder and run again")
-    return load_file(path / METHOD)
+    return _tensors(path / METHOD)
+
+
+def _tensors(file: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(file)
+    except SafetensorError as error:  # its hash fits, so it was never one
+        raise UserError(f"{file}: not safetensors ({error}); delete its folder and run again") from None
 
 
 def encoder_weights(path: Path) -> dict[str, Tensor]:

@@ -165,7 +165,7 @@ def _chunks(
         seen = nodes.ask(output, [model / CARD])
         if blind := [node.name for node in seen if node.missing or node.unread or node.cannot_write]:
             where = f"{len(blind)} of {len(seen)} nodes ({', '.join(blind[:4])})"
-            raise UserError(f"--output: {output}: not one folder on all nodes: not on {where}; give one that they share")
+            raise UserError(f"--output: {output}: not one folder on all nodes: not on {where}; give a shared one")
     chain: NamedConfig = find("ssl_core.augment", settings.view["name"]).Config.model_validate(settings.view)
     for first in range(0, len(jobs), PARTS_AT_ONCE):
         some = jobs[first : first + PARTS_AT_ONCE]
