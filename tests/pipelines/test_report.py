@@ -222,9 +222,10 @@ def test_collapse_and_confusion(tmp_path: Path) -> None:
     features = torch.from_numpy(DIGITS.data[:200].astype(np.float32))
     features[3] *= 9  # an outlier
     diagnostics.collapse({"encoder": features, "random_init": features[:, :9]}, tmp_path / "collapse.png")
-    diagnostics.collapse({"encoder": torch.ones(20, 4)}, tmp_path / "collapsed.png")
     assert {rgb("#332288"), rgb("#CC6677")} <= colors(tmp_path / "collapse.png")
-    assert len(colors(tmp_path / "collapsed.png")) > 1
+    for count in (20, 1):
+        diagnostics.collapse({"encoder": torch.ones(count, 4)}, tmp_path / "collapsed.png")
+        assert len(colors(tmp_path / "collapsed.png")) > 1
     for size in (3, 40):
         diagnostics.confusion(np.eye(size, dtype=np.int64), [f"c{i}" for i in range(size)], tmp_path / "c.png", "c")
         assert len(colors(tmp_path / "c.png")) > 2
