@@ -41,7 +41,7 @@ class IngestConfig(Config):
     test_fraction: Fraction = 0.1
     """Share of the samples held out for evaluation when the source has no test split of its own."""
     shard_mb: PositiveInt = 64
-    row_group_kb: PositiveInt = 2048
+    row_group_kb: PositiveInt = 512
     """Bytes of samples per row group (at most 256 rows): the unit that a shuffle window reads."""
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines import quarantine
+from pipelines import heap, quarantine
 from pipelines.errors import UserError
 from pipelines.order import Ints, Rows
 from pipelines.quarantine import Quarantined
@@ -27,7 +27,7 @@ from ssl_core.noise import salt
 
 Arrays = dict[str, NDArray[Any]]
 
-HELD_BYTES = 8 << 20
+HELD_BYTES = 2 << 20
 """Decoded pixels held before they are augmented: few enough to stay near the cores, and to use the same memory anew."""
 
 
@@ -60,6 +60,7 @@ def read_piece(piece: Piece, views: Views) -> Arrays:
     Raises:
         UserError: a shard that cannot be read, or rows that do not decode and that nobody may stand in for.
     """
+    heap.keep_freed()
     chains = [build_chain(config) for config in views.chains]
     salts = [salt(views.seed, piece.epoch, index) for index in range(len(chains))]
     with RowGroups(views.stage, views.slow_read_seconds) as files:

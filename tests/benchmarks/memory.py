@@ -46,7 +46,7 @@ def run(quick: bool = False) -> Outcome:
     with TemporaryDirectory() as name:
         folder = Path(name)
         image_files(folder / "files", FEW if quick else MANY, 32, 32)
-        config = simclr(folder / "files", folder, 32, 128, {"data.block_mb": 1} if quick else {})
+        config = simclr(folder / "files", folder, 32, 128, {"data.block_mb": 1 if quick else 4})
         once = ingested(config, folder / "shards")
         sets = {k: repeated(once, folder / f"{k}x", k) for k in TIMES}
         engine.connect(config)
