@@ -90,7 +90,10 @@ def weights(path: Path) -> dict[str, Tensor]:
     """
     if (fault := _fault(path)) is not None:
         raise UserError(f"{path}: {fault}; delete this folder and run again")
-    return load_file(path / METHOD)
+    try:
+        return load_file(path / METHOD)
+    except SafetensorError as error:
+        raise UserError(f"{path / METHOD}: not safetensors ({error}); delete this folder and run again") from None
 
 
 def encoder_weights(path: Path) -> dict[str, Tensor]:

@@ -236,7 +236,7 @@ def test_a_checkpoint_of_pickles_is_refused(tmp_path):
     state = json.loads((path / checkpoint.STATE).read_text())
     state["sha256"] = {name: pickled(path / name, proof) for name in (checkpoint.METHOD, checkpoint.OPTIMIZER)}
     (path / checkpoint.STATE).write_text(json.dumps(state))  # the hashes fit: only the format can save us
-    with pytest.raises(UserError, match=r"method\.safetensors"):
+    with pytest.raises(UserError, match=r"method\.safetensors: not safetensors"):
         checkpoint.weights(path)
     assert not proof.exists()
 
@@ -247,7 +247,7 @@ def test_a_model_of_pickles_or_foreign_code_is_refused(tmp_path):
             "view": {"name": "image_eval", "size": 8}, "embed_dim": 16, "max_pixels": 100, "checkpoint": "",
             "shards": ""}  # fmt: skip
     (tmp_path / CARD).write_text(json.dumps({**card, "sha256": pickled(tmp_path / WEIGHTS, proof)}))
-    with pytest.raises(UserError, match="does not fit the encoder"):
+    with pytest.raises(UserError, match="not safetensors"):
         load_encoder(tmp_path)
     save_file(tiny_method("simclr").encoder.state_dict(), tmp_path / WEIGHTS)
     sha256 = hashlib.sha256((tmp_path / WEIGHTS).read_bytes()).hexdigest()
@@ -285,7 +285,7 @@ def test_a_server_cannot_write_outside_the_download(monkeypatch, tmp_path):
     server = HTTPServer(("127.0.0.1", 0), _Server)
     Thread(target=server.serve_forever, daemon=True).start()
     try:
-        with pytest.raises(UserError, match=r"runs:/.*nvalid path"):
+        with pytest.raises(UserError, match=r"runs:/.*(ailed to download|nvalid path)"):
             mlflow_store.download(f"runs:/{'a' * 32}/model", f"http://127.0.0.1:{server.server_port}")
     finally:
         server.shutdown()
