@@ -261,7 +261,10 @@ def test_a_model_of_pickles_or_foreign_code_is_refused(tmp_path):
 class _Server(BaseHTTPRequestHandler):
     """A tracking server whose run has an artifact that leads outside its folder."""
 
+    asked: list[str] = []
+
     def do_GET(self) -> None:
+        self.asked.append(self.path)
         if "mlflow-artifacts" in self.path:
             answer: Any = {"files": [{"path": "../../outside", "is_dir": False, "file_size": 3}]}
         else:
@@ -290,7 +293,8 @@ def test_a_server_cannot_write_outside_the_download(monkeypatch, tmp_path):
     finally:
         server.shutdown()
         server.server_close()
-    assert not list(tmp_path.rglob("outside*"))
+    assert any("mlflow-artifacts" in path for path in _Server.asked), "the listing was read"
+    assert not any("outside" in path for path in _Server.asked) and not list(tmp_path.rglob("outside*"))
 
 
 def test_pickled_mlflow_models_are_not_loaded_in_our_processes():
