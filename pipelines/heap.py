@@ -12,7 +12,7 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
 _LARGEST_MMAP_THRESHOLD = 32 << 20
 
 
-@cache
+@cache  # once per process
 def keep_freed() -> bool:
     """Let this process keep up to `KEPT_BYTES` that it has freed; False where the C library has no such switch."""
     library = ctypes.CDLL(None)
