@@ -148,6 +148,7 @@ def _start(folder: Path, made: Cluster, cpus: int, spec: dict[str, Any], prefix:
     environment |= {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),  # jobs run `python`
         JOIN_AT: made.gcs,
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # else Ray takes the outer address of the machine for loopback
         **({"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}),  # else workers meet at the outer address
     }
     command = [*prefix, sys.executable, "-m", "cluster.local_node", json.dumps(spec), str(ready)]
