@@ -66,7 +66,7 @@ def plan(model: str, on: Path, changes: Mapping[str, Any], root: Path) -> tuple[
         given = _tree(model)
         if "method" in given:
             raise UserError(f"{model}: is a training's recipe; with --on give its checkpoint or a registered version")
-        tree = {"name": f"{Path(model).stem}-on-{_plain(on.stem)}", "views": {"eval": VIEW}, **given, **tree}
+        tree = {"name": f"{_plain(Path(model).stem)}-on-{_plain(on.stem)}", "views": {"eval": VIEW}, **given, **tree}
         config = parse_as(EvaluationConfig, tree, changes)
         return config, _foreign(config, root)
     tracking_uri = places(model, changes).tracking.uri or mlflow_store.embedded(root)
@@ -80,7 +80,7 @@ def shards_at(folder: Path) -> ShardSet | None:
     """The shards in a folder, checked; None: it holds other things.
 
     Raises:
-        UserError: they are not those of the manifest, or there is no test split.
+        UserError: they are not those of the manifest.
     """
     if not (folder / manifest.NAME).exists():
         return None
@@ -98,12 +98,12 @@ def shards_at(folder: Path) -> ShardSet | None:
 
 
 def source(on: Path) -> dict[str, Any]:
-    """The source that reads `on`.
+    """The source that reads `on`; folders named like the two splits are the splits.
 
     Raises:
         UserError: nothing is there.
     """
-    if has_magic(str(on)):
+    if not on.exists() and has_magic(str(on)):
         return _parquet(on)
     if not on.exists():
         raise UserError(f"--on: {on}: no such file or folder; give shards, a folder of images, or Parquet")

@@ -104,9 +104,21 @@ def _headline(config: SetupConfig, scores: Mapping[str, float]) -> str:
 
 
 def _labels(shards: Path, listing: Manifest) -> dict[str, Mapping[int, int]]:
-    """Sample id -> class number of both splits; empty: no labels."""
+    """Sample id -> class number of both splits; empty: no labels.
+
+    Raises:
+        UserError: some samples have a label and others none.
+    """
     train, test = manifest.labels(shards, listing, "train"), manifest.labels(shards, listing, "test")
-    return {} if not train or not test else {"train": train, "test": test}
+    if not train or not test:
+        return {}
+    total, labelled = listing.num_rows("train") + listing.num_rows("test"), len(train) + len(test)
+    if labelled < total:
+        raise UserError(
+            f"{total - labelled} of {total} samples have no label, so accuracies would be those of some samples only; "
+            "label them, leave them out, or ingest without labels (source.labels=none, source.label=null)"
+        )
+    return {"train": train, "test": test}
 
 
 class _Progress:

@@ -135,6 +135,9 @@ def test_data_that_cannot_be_scored_are_named(model: str, root: Path, tmp_path: 
     write_tree(tmp_path / "one", {"a/0.png": encoded(0)})
     with pytest.raises(UserError, match=r"train and \d test samples; probes need both"):
         evaluate(model, tmp_path / "one", root)
+    write_tree(tmp_path / "some", {f"{place}{i}.png": encoded(i) for place in ("a/", "b/", "") for i in range(9)})
+    with pytest.raises(UserError, match="9 of 27 samples have no label"):
+        evaluate(model, tmp_path / "some", root, **{"source.labels": "folder"})
     few, said = {"evaluate.fine_tune": {"global_batch_size": 512}}, "512 is more than the"
     with pytest.raises(UserError, match=rf"evaluate\.fine_tune\.global_batch_size: {said} \d+ train samples"):
         evaluate(model, root / "stripes", root, **few)
