@@ -29,8 +29,9 @@ MIN_CORRELATION = 0.995
 """Of 16 x 16 gray pixels. Kept of copies as JPEG at quality 75: all of CIFAR-10, Fashion-MNIST, Caltech-101, digits; of
 copies 1.5 times as large: 66, 99, 100, 77 %. Pairs of strangers: none in 1,000 x 20,000 CIFAR-10 or Fashion-MNIST."""
 NEIGHBORS = 10
-CLOSER = 0.1
-"""Of raw pixels, copies at quality 75 all are that close; strangers in 0.1 % (CIFAR-10) or none (Fashion-MNIST)."""
+CLOSER = 0.01
+"""Strict, as strangers come close too where features vary along few axes: with m of them, a share of about
+9 * 0.01^(m / 2) by chance (the volumes within the first and the tenth neighbor)."""
 _BLOCK = 1 << 24  # similarities held at once: 64 MB of float32
 _PART = 256  # pictures of either split held at once
 _COARSE = 16  # pixels a side that are compared: finer ones are what recompression changes
