@@ -13,6 +13,7 @@ from tests.support.mlflow_server import MlflowServer
 from tests.support.reviewed import recipe, register
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.timeout(600),
     pytest.mark.skipif(importlib.util.find_spec("flask_wtf") is None, reason="MLflow's accounts need Flask-WTF"),
 ]
@@ -22,6 +23,7 @@ default_permission = READ
 database_uri = sqlite:///{folder}/accounts.db
 admin_username = {admin}
 admin_password = {password}
+auth_cache_ttl_seconds = 60
 authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 """
 

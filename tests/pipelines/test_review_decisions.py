@@ -236,6 +236,7 @@ def test_enforced_champions_are_copies_in_a_model_of_the_reviewers(models, fresh
     assert aliases(server, prod) == wanted and len(server.versions(prod)) == 3
 
 
+@pytest.mark.slow
 def test_the_verbs_in_processes_of_their_own(models, tmp_path):
     server = models
     config = recipe(tmp_path, "cli", **{"tracking.uri": server.uri})
