@@ -25,7 +25,7 @@ def main(spec: dict[str, Any], ready: Path) -> None:
     from ray._private.utils import write_ray_address
 
     head = "gcs_address" not in spec
-    common: dict[str, Any] = {"node_ip_address": LOOPBACK, "dashboard_host": LOOPBACK}
+    common: dict[str, Any] = {"node_ip_address": LOOPBACK, "dashboard_host": LOOPBACK, "dashboard_agent_listen_port": 0}
     if head:
         common["_system_config"] = QUICK
     parameters = RayParams(min_worker_port=0, max_worker_port=0, **common, **spec)

@@ -142,7 +142,9 @@ def _start(folder: Path, made: Cluster, cpus: int, spec: dict[str, Any], prefix:
         **spec,
         "num_cpus": cpus,
         "object_store_memory": made.object_store_mb << 20,
-        "temp_dir": str(folder / "ray"),
+        "temp_dir": str(
+            folder / f"ray-{number}"
+        ),  # of its own: nodes unpack jobs there and delete what they have not used
     }
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     environment |= {
@@ -167,7 +169,6 @@ def _worker(made: Cluster) -> dict[str, Any]:
     return {
         "gcs_address": made.gcs,
         "node_manager_port": 0,
-        "dashboard_agent_listen_port": 0,
         "include_log_monitor": False,
         "num_gpus": 0,  # they are the head's
     }
