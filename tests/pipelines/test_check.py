@@ -22,6 +22,7 @@ from pipelines.model.check import check
 from pipelines.model.embedder import Embedder
 from pipelines.model.examples import EXAMPLES
 from pipelines.model.loader import CARD, WEIGHTS, write_card
+from pipelines.tables import SAMPLES
 from tests.support.images import encoded
 from tests.support.registry import pretrained, recipe, register
 
@@ -204,7 +205,8 @@ def test_held_out_examples_come_from_the_test_split_alone(tmp_path):
     (tmp_path / "test").mkdir()
     files = []
     for number, rows in enumerate((images[:4], images[4:])):
-        pq.write_table(pa.table({"image": rows}), tmp_path / f"test/{number}.parquet")
+        table = pa.table([range(len(rows)), rows, [""] * len(rows)], schema=SAMPLES)
+        pq.write_table(table, tmp_path / f"test/{number}.parquet")
         files.append(ShardFile(path=f"test/{number}.parquet", row_groups=(len(rows),), num_bytes=1, sha256="",
                                labels_path=None, labels_sha256=None))  # fmt: skip
     listing = Manifest(source={}, train=(), test=tuple(files), classes=None, num_quarantined=0, num_duplicates=0)
