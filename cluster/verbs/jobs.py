@@ -70,7 +70,7 @@ def _jobs(options: argparse.Namespace) -> int:
         took = ((job.end_time or 0) / 1000 or time.time()) - began
         started = time.strftime("%Y-%m-%d %H:%M", time.localtime(began))
         table.add_row(job.submission_id, job.status.lower(), about["selfray"], about["user"], started, clock(took))
-    console.print(table)
+    console.print(table, width=200, crop=False)  # an id that is cut off is of no use
     return 0
 
 

@@ -1,7 +1,5 @@
 """Every file in ssl_core/encoders, held to the same promises. Nothing here names an encoder."""
 
-from importlib.util import find_spec
-
 import pytest
 import torch
 
@@ -9,16 +7,9 @@ from ssl_core import catalog
 from ssl_core.encoders.base import Encoder, PatchEncoder
 from ssl_core.masking import random_split, take
 from ssl_core.noise import salt
-from tests.support.tiny import SMALL_ENCODERS, VIEW_SHAPE, tiny_encoder
+from tests.support.tiny import SMALL_ENCODERS, VIEW_SHAPE, installed_encoders, tiny_encoder
 
-
-def _is_here(name: str) -> bool:
-    """Whether the library that an encoder wraps, if any, is installed."""
-    package = catalog.find("ssl_core.encoders", name).package
-    return package is None or find_spec(package) is not None
-
-
-ENCODERS = [name for name in catalog.names("ssl_core.encoders") if _is_here(name)]
+ENCODERS = installed_encoders()
 every_encoder = pytest.mark.parametrize("name", ENCODERS)
 patch_encoders = pytest.mark.parametrize("name", [n for n in ENCODERS if isinstance(tiny_encoder(n), PatchEncoder)])
 

@@ -17,8 +17,8 @@ from pipelines.model.check import check
 from pipelines.model.embedder import Embedder
 from pipelines.model.export import export
 from pipelines.model.loader import CARD, WEIGHTS, load_encoder
-from ssl_core import catalog
 from tests.support.registry import pack_tiny, pretrained, recipe, register
+from tests.support.tiny import installed_encoders
 
 pytestmark = pytest.mark.timeout(600)
 needs_onnx = pytest.mark.skipif(
@@ -43,7 +43,7 @@ def run_pt2(path, views):
         return torch.export.load(path).module()(torch.from_numpy(views)).numpy()
 
 
-@pytest.mark.parametrize("encoder", catalog.names("ssl_core.encoders"))
+@pytest.mark.parametrize("encoder", installed_encoders())
 def test_pt2_gives_the_encoders_embeddings_at_any_batch_size(encoder, tmp_path):
     packed = pack_tiny(tmp_path / "model", encoder)
     made = export(packed, "pt2", tmp_path / "out")
@@ -57,7 +57,7 @@ def test_pt2_gives_the_encoders_embeddings_at_any_batch_size(encoder, tmp_path):
 
 
 @needs_onnx
-@pytest.mark.parametrize("encoder", catalog.names("ssl_core.encoders"))
+@pytest.mark.parametrize("encoder", installed_encoders())
 def test_onnx_gives_the_encoders_embeddings_at_any_batch_size(encoder, tmp_path):
     packed = pack_tiny(tmp_path / "model", encoder)
     made = export(packed, "onnx", tmp_path / "out")

@@ -1,5 +1,6 @@
 """The smallest instance of every component, so that a contract test takes milliseconds."""
 
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -49,6 +50,12 @@ def suitable_encoders(method: str) -> list[str]:
     wanted = catalog.find("ssl_core.methods", method).encoder_type
     found = {n: catalog.find("ssl_core.encoders", n) for n in catalog.names("ssl_core.encoders")}
     return [name for name, encoder in found.items() if issubclass(encoder, wanted) and encoder.package is None]
+
+
+def installed_encoders() -> list[str]:
+    """Names of the encoders whose library, where they wrap one, is here."""
+    packages = {n: catalog.find("ssl_core.encoders", n).package for n in catalog.names("ssl_core.encoders")}
+    return [name for name, package in packages.items() if package is None or find_spec(package) is not None]
 
 
 def tiny_batch(method: Method, size: int = 8, seed: int = 1) -> Batch:
