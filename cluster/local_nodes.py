@@ -1,10 +1,11 @@
 """`selfray cluster`: several Ray nodes as real processes of this machine, for trying things and for tests.
 
-Everything lies in one folder: cluster.json (what was started), ray/ (Ray's temp folder), a log per node. Whatever is
+Everything lies in one folder: cluster.json (what was started), a temp folder of Ray's and a log per node. Whatever is
 ended later was started by us: its process id and start time are recorded there. Who has the token may submit.
 """
 
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -24,10 +25,12 @@ from pipelines.errors import UserError
 from pipelines.stages import JOIN_AT, STATE
 from ssl_core.config import Config
 
+logger = logging.getLogger("selfray.ray")
+
 NAME = "cluster.json"
 DEFAULT = STATE / "cluster"
 START_S = 180
-LONGEST_PATH = 45
+LONGEST_PATH = 43
 """Ray puts sockets some 60 characters below, and the kernel takes 107."""
 
 
@@ -142,9 +145,7 @@ def _start(folder: Path, made: Cluster, cpus: int, spec: dict[str, Any], prefix:
         **spec,
         "num_cpus": cpus,
         "object_store_memory": made.object_store_mb << 20,
-        "temp_dir": str(
-            folder / f"ray-{number}"
-        ),  # of its own: nodes unpack jobs there and delete what they have not used
+        "temp_dir": str(folder / f"ray-{number}"),  # of its own: nodes unpack jobs there, and delete what is not theirs
     }
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     environment |= {
@@ -154,15 +155,22 @@ def _start(folder: Path, made: Cluster, cpus: int, spec: dict[str, Any], prefix:
         **({"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}),  # else workers meet at the outer address
     }
     command = [*prefix, sys.executable, "-m", "cluster.local_node", json.dumps(spec), str(ready)]
-    with log.open("wb") as file:
-        process = subprocess.Popen(command, env=environment, stdout=file, stderr=file, start_new_session=True)
-    node = Node(pid=process.pid, started=psutil.Process(process.pid).create_time(), cpus=cpus, log=log)
-    made = made.model_copy(update={"nodes": (*made.nodes, node)})
-    part = folder / f"{NAME}.part"
-    part.write_text(made.model_dump_json(indent=1))
-    part.replace(folder / NAME)
-    _wait_for(node, ready, number)
-    return made
+    for last in (False, True):
+        with log.open("wb") as file:
+            process = subprocess.Popen(command, env=environment, stdout=file, stderr=file, start_new_session=True)
+        node = Node(pid=process.pid, started=psutil.Process(process.pid).create_time(), cpus=cpus, log=log)
+        grown = made.model_copy(update={"nodes": (*made.nodes, node)})
+        part = folder / f"{NAME}.part"
+        part.write_text(grown.model_dump_json(indent=1))
+        part.replace(folder / NAME)
+        try:
+            _wait_for(node, ready, number)
+            break
+        except UserError as error:  # Ray gives its parts 30 s to start
+            if last or "timed out during startup" not in str(error):
+                raise
+            logger.warning("cluster: node %d did not start within 30 s on this busy machine; trying once more", number)
+    return grown
 
 
 def _worker(made: Cluster) -> dict[str, Any]:

@@ -48,6 +48,7 @@ def test_a_recipe_is_submitted_and_followed_to_its_end(here):
     assert "no such job" in selfray("logs", "selfray-nothing", *here.at).stdout
 
 
+@pytest.mark.slow
 def test_ctrl_c_detaches_stop_saves_a_checkpoint_and_resubmitting_goes_on(here, tmp_path):
     command = ("submit", here.recipe, "--verb", "pretrain", "--set", "train.steps=4000", *here.at)
     log = tmp_path / "log"
@@ -74,6 +75,7 @@ def test_ctrl_c_detaches_stop_saves_a_checkpoint_and_resubmitting_goes_on(here, 
     assert found.is_exact and found.steps == 4000 and len(found.restarts) == 1
 
 
+@pytest.mark.slow
 def test_gpus_that_do_not_come_end_the_job_with_its_reason(here):
     changes = ("--set", "train.device=cuda", "--set", "ray.wait_seconds=2", "--set", "train.steps=13")
     done = selfray("submit", here.recipe, "--verb", "pretrain", *changes, *here.at)
@@ -127,6 +129,7 @@ def test_it_listens_on_loopback_only(here):
     assert len(listening) > 6 and set(listening) <= {"127.0.0.1", "::ffff:127.0.0.1"}, set(listening)
 
 
+@pytest.mark.slow
 def test_a_node_with_a_storage_of_its_own_is_named(here):
     """A mount namespace gives one more node an empty folder at the same path."""
     empty = ("unshare", "--mount", "sh", "-c", f'mount -t tmpfs none {here.storage} && exec "$0" "$@"')
@@ -141,6 +144,7 @@ def test_a_node_with_a_storage_of_its_own_is_named(here):
         psutil.Process(made.nodes[-1].pid).kill()
 
 
+@pytest.mark.slow
 def test_down_ends_what_up_started_and_nothing_else(tmp_path):
     """A recorded process id that now belongs to another process is left alone."""
     bystander = subprocess.Popen(["sleep", "60"])

@@ -96,6 +96,7 @@ def test_two_processes_agree_on_one_token(tmp_path):
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_no_file_of_a_run_holds_the_secret(mlflow_server: MlflowServer, tmp_path: Path) -> None:
     """A whole run with a password in its server's URI; then every file it left anywhere is searched."""
     uri = mlflow_server.uri.replace("://", f"://trainer:{SECRET}@")
