@@ -47,6 +47,7 @@ def assert_equal(run: KilledRun, whole: Path) -> None:
     assert of_run(folder).is_exact
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_killed_driver_goes_on_with_the_same_command(tmp_path, ray_session):
     """Once while training, once while a checkpoint is being written."""
