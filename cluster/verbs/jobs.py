@@ -52,25 +52,23 @@ def _submit(options: argparse.Namespace) -> int:
 
 
 def _jobs(options: argparse.Namespace) -> int:
-    from rich.table import Table
-
     from cluster.jobs import Jobs
-    from pipelines.display import clock, console, say
+    from pipelines.display import clock, say
 
     jobs = Jobs(options.address)
     found = jobs.all()
     if not found:
         say(f"no jobs of Selfray at {jobs.address}")
         return 0
-    table = Table(box=None, pad_edge=False)
-    for title in ("id", "status", "verb", "by", "started", "took"):
-        table.add_column(title, no_wrap=True, overflow="ignore")
+    rows = [("id", "status", "verb", "by", "started", "took")]
     for job in found:
         about, began = job.metadata or {}, (job.start_time or 0) / 1000
         took = ((job.end_time or 0) / 1000 or time.time()) - began
         started = time.strftime("%Y-%m-%d %H:%M", time.localtime(began))
-        table.add_row(job.submission_id, job.status.lower(), about["selfray"], about["user"], started, clock(took))
-    console.print(table, width=200, crop=False)  # an id that is cut off is of no use
+        rows.append((job.submission_id, job.status.lower(), about["selfray"], about["user"], started, clock(took)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:  # plain: a table of rich cuts ids off where the terminal is narrow
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     return 0
 
 
