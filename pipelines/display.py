@@ -5,7 +5,7 @@ It only reads the stage's outbox, so it shows work in this process and on a clus
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -28,13 +28,26 @@ def say(text: str) -> None:
 @contextmanager
 def watch(stage: str, folder: Path) -> Iterator[None]:
     """Show the points and notes that a stage logs while the body runs."""
-    started, done = time.monotonic(), threading.Event()
+    started = time.monotonic()
     view: _View = _Bar(stage) if console.is_terminal else _Lines(stage)
     reader = _Reader(folder)
+    try:
+        with repeating(0.3, lambda: reader.pass_on(view)):
+            yield
+    finally:
+        reader.pass_on(view)
+        view.close()
+    say(f"{stage}: done in {clock(time.monotonic() - started)}")
+
+
+@contextmanager
+def repeating(seconds: float, act: Callable[[], None]) -> Iterator[None]:
+    """Call `act` every so many seconds in a thread of its own while the body runs, and not once afterwards."""
+    done = threading.Event()
 
     def follow() -> None:
-        while not done.wait(0.3):
-            reader.pass_on(view)
+        while not done.wait(seconds):
+            act()
 
     thread = threading.Thread(target=follow, daemon=True)
     thread.start()
@@ -43,9 +56,6 @@ def watch(stage: str, folder: Path) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
-        reader.pass_on(view)
-        view.close()
-    say(f"{stage}: done in {clock(time.monotonic() - started)}")
 
 
 def describe(point: Point, eta: float | None) -> str:

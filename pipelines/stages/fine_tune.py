@@ -5,7 +5,6 @@ stopped and reused by later evaluations. Shapes: N test samples, D encoder width
 """
 
 import json
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -138,20 +137,14 @@ def hits(tuned: RunConfig, made: Checkpoint, listing: Manifest, labels: Mapping[
 @contextmanager
 def _told(folder: Path, name: str, work: Path) -> Iterator[None]:
     """Pass on how far a training is, as notes of the stage that waits for it."""
-    done, seen = threading.Event(), 0
+    seen = 0
 
-    def follow() -> None:
+    def tell() -> None:
         nonlocal seen
-        while not done.wait(NOTE_SECONDS):
-            points, seen = outbox.tail(work, seen)
-            if points:
-                outbox.note(folder, f"{name}: {display.describe(points[-1], None)}")
+        points, seen = outbox.tail(work, seen)
+        if points:
+            outbox.note(folder, f"{name}: {display.describe(points[-1], None)}")
 
     outbox.note(folder, f"{name}: training in {work}")
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
-    try:
+    with display.repeating(NOTE_SECONDS, tell):
         yield
-    finally:
-        done.set()
-        thread.join()

@@ -1,6 +1,5 @@
 """What the user sees of a campaign: one live table on a terminal, a line per change otherwise."""
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +8,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.display import clock, console, say
+from pipelines.display import clock, console, repeating, say
 from pipelines.tuning.campaign import Campaign
 from pipelines.tuning.records import OPEN, Trial
 
@@ -20,31 +19,24 @@ ROWS = 30
 @contextmanager
 def watch(campaign: Campaign, at_a_time: int) -> Iterator[None]:
     """Show the campaign while the body runs."""
-    began, done = time.monotonic(), threading.Event()
-    lines = _Lines(campaign)
-    live = Live(console=console, auto_refresh=False) if console.is_terminal else None
-
-    def follow() -> None:
-        while not done.wait(0.5):
-            if live:
-                live.update(table(campaign, began, at_a_time), refresh=True)
-            else:
-                lines.news()
-
-    thread = threading.Thread(target=follow, daemon=True)
-    if live:
-        live.start()
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-        if live:
-            live.update(table(campaign, began, at_a_time), refresh=True)
-            live.stop()
-        else:
+    began, lines = time.monotonic(), _Lines(campaign)
+    if not console.is_terminal:
+        try:
+            with repeating(0.5, lines.news):
+                yield
+        finally:
             lines.news()
+        return
+    with Live(console=console, auto_refresh=False) as live:
+
+        def draw() -> None:
+            live.update(table(campaign, began, at_a_time), refresh=True)
+
+        try:
+            with repeating(0.5, draw):
+                yield
+        finally:
+            draw()
 
 
 def table(campaign: Campaign, began: float, at_a_time: int) -> Table:
