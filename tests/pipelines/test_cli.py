@@ -21,7 +21,9 @@ def selfray(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=800, check=False)
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}  # other tests set some
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, env=ours, capture_output=True, text=True, timeout=800, check=False)
 
 
 @pytest.fixture

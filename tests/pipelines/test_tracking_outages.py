@@ -71,7 +71,7 @@ def test_a_server_killed_in_the_middle_loses_no_point_and_gets_none_twice(tmp_pa
 
 def test_a_server_that_stays_away_holds_nobody_up_and_the_next_run_ships_the_rest(tmp_path, mlflow_server, monkeypatch):
     monkeypatch.setattr(tracking, "PATIENCE_S", 1.0)
-    config, folder = recipe(tmp_path, "gone", **{"tracking.uri": mlflow_server.uri}), stage_folder(tmp_path)
+    config, folder = recipe(tmp_path, "stays-away", **{"tracking.uri": mlflow_server.uri}), stage_folder(tmp_path)
     later = stage_folder(tmp_path, "evaluate")
     with tracking.run(config, tmp_path):
         with tracking.stage_run(config, tmp_path, "pretrain", folder, reused=False):
