@@ -68,8 +68,7 @@ def plan(model: str, on: Path, changes: Mapping[str, Any], root: Path) -> tuple[
         tree = {"name": f"{_plain(Path(model).stem)}-on-{_plain(on.stem)}", "views": {"eval": VIEW}, **given, **tree}
         config = parse_as(EvaluationConfig, tree, changes)
         return config, _foreign(config, root)
-    tracking_uri = places(model, changes).tracking.uri or mlflow_store.embedded(root)
-    encoder = found.find(model, root, tracking_uri)
+    encoder = found.find(model, root, mlflow_store.storage(places(model, changes), root))
     tree |= {"name": f"{_plain(encoder.title)}-on-{_plain(on.stem)}", "encoder": encoder.card.encoder}
     tree |= {"views": {"eval": encoder.card.view}, "ingest": {"max_pixels": encoder.card.max_pixels}}
     return parse_as(EvaluationConfig, tree, changes), encoder

@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from pipelines import secret
-from pipelines.config import SetupConfig
+from pipelines.config import SetupConfig, TrackingConfig
 from pipelines.errors import UserError
 from pipelines.manifest import Manifest
 from pipelines.shipping import Unreachable
@@ -42,7 +42,14 @@ class Value(NamedTuple):
     value: float
 
 
-def storage(config: SetupConfig, root: Path) -> str:
+class Settings(Protocol):
+    """A config, or the part of one that says where runs are kept."""
+
+    @property
+    def tracking(self) -> TrackingConfig: ...
+
+
+def storage(config: Settings, root: Path) -> str:
     """The tracking and registry URI with its login, if it has one: the configured server, or SQLite under `root`."""
     return secret.resolve(config.tracking.uri, "tracking.uri") if config.tracking.uri else embedded(root)
 
@@ -172,31 +179,6 @@ def download(uri: str, tracking_uri: str | None = None, into: Path | None = None
             return Path(download_artifacts(uri, dst_path=folder, tracking_uri=tracking_uri))
     except Unreachable as error:
         raise UserError(f"{uri}: {error}") from None
-
-
-def version(uri: str, tracking_uri: str) -> tuple[str, str, str]:
-    """Name, number and run of the version that `models:/NAME@ALIAS` or `models:/NAME/NUMBER` is now.
-
-    Raises:
-        UserError: there is no such model, version or alias, or the server does not answer.
-    """
-    name, alias, number = _named(uri)
-    try:
-        client = connect(tracking_uri)
-        with reached():
-            found = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
-    except Unreachable as error:
-        raise UserError(f"{uri.removeprefix('models:/')}: {error} (looked in {shown(tracking_uri)})") from None
-    return str(found.name), str(found.version), str(found.run_id or "")
-
-
-def _named(uri: str) -> tuple[str, str, str]:
-    """Name, alias and number in a URI; one of the last two is empty."""
-    name, at, alias = uri.removeprefix("models:/").partition("@")
-    if at:
-        return name, alias, ""
-    name, _, number = name.rpartition("/")
-    return name, "", number
 
 
 def log_params(client: "MlflowClient", run_id: str, params: dict[str, object]) -> None:

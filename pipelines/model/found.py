@@ -1,22 +1,21 @@
 """What `selfray evaluate MODEL` may name, all of it brought into one form: a packed encoder on this disk."""
 
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
 from torch import Tensor
 
-from pipelines import checkpoint, inputs, mlflow_store
+from pipelines import checkpoint, inputs
 from pipelines.config import IngestConfig, fingerprint
 from pipelines.errors import UserError
-from pipelines.model import loader
+from pipelines.model import loader, versions
 from pipelines.model.loader import CARD, WEIGHTS, Card
 
-REGISTERED = re.compile(r"(?:models:/)?(?P<name>[^/@:]+)(?:@[\w.-]+|/\d+)")
 KINDS = "NAME@ALIAS, NAME/VERSION, models:/..., the folder of a checkpoint or of a packed model, or a YAML file"
 
 
@@ -46,15 +45,18 @@ def find(model: str, root: Path, tracking_uri: str) -> Found:
         return _in_folder(path.absolute(), root)
     if path.exists():
         raise UserError(f"{model}: is a file; give {KINDS}")
-    if REGISTERED.fullmatch(model):
-        uri = f"models:/{model.removeprefix('models:/')}"
-        name, number, run_id = mlflow_store.version(uri, tracking_uri)
-        found = _downloaded(f"models:/{name}/{number}", f"{name}.{number}", root, tracking_uri)
-        tags = {"selfray.model": name, "selfray.model_version": number, "selfray.model_run": run_id}
-        return Found(found.folder, found.card, found.title, {**found.tags, **tags})
-    if ":/" in model:
-        return _downloaded(model, "model", root, tracking_uri)
-    raise UserError(f"{model}: no such model; give {KINDS}")
+    with TemporaryDirectory(prefix="selfray-") as folder:
+        if versions.says_which(model):
+            version = versions.find(model, tracking_uri)
+            packed, title = versions.fetch(version, tracking_uri, Path(folder)), f"{version.name}.{version.number}"
+            tags = {"selfray.model": version.name, "selfray.model_version": str(version.number)}
+            tags["selfray.model_run"] = version.run_id
+        elif ":/" in model:
+            packed, title, tags = versions.downloaded(model, tracking_uri, Path(folder)), "model", {}
+        else:
+            raise UserError(f"{model}: no such model; give {KINDS}")
+        card = loader.read_card(packed)
+        return Found(_copied(packed, card, root), card, title, {"selfray.sha256": card.sha256, **tags})
 
 
 def keep(weights: dict[str, Tensor], card: Card, root: Path) -> Found:
@@ -98,18 +100,6 @@ def _of_checkpoint(path: Path, root: Path) -> Found:
     return Found(
         found.folder, found.card, f"{made_from.run}-step{step}", {**found.tags, "selfray.checkpoint": str(path)}
     )
-
-
-def _downloaded(uri: str, title: str, root: Path, tracking_uri: str) -> Found:
-    fetched = mlflow_store.download(uri, tracking_uri)
-    try:
-        folder = loader.locate(fetched)
-        if not (folder / CARD).exists() or not (folder / WEIGHTS).exists():
-            raise UserError(f"{uri}: MLflow knows it, but its files are gone; register it again")
-        card = loader.read_card(folder)
-        return Found(_copied(folder, card, root), card, title, {"selfray.sha256": card.sha256})
-    finally:
-        shutil.rmtree(fetched, ignore_errors=True)
 
 
 def _copied(packed: Path, card: Card, root: Path) -> Path:

@@ -19,7 +19,31 @@ SHA256, FILES = "selfray.sha256", "selfray.files"
 """Tags of a version: the sha256 of its weights; JSON of every file of the model, relative path -> sha256."""
 EMBEDDED = Path("selfray-runs") / "mlflow.db"
 _LOGGED = "models:/"
-_WRITTEN = re.compile(r"(?:models:/)?(?P<name>[^@/:]+)(?:@(?P<alias>[^@/:]+)|/(?P<number>[0-9]+))?")
+_WRITTEN = re.compile(r"(?:models:/)?(?P<name>[A-Za-z0-9 ._-]+)(?:@(?P<alias>[^@/:]+)|/(?P<version>[0-9]+))?")
+
+
+class Reference(NamedTuple):
+    """What `NAME`, `NAME@alias` or `NAME/3` says, with or without `models:/` in front."""
+
+    name: str
+    alias: str | None
+    version: int | None
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.version}" if self.version else f"{self.name}@{self.alias}"
+
+
+def parse(written: str) -> Reference:
+    """Read a reference; one without alias and version means the candidate.
+
+    Raises:
+        UserError: it is none.
+    """
+    found = _WRITTEN.fullmatch(written)
+    if found is None:
+        raise UserError(f"{written}: not a model version; write it as NAME, NAME@alias or NAME/VERSION")
+    version = int(found["version"]) if found["version"] else None
+    return Reference(found["name"], None if version else found["alias"] or CANDIDATE, version)
 
 
 class Version(NamedTuple):
@@ -44,28 +68,31 @@ class Version(NamedTuple):
         return listed
 
 
+def says_which(written: str) -> bool:
+    """Whether it names a version by alias or number; a name alone could also be that of a file."""
+    found = _WRITTEN.fullmatch(written)
+    return bool(found and (found["alias"] or found["version"]))
+
+
 def find(written: str, tracking_uri: str) -> Version:
     """Look a version up; without alias and number it is the candidate.
 
     Raises:
         UserError: there is no such version, or the server does not answer.
     """
-    parsed = _WRITTEN.fullmatch(written)
-    if parsed is None:
-        raise UserError(f"{written}: write it as NAME, NAME@alias or NAME/VERSION")
-    name, alias, number = parsed["name"], parsed["alias"] or CANDIDATE, parsed["number"]
+    wanted = parse(written)
     try:
         client = store.connect(tracking_uri)
         with reached():
-            version = (
-                client.get_model_version(name, number) if number else client.get_model_version_by_alias(name, alias)
-            )
+            if wanted.version:
+                version = client.get_model_version(wanted.name, str(wanted.version))
+            else:
+                version = client.get_model_version_by_alias(wanted.name, wanted.alias)
     except Unreachable as error:
-        wanted = f"{name}/{number}" if number else f"{name}@{alias}"
-        raise UserError(f"{wanted}: {error} (registry: {store.shown(tracking_uri)})") from None
+        raise UserError(f"{wanted}: {error} (looked in {store.shown(tracking_uri)})") from None
     source = version.source or ""  # models:/m-...: the logged model; a copied version names another version here
     model_id = source.removeprefix(_LOGGED) if source.startswith(f"{_LOGGED}m-") else ""
-    return Version(name, int(version.version), version.run_id or "", model_id, dict(version.tags))
+    return Version(wanted.name, int(version.version), version.run_id or "", model_id, dict(version.tags))
 
 
 def opened(written: str, tracking_uri: str | None, into: Path) -> tuple[Path, Version | None]:
@@ -91,12 +118,22 @@ def fetch(version: Version, tracking_uri: str, into: Path) -> Path:
     Raises:
         UserError: it cannot be had, or is not what the registry says was registered.
     """
-    packed = locate(store.download(version.uri, tracking_uri, into))
-    if missing := [name for name in (CARD, WEIGHTS) if not (packed / name).exists()]:
-        raise UserError(f"{version.uri}: its artifact is gone ({', '.join(missing)}: missing); register it again")
+    packed = downloaded(version.uri, tracking_uri, into)
     wanted, found = version.tags.get(SHA256, ""), read_card(packed).sha256
     if wanted and found != wanted:
         raise UserError(f"{version.uri}: {CARD} names other weights than the registry; do not use it")
+    return packed
+
+
+def downloaded(uri: str, tracking_uri: str, into: Path) -> Path:
+    """Download anything that MLflow has a packed model under; the folder with config.json and the weights.
+
+    Raises:
+        UserError: it cannot be had; MLflow also calls a model ready whose files are gone.
+    """
+    packed = locate(store.download(uri, tracking_uri, into))
+    if missing := [name for name in (CARD, WEIGHTS) if not (packed / name).exists()]:
+        raise UserError(f"{uri}: its artifact is gone ({', '.join(missing)}: missing); register it again")
     return packed
 
 

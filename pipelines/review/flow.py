@@ -5,15 +5,17 @@ from pathlib import Path
 
 from pipelines import mlflow_store as store
 from pipelines.errors import UserError
+from pipelines.model import versions
 from pipelines.model.check import check
-from pipelines.review import card, decisions, gather, html, registry
+from pipelines.model.versions import Reference
+from pipelines.review import card, decisions, gather, html
 from pipelines.review.comparison import Comparison, compare
 from pipelines.review.config import ReviewConfig
 from pipelines.review.decisions import MAX_WHY, Decision, Kind, Log
 from pipelines.review.facts import Subject
 from pipelines.review.gates import judge, verdict
 from pipelines.review.outcome import Review
-from pipelines.review.registry import CHAMPION, PREVIOUS, Reference, Registry
+from pipelines.review.registry import CHAMPION, PREVIOUS, Registry
 from pipelines.review.settle import settle
 
 HTML, JSON, CARD = "review.html", "review.json", "card.md"
@@ -181,7 +183,7 @@ def any_subject(server: Registry | None, text: str) -> Subject:
         raise UserError(f"{text}: no such folder, and without a tracking server no version or run")
     if len(text) == 32 and all(letter in "0123456789abcdef" for letter in text):
         return gather.of_run(server, text)
-    return gather.of_version(server, server.find(registry.parse(text)))
+    return gather.of_version(server, server.find(versions.parse(text)))
 
 
 def _champion(

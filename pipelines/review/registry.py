@@ -1,17 +1,16 @@
 """The model registry as a review sees it: versions found by reference, their files, their run's report."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
-from typing import Any, NamedTuple
+from typing import Any
 
 from pipelines import mlflow_store as store
 from pipelines.errors import UserError
 from pipelines.mlflow_store import reached
-from pipelines.model.versions import CANDIDATE
+from pipelines.model.versions import Reference
 from pipelines.shipping import Unreachable
 
 Client = Any  # mlflow.MlflowClient and its entities: importing MLflow takes seconds, and it has no types
@@ -20,29 +19,6 @@ ModelVersion = Any
 RegisteredModel = Any
 
 CHAMPION, PREVIOUS = "champion", "previous"
-_REFERENCE = re.compile(r"^(?:models:/)?(?P<name>[A-Za-z0-9 ._-]+)(?:@(?P<alias>[^@/]+)|/(?P<version>[0-9]+))?$")
-
-
-class Reference(NamedTuple):
-    """`NAME`, `NAME@alias` or `NAME/3`, with or without `models:/` in front."""
-
-    name: str
-    alias: str | None
-    version: int | None
-
-
-def parse(text: str, default: str = CANDIDATE) -> Reference:
-    """Read a reference; one without alias and version means the `default` alias.
-
-    Raises:
-        UserError: it is none.
-    """
-    found = _REFERENCE.match(text)
-    if found is None:
-        raise UserError(f"{text}: not a model version; write NAME, NAME@{default} or NAME/3")
-    version = found["version"]
-    alias = None if version else found["alias"] or default
-    return Reference(found["name"], alias, int(version) if version else None)
 
 
 class Registry:

@@ -66,10 +66,11 @@ def _rules(options: argparse.Namespace) -> "ReviewConfig | None":
 
 def _review(options: argparse.Namespace) -> int:
     from pipelines.display import say
-    from pipelines.review import flow, registry, tables
+    from pipelines.model import versions
+    from pipelines.review import flow, tables
     from pipelines.review.settle import settle
 
-    rules, reference = _rules(options), registry.parse(options.model)
+    rules, reference = _rules(options), versions.parse(options.model)
     server = _server(options)
     if not options.local:
         for line in settle(server, reference.name)[1]:

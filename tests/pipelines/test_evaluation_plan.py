@@ -125,6 +125,13 @@ def test_an_unknown_model_is_one_clear_line(model: str, words: str, images: Path
     assert "\n" not in str(caught.value)
 
 
+def test_the_server_may_come_from_the_environment(images: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("MODELS", f"sqlite:///{tmp_path}/elsewhere.db")
+    with pytest.raises(UserError, match=r"absent@champion: .*not found"):
+        evaluation.plan("absent@champion", images, {"tracking.uri": "${env:MODELS}"}, tmp_path)
+    assert (tmp_path / "elsewhere.db").exists()
+
+
 def test_mistakes_of_files_are_named(images: Path, tmp_path: Path, trained: Path) -> None:
     def plan(model: str | Path, on: Path = images, **changes: Any) -> None:
         evaluation.plan(str(model), on, changes, tmp_path)

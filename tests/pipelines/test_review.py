@@ -11,8 +11,9 @@ import pytest
 from pipelines.errors import UserError
 from pipelines.inputs import RECORD
 from pipelines.mlflow_store import artifact_root, storage
+from pipelines.model import versions
 from pipelines.model.loader import WEIGHTS
-from pipelines.review import config, flow, registry, verify
+from pipelines.review import config, flow, verify
 from pipelines.review.comparison import compare
 from pipelines.review.config import Gates, ReviewConfig
 from pipelines.review.registry import Registry
@@ -40,13 +41,13 @@ def served(tmp_path_factory):
 
 @cache  # each one starts a clean process that loads the version
 def _as_it_is(server, text):
-    return flow.examine(server, registry.parse(text))
+    return flow.examine(server, versions.parse(text))
 
 
 def examine(server, text, **gates):
     if not gates:
         return _as_it_is(server, text)
-    return flow.examine(server, registry.parse(text), ReviewConfig(gates=Gates(**gates)))
+    return flow.examine(server, versions.parse(text), ReviewConfig(gates=Gates(**gates)))
 
 
 def results(case):

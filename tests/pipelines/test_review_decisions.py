@@ -12,7 +12,8 @@ import pytest
 
 from pipelines.errors import UserError
 from pipelines.mlflow_store import use
-from pipelines.review import decisions, flow, registry
+from pipelines.model import versions
+from pipelines.review import decisions, flow
 from pipelines.review.decisions import Decision
 from pipelines.review.registry import CHAMPION, PREVIOUS, Registry
 from pipelines.review.settle import compare, settle
@@ -213,7 +214,7 @@ def test_a_model_registered_without_a_log_gets_one(models):
     decide(models, "foreign", 1)
     assert models.champion("foreign") == 1 and len(decisions.read(models, "foreign").entries) == 1
     with pytest.raises(UserError, match="not registered by Selfray"):
-        flow.examine(models, registry.parse("foreign/1"))
+        flow.examine(models, versions.parse("foreign/1"))
 
 
 def test_enforced_champions_are_copies_in_a_model_of_the_reviewers(models, fresh):

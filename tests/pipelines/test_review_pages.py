@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.review import flow, registry
+from pipelines.model import versions
+from pipelines.review import flow
 from pipelines.review.registry import Registry
 from tests.support.browser import MISSING, Browser
 from tests.support.reviewed import HEADLINE, recipe, register
@@ -25,7 +26,7 @@ def reviewed(mlflow_server, tmp_path_factory):
     server = Registry(mlflow_server.uri)
     flow.promote(server, "seen", 1, by="ann", why="the first")
     register(root, recipe(root, "seen", **{"tracking.uri": mlflow_server.uri, "optim.lr": 0.02}), 52, seed=1)
-    case = flow.examine(server, registry.parse("seen"))
+    case = flow.examine(server, versions.parse("seen"))
     page = flow.write(case, root / "page")
     flow.attach(server, case, page.parent)
     return server, case, page
