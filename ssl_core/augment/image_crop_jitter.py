@@ -107,9 +107,8 @@ class ImageCropJitter(ImageAugmentation):
             recolor_(views, color)
         else:
             _recolor_in_turn_(views, color)
-        largest, sigma = kernel_size(self.size), color.sigma.tolist()
-        for row in np.flatnonzero(color.blurs).tolist():
-            blur_(views[row], sigma[row], largest)
+        blurred = np.flatnonzero(color.blurs)
+        blur_(views, blurred, color.sigma[blurred], kernel_size(self.size))
         for row in np.flatnonzero(color.solarizes).tolist():
             solarize_(views[row], self.config.solarize_threshold)
 
