@@ -29,12 +29,14 @@ class Score(NamedTuple):
     per_sample: Tensor | None = None
     """[M] in [0, 1], whose mean is the score; None: it is no mean over test samples."""
     reweighted: Callable[[Tensor], float] | None = None
-    """The score if test sample i counted weight[i] times, from [M] float64; for scores without `per_sample`.
+    """The score if sample i counted weight[i] times, from [M] float64; for scores without `per_sample`.
 
-    A score with neither is no statistic of the test samples: a spread over draws, or a share of train.
+    A score with neither is no statistic of samples: a spread over draws.
     """
     predicted: Tensor | None = None
     """[M] int64, the classes that an accuracy scored; None where there is no single prediction."""
+    over: int | None = None
+    """How many samples `reweighted` weighs, where they are not the M of test."""
 
 
 def mean_score(per_sample: Tensor, predicted: Tensor | None = None) -> Score:

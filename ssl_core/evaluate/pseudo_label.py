@@ -65,17 +65,18 @@ class PseudoLabel(Probe):
         quota = min(c.per_class, int(counts[counts > 0].min()))
         start: list[Tensor] = []
         again: dict[float, list[Tensor]] = {threshold: [] for threshold in c.confidence}
-        given, right, asked = dict.fromkeys(c.confidence, 0), dict.fromkeys(c.confidence, 0), 0
+        asked = torch.zeros(len(x), dtype=torch.float64)  # [N], in how many draws a sample had no label
+        given, right = ({threshold: torch.zeros_like(asked) for threshold in c.confidence} for _ in range(2))
         for draw in range(c.draws):
             labelled = place_in_class(train.label, salt(seed, draw)) < quota  # [N]
             weight, bias = self._fit(x[labelled], train.label[labelled], num_classes)
             start.append(predict(x_test, weight, bias).label == test.label)
             guess, sure = predict(x, weight, bias)  # [N] each
-            asked += int((~labelled).sum())
+            asked += (~labelled).double()
             for threshold in c.confidence:
                 added = ~labelled & (sure >= threshold)  # [N]
-                given[threshold] += int(added.sum())
-                right[threshold] += int((guess == train.label)[added].sum())
+                given[threshold] += added.double()
+                right[threshold] += (added & (guess == train.label)).double()
                 used = labelled | added
                 label = torch.where(labelled, train.label, guess)[used]
                 second = self._fit(x[used], label, num_classes) if bool(added.any()) else (weight, bias)
@@ -84,9 +85,9 @@ class PseudoLabel(Probe):
         for threshold in c.confidence:
             name = f"pseudo_label_t{100 * threshold:g}"
             scores[f"{name}_top1"] = _over_draws(again[threshold])
-            scores[f"{name}_coverage"] = Score(given[threshold] / max(asked, 1))
-            if given[threshold]:
-                scores[f"{name}_precision"] = Score(right[threshold] / given[threshold])
+            scores[f"{name}_coverage"] = _share(given[threshold], asked)
+            if given[threshold].any():
+                scores[f"{name}_precision"] = _share(right[threshold], given[threshold])
         return scores
 
     def _fit(self, x: Tensor, label: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
@@ -94,6 +95,15 @@ class PseudoLabel(Probe):
         l2 = 1 / (self.config.inverse_l2 * len(x))
         fitted = fit_logistic(x[None], label[None], num_classes, [l2], tolerance=_TOLERANCE)
         return fitted.weight[0, 0], fitted.bias[0, 0]
+
+
+def _share(part: Tensor, whole: Tensor) -> Score:
+    """Of all draws together; from [N] each, in how many draws a train sample counted."""
+
+    def reweighted(weight: Tensor) -> float:
+        return float(weight @ part) / max(float(weight @ whole), 1.0)
+
+    return Score(reweighted(torch.ones_like(whole)), reweighted=reweighted, over=len(whole))
 
 
 def _over_draws(hits: list[Tensor]) -> Score:

@@ -36,6 +36,15 @@ def test_a_score_that_is_no_mean_sees_the_same_resamples():
     assert torch.allclose(draws["a"], draws["b"])
 
 
+def test_a_share_of_train_is_resampled_over_train():
+    train, test = torch.arange(90) % 3 > 0, torch.arange(40) % 4 > 0
+    share = Score(2 / 3, reweighted=lambda weight: float(weight @ train.double()) / 90, over=90)
+    draws = replicates({"top1": mean_score(test), "share": share}, 40, seed=4, resamples=200)
+    interval = bootstrap_mean(train.numpy(), 4, resamples=200)
+    assert percentiles(draws["share"].numpy()) == pytest.approx((interval.low, interval.high))
+    assert torch.equal(draws["top1"], replicates({"top1": mean_score(test)}, 40, seed=4, resamples=200)["top1"])
+
+
 def test_the_interval_of_f1_holds_the_truth_as_often_as_it_says():
     """Simulated predictions: 70 % right, else uniform over four classes; the truth is the F1 of very many."""
     covered, truth = 0, _f1(400_000, 999)[0].value
