@@ -46,6 +46,10 @@ class Audit(Config):
     """Samples that do not fill a global batch; other ones in each epoch."""
     steps: int
     """Optimizer steps logged."""
+    total: int
+    """Optimizer steps planned."""
+    ingest_quarantined: int
+    """Rows that ingest set aside; they are in no epoch."""
     wrong_steps: tuple[int, ...]
     """Steps whose samples were not the planned ones."""
     restarts: tuple[int, ...]
@@ -55,18 +59,27 @@ class Audit(Config):
     quarantined: tuple[Quarantined, ...]
 
     @property
+    def is_complete(self) -> bool:
+        """Whether every planned step is in the log."""
+        return self.steps == self.total
+
+    @property
     def is_exact(self) -> bool:
+        """Whether what was consumed so far is what was planned up to there."""
         return not self.wrong_steps and not any(epoch.repeated or epoch.skipped for epoch in self.epochs)
 
     def metrics(self) -> dict[str, float]:
         """What MLflow keeps beside the curves."""
         totals = {kind: sum(getattr(e, kind) for e in self.epochs) for kind in list(EpochCount.model_fields)[1:]}
         counts = {**totals, "restarts": len(self.restarts), "quarantined": len(self.quarantined)}
+        counts["ingest_quarantined"] = self.ingest_quarantined
         return {f"audit/{kind}": float(count) for kind, count in counts.items()}
 
     def verdict(self) -> str:
-        if self.is_exact:
+        if self.is_exact and self.is_complete:
             return "exact: every planned sample was consumed once"
+        if self.is_exact:
+            return "exact so far: every sample planned up to here was consumed once"
         skipped, repeated = (sum(getattr(e, kind) for e in self.epochs) for kind in ("skipped", "repeated"))
         return f"NOT EXACT: {skipped} samples skipped, {repeated} repeated; wrong steps: {list(self.wrong_steps[:8])}"
 
@@ -76,10 +89,10 @@ class Audit(Config):
         rows = ["| " + " | ".join(columns) + " |", "|" + "---:|" * len(columns)]
         rows += ["| " + " | ".join(f"{getattr(e, c):,}" for c in columns) + " |" for e in self.epochs]
         at = f" (after steps {', '.join(map(str, self.restarts))})" if self.restarts else ""
-        rows += ["", f"{self.verdict()}; {self.steps:,} steps.", ""]
+        rows += ["", f"{self.verdict()}; {self.steps:,} of {self.total:,} steps.", ""]
         rows += [f"- left over per epoch, less than a global batch: {self.dropped_per_epoch}"]
         rows += [f"- restarts: {len(self.restarts)}{at}; steps taken again from a checkpoint: {self.taken_again}"]
-        rows += [f"- quarantined while training: {len(self.quarantined)}"]
+        rows += [f"- quarantined at ingest: {self.ingest_quarantined}; while training: {len(self.quarantined)}"]
         rows += [f"  - {q.line()}" for q in self.quarantined]
         return "\n".join(rows) + "\n"
 
@@ -145,6 +158,8 @@ def audit(order: Order, shards: Path, manifest: Manifest, folder: Path, total: i
         epochs=tuple(epochs),
         dropped_per_epoch=order.num_rows - per_epoch * batch,
         steps=len(log.sums),
+        total=total,
+        ingest_quarantined=manifest.num_quarantined,
         wrong_steps=tuple(wrong),
         restarts=log.restarts,
         taken_again=log.taken_again,

@@ -61,9 +61,15 @@ def look(folder: Path, order: Order, listing: Manifest) -> Audit:
 def test_an_undisturbed_run_is_exact(tmp_path, order, listing):
     consumed_as_planned(tmp_path, order, listing, tmp_path)
     found = look(tmp_path, order, listing)
-    assert found.is_exact and found.restarts == () and found.taken_again == 0 and found.dropped_per_epoch == 2
+    assert (
+        found.is_exact
+        and found.is_complete
+        and found.restarts == ()
+        and found.taken_again == 0
+        and found.dropped_per_epoch == 2
+    )
     assert [(e.planned, e.consumed, e.repeated, e.skipped) for e in found.epochs] == [(20, 20, 0, 0)] * EPOCHS
-    assert "exact: every planned sample was consumed once; 15 steps" in found.markdown()
+    assert "exact: every planned sample was consumed once; 15 of 15 steps" in found.markdown()
     found.write(tmp_path / "report")
     assert Audit.model_validate(json.loads((tmp_path / "report" / "audit.json").read_text())) == found
 
@@ -110,7 +116,8 @@ def test_an_unfinished_run_is_exact_as_far_as_it_came(tmp_path, order, listing):
     lines = (tmp_path / consumption.NAME).read_text().splitlines()[:3]
     (tmp_path / consumption.NAME).write_text("\n".join(lines) + "\n")
     found = look(tmp_path, order, listing)
-    assert found.is_exact and found.steps == 6
+    assert found.is_exact and not found.is_complete and found.steps == 6
+    assert "exact so far: every sample planned up to here was consumed once; 6 of 15 steps" in found.markdown()
     assert [(e.planned, e.consumed, e.skipped) for e in found.epochs] == [(20, 20, 0), (20, 4, 0), (20, 0, 0)]
 
 
