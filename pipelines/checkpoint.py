@@ -6,7 +6,6 @@ Nothing random is saved: order, views and masks are functions of the step (invar
 """
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from pipelines import journal
 from pipelines.errors import UserError
 from pipelines.manifest import sha256_of
 from ssl_core.methods.base import Method
@@ -25,14 +25,15 @@ METHOD, OPTIMIZER, STATE = "method.safetensors", "optimizer.safetensors", "state
 
 
 def save(folder: Path, step: int, method: Method, optimizer: torch.optim.Optimizer, extra: dict[str, Any]) -> Path:
-    """Write `folder/step_xxxxxxxx` and drop all but the newest two.
+    """Write `folder/step_xxxxxxxx` and drop all but the newest two, and those of later steps: they were passed over.
 
     Raises:
         OSError, SafetensorError: the storage is full or not writable; earlier checkpoints are untouched.
     """
-    final = folder / f"step_{step:08d}"
+    final = folder / _name(step)
     part = folder / f".{final.name}.part"
-    shutil.rmtree(part, ignore_errors=True)
+    for killed in folder.glob(".step_*.part"):
+        shutil.rmtree(killed)
     part.mkdir(parents=True)
     try:
         save_file(_plain(method.state_dict()), part / METHOD)
@@ -40,16 +41,18 @@ def save(folder: Path, step: int, method: Method, optimizer: torch.optim.Optimiz
         state = {"format": 1, "step": step, "sha256": {n: sha256_of(part / n) for n in (METHOD, OPTIMIZER)}, **extra}
         (part / STATE).write_text(json.dumps(state, indent=2))
         for name in (METHOD, OPTIMIZER, STATE):
-            _flush(part / name)
+            journal.flush(part / name)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)  # half a checkpoint must not fill the disk further
         raise
     if final.exists():  # the same step again, after a restart from an older one
         shutil.rmtree(final)
     part.replace(final)
-    _flush(folder)
-    for old in _found(folder)[:-2]:
-        shutil.rmtree(old)
+    journal.flush(folder)
+    found = _found(folder)
+    kept = [path for path in found if path.name <= final.name][-2:]
+    for other in set(found).difference(kept):
+        shutil.rmtree(other)
     return final
 
 
@@ -62,6 +65,18 @@ def latest(folder: Path) -> tuple[Path | None, list[str]]:
             return path, passed
         passed.append(f"{path}: {reason}; going back to the checkpoint before it")
     return None, passed
+
+
+def of_step(folder: Path, step: int) -> Path:
+    """The checkpoint of this very step.
+
+    Raises:
+        OSError: it is not there, or not whole; perhaps this node does not see it yet.
+    """
+    path = folder / _name(step)
+    if (fault := _fault(path)) is not None:
+        raise OSError(f"{path}: {fault}")
+    return path
 
 
 def latest_step(folder: Path) -> int:
@@ -111,6 +126,10 @@ def digest(path: Path) -> str:
     return str(state_of(path)["sha256"][METHOD])
 
 
+def _name(step: int) -> str:
+    return f"step_{step:08d}"
+
+
 def _found(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step_*") if path.is_dir())
 
@@ -128,11 +147,3 @@ def _fault(path: Path) -> str | None:
 
 def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

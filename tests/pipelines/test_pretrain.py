@@ -79,6 +79,31 @@ def test_a_killed_worker_changes_nothing(shards, undisturbed, tmp_path):
     assert made.digest == pretrain.run(parse(TREE, CHANGES), shards, undisturbed).digest
 
 
+def test_workers_killed_in_the_middle_of_a_checkpoint_write_change_nothing(shards, undisturbed, tmp_path):
+    half_written: list[Path] = []
+
+    def kill() -> None:
+        while not outbox.tail(tmp_path, 0)[0]:
+            time.sleep(0.02)
+        while not half_written:
+            workers = ray_processes("RayTrainWorker")
+            while not list((tmp_path / "checkpoints").glob(".step_*.part")):
+                pass  # a write takes milliseconds
+            for worker in workers:
+                worker.suspend()
+            half_written.extend((tmp_path / "checkpoints").glob(".step_*.part"))  # still there, and nobody goes on
+            for worker in workers:
+                (worker.kill if half_written else worker.resume)()
+
+    threading.Thread(target=kill, daemon=True).start()
+    made = pretrain.run(parse(TREE, CHANGES), shards, tmp_path)
+    assert half_written, "killed in the middle of a write"
+    assert made.step == 60 and losses(tmp_path) == losses(undisturbed)
+    found = Audit.model_validate_json((tmp_path / "report" / "audit.json").read_text())
+    assert found.is_exact and found.is_complete and len(found.restarts) == 1
+    assert not list((tmp_path / "checkpoints").glob(".*")), "what a kill left is gone"
+
+
 def test_a_killed_controller_changes_nothing(shards, undisturbed, tmp_path):
     """Ray Train does not restart its controller; we do, and its orphans write nothing."""
     killed: list[int] = []

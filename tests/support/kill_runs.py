@@ -75,6 +75,11 @@ class KilledRun:
         """The stage's folder, once there is one."""
         return next(iter((self.storage / "pretrain").glob("*")), None)
 
+    def half_written(self) -> bool:
+        """Whether a checkpoint is there in part."""
+        folder = self.folder()
+        return folder is not None and any((folder / "checkpoints").glob(".*.part"))
+
     def printed(self) -> str:
         return self._log.read_text()
 
