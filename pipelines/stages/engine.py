@@ -224,7 +224,7 @@ def describe() -> str:
 
 
 def data_context(cpus: int) -> None:
-    """Ray Data settings of this process: quiet, in order, loud about a stall (ray.md, sections 1.5 and 2)."""
+    """Ray Data settings of this process: quiet, in order (ray.md, sections 1.5 and 2)."""
     import ray.data
 
     from pipelines.stages.pacing import Pace
@@ -232,7 +232,7 @@ def data_context(cpus: int) -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    context.execution_no_progress_timeout_s = 300
+    context.execution_no_progress_timeout_s = -1  # it takes a slow consumer for a stall; see train_worker.told
     context.use_datasource_v2 = False
     context.execution_options.preserve_order = True
     context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(cpu=cpus)

@@ -1,6 +1,7 @@
 """What each Ray Train worker runs: its share of the plan, through the loop."""
 
 import os
+import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -14,6 +15,7 @@ from ray.train.torch import get_device
 from pipelines import lock, manifest, outbox
 from pipelines.artifacts import ShardSet
 from pipelines.config import RunConfig, parse
+from pipelines.display import repeating
 from pipelines.errors import Interrupted, UserError
 from pipelines.manifest import Manifest
 from pipelines.monitor import Monitor
@@ -29,6 +31,7 @@ from ssl_core.methods.base import Method
 
 WRITER = ".writer"
 PATIENCE_S = 60
+LONG_WAIT_S = 120.0
 
 
 def work(given: dict[str, Any]) -> None:
@@ -54,7 +57,9 @@ def work(given: dict[str, Any]) -> None:
         return  # the checkpoint says how far it came
     except UserError as error:
         text = str(getattr(error, "cause", error))  # from a read task it comes wrapped by Ray
-        (folder / FAILURE).write_text(text)  # on a full disk this raises, and Ray carries that to the driver
+        part = folder / f"{FAILURE}.part"
+        part.write_text(text)  # on a full disk this raises, and Ray carries that to the driver
+        part.replace(folder / FAILURE)
         if worker.size > 1:
             raise  # the others may be waiting for this one; after the restart all find FAILURE and end
 
@@ -89,11 +94,31 @@ def train_here(
         raise UserError(f"method {config.method.name} reads labels; the source has none (source.labels)")
 
     def open_batches(start: int, stop: int) -> Iterator[Arrays]:
-        return training_batches(config, shards.folder, listing, worker.rank, worker.size, start, stop, worker.folder)
+        given = training_batches(config, shards.folder, listing, worker.rank, worker.size, start, stop, worker.folder)
+        return told(given, worker.folder)
 
     order = training_order(config, listing)
     monitor = look or _monitor(config, shards, listing, labels, worker)
     train(config, worker, order, open_batches, monitor, labels if reads_labels else None, milestones, begin)
+
+
+def told(batches: Iterator[Arrays], folder: Path) -> Iterator[Arrays]:
+    """Pass batches on; a wait so long that something is wrong is said, over and over, and does not end the run."""
+    since: float | None = None
+
+    def look() -> None:
+        if since is not None and time.monotonic() - since > LONG_WAIT_S:
+            waited = f"{time.monotonic() - since:.0f} s"
+            outbox.note(folder, f"waiting for data for {waited}: is a read stuck, or no CPU left for readers?")
+
+    with repeating(LONG_WAIT_S / 2, look):
+        while True:
+            since = time.monotonic()
+            batch = next(batches, None)
+            since = None
+            if batch is None:
+                return
+            yield batch
 
 
 def _trial(config: RunConfig, record: Path, worker: Worker) -> None:

@@ -1,13 +1,14 @@
 """Invariants 1 and 2 through Ray Data: each worker streams exactly its planned rows, and views follow the sample."""
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ray.data import DataContext
 
-from pipelines import manifest
+from pipelines import manifest, outbox
 from pipelines.artifacts import Nothing, ShardSet
 from pipelines.config import parse
 from pipelines.errors import UserError
@@ -125,14 +126,25 @@ def test_a_changed_shard_is_found(shards, tmp_path):
         manifest.load(copy)
 
 
+def spilled_bytes() -> int:
+    import ray
+    from ray._private.internal_api import node_stats
+
+    (node,) = ray.nodes()
+    stats = node_stats(node["NodeManagerAddress"], node["NodeManagerPort"], include_memory_info=False)
+    return int(stats.store_stats.spilled_bytes_total)
+
+
 def test_a_full_object_store_spills_and_nothing_is_lost(shards):
     import ray
 
-    held = [ray.put(np.full(20 << 20, number, np.uint8)) for number in range(12)]  # 240 of 256 MB
+    before = spilled_bytes()
+    held = [ray.put(np.full(20 << 20, number, np.uint8)) for number in range(13)]  # 260 of 256 MB
     per_epoch = training_order(CONFIG, manifest.load(shards.folder)).batches_per_epoch
     seen = stream(shards, 0, 1, 0, per_epoch)
+    assert spilled_bytes() > before
     assert np.array_equal(seen["sample_id"], planned(shards, 0, per_epoch))
-    assert [int(ray.get(ref)[-1]) for ref in held] == list(range(12))
+    assert [int(ray.get(ref)[-1]) for ref in held] == list(range(13))
 
 
 @pytest.mark.parametrize("key", ["data.shuffle_rows", "train.global_batch_size", "data.block_mb", "train.num_workers"])
@@ -175,3 +187,21 @@ def test_executions_side_by_side_each_have_their_cpus(shards, monkeypatch):
     for _ in zip(*streams, strict=True):
         pass
     assert set(limits) == {4}
+
+
+def test_a_long_wait_for_data_is_said_and_does_not_end_the_run(tmp_path, monkeypatch):
+    from pipelines.stages import train_worker
+
+    monkeypatch.setattr(train_worker, "LONG_WAIT_S", 0.2)
+
+    def stuck():
+        yield 1
+        time.sleep(0.6)
+        yield 2
+
+    batches = train_worker.told(stuck(), tmp_path)
+    assert next(batches) == 1
+    time.sleep(0.5)  # a slow step is no wait
+    assert not (tmp_path / outbox.NOTES).exists()
+    assert list(batches) == [2]
+    assert "waiting for data for" in (tmp_path / outbox.NOTES).read_text()
