@@ -50,6 +50,12 @@ def append(folder: Path, step: int, sums: Ints, replaced: Ints) -> None:
     journal.append(folder / NAME, [{"step": step, "sums": sums.tolist(), "replaced": replaced.tolist()}])
 
 
+def flush(folder: Path) -> None:
+    """The lines so far are on the disk when this returns; called before the checkpoint that covers them."""
+    if (folder / NAME).exists():
+        journal.flush(folder / NAME)
+
+
 def read(folder: Path) -> Consumed:
     """Every step that counts, from all processes that worked in this folder."""
     sums: dict[int, list[int]] = {}

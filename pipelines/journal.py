@@ -1,12 +1,13 @@
 """Append-only files of JSON lines that a kill at any moment leaves readable.
 
-One process writes at a time, any process may read. An append is one write, so killing the writer can at
-worst tear the last line, which the next writer cuts off and readers do not look at.
+One process writes at a time, any process may read. Killing the writer can at worst tear the last line, which the next
+writer cuts off and readers do not look at.
 """
 
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,15 +17,34 @@ Line = dict[str, Any]
 
 
 def append(path: Path, lines: list[Line], sync: bool = False) -> None:
-    """Write whole lines at the end; with `sync` they are on the disk when this returns."""
-    data = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    """Write whole lines at the end; with `sync` they are on the disk when this returns.
+
+    Raises:
+        OSError: the storage is full or not writable; none of the lines is there.
+    """
+    data = memoryview("".join(json.dumps(line) + "\n" for line in lines).encode())
     path.touch()
     with path.open("rb+", buffering=0) as file:
         cut_torn_line(file)
-        file.seek(0, os.SEEK_END)
-        file.write(data)
+        end = file.seek(0, os.SEEK_END)
+        try:
+            while data:  # a disk that is nearly full takes a part
+                data = data[file.write(data) :]
+        except OSError:
+            with suppress(OSError):
+                file.truncate(end)
+            raise
         if sync:
             os.fsync(file.fileno())
+
+
+def flush(path: Path) -> None:
+    """What was written to a file, or the names in a folder, is on the disk when this returns."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def read(path: Path) -> Iterator[Line]:

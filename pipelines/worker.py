@@ -1,5 +1,7 @@
 """One training process as the loop knows it: no Ray in sight."""
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,9 +10,11 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from pipelines import checkpoint, consumption, outbox
+from pipelines import checkpoint, consumption, outbox, patience
 from pipelines.errors import UserError
 from pipelines.order import Order
+from pipelines.patience import patiently
+from ssl_core.collectives import from_first
 from ssl_core.methods.base import Method
 
 STOP = "stop"
@@ -35,48 +39,70 @@ class Worker:
     def restore(self, method: Method, optimizer: torch.optim.Optimizer, order: Order) -> int:
         """Go back to the newest whole checkpoint; returns the steps taken, 0 at the very start.
 
+        Rank 0 chooses: a predecessor that is still ending may add one while the others look.
+
         Raises:
-            UserError: the checkpoint belongs to another sample order.
+            UserError: the checkpoint belongs to another sample order, or this node does not see it.
         """
-        path, passed = checkpoint.latest(self.checkpoints)
-        if path:
-            _same_order(path, checkpoint.state_of(path)["order"], order)
-        step = checkpoint.restore_(path, method, optimizer) if path else 0
-        if self.rank == 0:
-            outbox.rewind(self.folder, step)
-            consumption.begin(self.folder, step)
-            for line in passed:
-                outbox.note(self.folder, line)
+        if self.rank != 0:
+            if step := from_first(0, self.device):
+                try:
+                    path = patiently(lambda: checkpoint.of_step(self.checkpoints, step), self._tell)
+                except OSError as error:
+                    raise UserError(f"{error}; rank 0 sees it: do all nodes share this storage?") from None
+                checkpoint.restore_(path, method, optimizer)
+            return step
+        newest, passed = checkpoint.latest(self.checkpoints)
+        if newest:
+            _same_order(newest, checkpoint.state_of(newest)["order"], order)
+        step = from_first(checkpoint.restore_(newest, method, optimizer) if newest else 0, self.device)
+        outbox.rewind(self.folder, step)
+        consumption.begin(self.folder, step)
+        for line in passed:
+            outbox.note(self.folder, line)
         return step
 
     def consumed(self, step: int, sums: NDArray[np.int64], replaced: NDArray[np.int64]) -> None:
-        """Log which samples the steps up to `step` took; see pipelines/consumption.py."""
+        """Log which samples the steps up to `step` took; see pipelines/consumption.py. Raises as `save`."""
         if self.rank == 0:
-            consumption.append(self.folder, step, sums, replaced)
+            self._write("the consumption log", step, lambda: consumption.append(self.folder, step, sums, replaced))
 
     def report(self, step: int, total: int, metrics: dict[str, float]) -> None:
-        """Put a point in the outbox; it reaches MLflow once a checkpoint covers it."""
+        """Put a point in the outbox; it reaches MLflow once a checkpoint covers it. Raises as `save`."""
         if self.rank == 0:
-            outbox.append(self.folder, step=step, total=total, metrics=metrics)
+            self._write("the point", step, lambda: outbox.append(self.folder, step=step, total=total, metrics=metrics))
 
     def save(self, step: int, method: Method, optimizer: torch.optim.Optimizer, extra: dict[str, object]) -> None:
         """Write a checkpoint, and with it make the points up to here final.
 
         Raises:
-            UserError: the storage is full or not writable.
+            UserError: the storage is full or not writable, and stays so.
         """
         if self.rank != 0:
             return
-        try:
+
+        def write() -> None:
+            consumption.flush(self.folder)
             checkpoint.save(self.checkpoints, step, method, optimizer, extra)
+            outbox.commit(self.folder, step)
+            (self.folder / SAVE).unlink(missing_ok=True)
+
+        self._write("the checkpoint", step, write)
+
+    def _write(self, what: str, step: int, write: Callable[[], None]) -> None:
+        try:
+            patiently(write, self._tell, (OSError, SafetensorError))
         except (OSError, SafetensorError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise UserError(
-                f"{self.checkpoints}: cannot write the checkpoint of step {step} ({reason}); {self.last_good()}; "
+                f"{self.folder}: cannot write {what} of step {step} ({reason}); {self.last_good()}; "
                 "free space or fix the rights, then run the same command again"
             ) from None
-        outbox.commit(self.folder, step)
-        (self.folder / SAVE).unlink(missing_ok=True)
+
+    def _tell(self, error: Exception) -> None:
+        """Where notes can be written that is where they go; a storage that fails may refuse them too."""
+        with suppress(OSError):
+            outbox.note(self.folder, f"storage: {error}; trying again for {patience.PATIENCE_S:.0f} s")
 
     def last_good(self) -> str:
         path, _ = checkpoint.latest(self.checkpoints)

@@ -33,6 +33,15 @@ def mean_over_workers(x: Tensor) -> Tensor:
     return mean
 
 
+def from_first(number: int, device: torch.device) -> int:
+    """What rank 0 passed, on every worker."""
+    if world_size() == 1:
+        return number
+    shared = torch.tensor([number], dtype=torch.int64, device=device)
+    dist.broadcast(shared, src=0)
+    return int(shared)
+
+
 class _Gather(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

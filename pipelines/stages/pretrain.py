@@ -50,7 +50,7 @@ def run(config: RunConfig, shards: ShardSet, folder: Path, begin: Start | None =
     found = audit(order, shards.folder, listing, folder, state["total"])
     found.write(folder / "report")
     outbox.append(folder, step=state["step"], total=state["total"], metrics=found.metrics(), final=True)
-    if not found.is_exact:
+    if not (found.is_exact and found.is_complete):
         raise UserError(f"{folder}: {found.verdict()}; this checkpoint is not used; please report it with {folder}")
     return Checkpoint(digest=checkpoint.digest(path), shards=shards, folder=path, step=state["step"])
 
@@ -124,9 +124,11 @@ def _fit(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool, begin
         while not ended.wait(0.2):
             pass
     if failures:
+        newest, _ = checkpoint.latest(folder / "checkpoints")
+        place = newest or "the start: no checkpoint was written yet"
         raise UserError(
             f"training failed after {config.train.max_failures} restarts: {_reason(failures[0])}; "
-            f"logs: {folder / 'ray'}; run the same command again to go on from the last checkpoint"
+            f"logs: {folder / 'ray'}; run the same command again to go on from {place}"
         ) from failures[0]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import resource
 import signal
 import subprocess
 import sys
@@ -52,6 +53,21 @@ def test_points_come_back_as_logged(tmp_path):
     assert before <= point.time <= time.time_ns() // 1_000_000
     assert math.isnan(point.metrics.pop("gap"))
     assert point.metrics == {"loss": 0.1, "up": math.inf, "down": -math.inf}
+
+
+def test_a_disk_that_takes_half_a_line_takes_none(tmp_path):
+    write(tmp_path, [1])
+    size = (tmp_path / outbox.NAME).stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write(tmp_path, [2])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (tmp_path / outbox.NAME).stat().st_size == size
+    write(tmp_path, [2])
+    assert steps(outbox.read(tmp_path)) == [1, 2]
 
 
 def test_an_empty_folder_has_no_points(tmp_path):

@@ -2,19 +2,23 @@
 
 import resource
 import shutil
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from pipelines import checkpoint, consumption, outbox
+from pipelines import checkpoint, consumption, outbox, patience
 from pipelines.config import RunConfig, parse
 from pipelines.errors import Interrupted, UserError
 from pipelines.order import Order
 from pipelines.start import Start
 from pipelines.train_loop import train
 from pipelines.worker import STOP, Worker
+from ssl_core.build import build_method
+from ssl_core.optim import build_optimizer
 from tests.support.recipe import TREE
 from tests.support.workers import on_workers
 
@@ -191,7 +195,8 @@ def test_a_loss_that_is_not_finite_stops_with_step_ids_and_checkpoint(tmp_path):
         assert all(t.isfinite().all() for t in weights(tmp_path).values() if t.is_floating_point())
 
 
-def test_a_full_disk_names_the_last_good_checkpoint(tmp_path):
+def test_a_full_disk_names_the_last_good_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(patience, "PATIENCE_S", 0.5)
     changes = {"train.checkpoint_seconds": 1e-9}
     folder = tmp_path / "full"
     folder.mkdir()
@@ -208,6 +213,53 @@ def test_a_full_disk_names_the_last_good_checkpoint(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not list((folder / "checkpoints").glob(".*")), "nothing half-written is left"
     assert run(folder, changes) == 12
+
+
+def test_storage_that_comes_back_changes_nothing(tmp_path, undisturbed):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    comes_back = threading.Timer(1.5, resource.setrlimit, (resource.RLIMIT_FSIZE, before))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, before[1]))
+    try:
+        comes_back.start()
+        assert run(tmp_path, {"train.checkpoint_seconds": 1e-9}) == 12
+    finally:
+        comes_back.join()
+    assert losses(tmp_path) == losses(undisturbed) and same(weights(tmp_path), weights(undisturbed))
+    notes = (tmp_path / outbox.NOTES).read_text()
+    assert notes.count("storage: ") == 1 and "trying again for 60 s" in notes
+
+
+def test_checkpoints_that_were_passed_over_do_not_crowd_out_good_ones(tmp_path):
+    config = parse(TREE)
+    method = build_method(config.method, config.encoder, config.views, seed=0)
+    optimizer = build_optimizer(config.optim, method, 0.1)
+    for step in (90, 100):
+        checkpoint.save(tmp_path, step, method, optimizer, {})
+    for step in (10, 20, 30):
+        checkpoint.save(tmp_path, step, method, optimizer, {})
+        assert checkpoint.latest_step(tmp_path) == step, "those of a lost future are gone"
+    assert sorted(path.name for path in tmp_path.glob("step_*")) == ["step_00000020", "step_00000030"]
+
+
+def test_all_workers_go_on_from_one_checkpoint(tmp_path):
+    """Rank 1 finds a newer one than rank 0 did, as a predecessor that is still ending may leave it."""
+    (tmp_path / STOP).touch()
+    with pytest.raises(Interrupted):
+        run(tmp_path, {"train.checkpoint_seconds": 1e-9})
+    (first, mine), (second, other) = on_workers(2, _restored, str(tmp_path))
+    assert first == second and mine == other
+
+
+def _restored(rank: int, folder: str) -> tuple[int, float]:
+    config = parse(TREE)
+    method = build_method(config.method, config.encoder, config.views, seed=rank)
+    optimizer = build_optimizer(config.optim, method, 0.1)
+    worker = Worker(rank, 2, torch.device("cpu"), Path(folder))
+    if rank == 1:
+        time.sleep(1)  # rank 0 has looked by now
+        checkpoint.save(worker.checkpoints, 4, method, optimizer, {"order": order_of(config).identity})
+    step = worker.restore(method, optimizer, order_of(config))
+    return step, sum(float(tensor.double().sum()) for tensor in method.state_dict().values())
 
 
 def test_two_workers_take_the_same_steps_as_one(tmp_path, undisturbed):
