@@ -1,4 +1,4 @@
-"""Speed, measured: `python -m tests.benchmarks [NAME ...]`; all of them take a quarter of an hour on two idle cores.
+"""Speed, measured: `python -m tests.benchmarks [NAME ...]`; all of them take twenty minutes on two idle cores.
 
 Each benchmark runs in a process of its own. Outcomes go to bench.json and from there to the README.
 """
