@@ -14,7 +14,7 @@ from ray.train.torch import get_device
 from pipelines import lock, manifest, outbox
 from pipelines.artifacts import ShardSet
 from pipelines.config import RunConfig, parse
-from pipelines.errors import Interrupted, UserError
+from pipelines.errors import Diverged, Interrupted, UserError
 from pipelines.manifest import Manifest
 from pipelines.monitor import Monitor
 from pipelines.reading import Arrays
@@ -22,7 +22,7 @@ from pipelines.stages import engine
 from pipelines.stages.views import some_rows, training_batches, training_order
 from pipelines.start import Start
 from pipelines.train_loop import chosen_precision, train
-from pipelines.worker import FAILURE, Worker
+from pipelines.worker import DIVERGED, FAILURE, Worker
 from ssl_core.build import build_chains
 from ssl_core.catalog import find
 from ssl_core.methods.base import Method
@@ -54,6 +54,8 @@ def work(given: dict[str, Any]) -> None:
         return  # the checkpoint says how far it came
     except UserError as error:
         text = str(getattr(error, "cause", error))  # from a read task it comes wrapped by Ray
+        if isinstance(error, Diverged):
+            (folder / DIVERGED).touch()
         (folder / FAILURE).write_text(text)  # on a full disk this raises, and Ray carries that to the driver
         if worker.size > 1:
             raise  # the others may be waiting for this one; after the restart all find FAILURE and end
