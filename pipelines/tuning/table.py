@@ -58,7 +58,7 @@ def table(campaign: Campaign, began: float, at_a_time: int) -> Table:
         made.add_column(key, justify="right", overflow="fold")
     for trial in sorted(shown, key=lambda t: t.number):
         style = {"running": "bold", "failed": "red", "collapsed": "red", "stopped": "dim"}.get(trial.state, "")
-        values = [_value(trial.changes.get(key)) for key in campaign.plan.tune.space]
+        values = [_value(trial.changes.get(key, "-")) for key in campaign.plan.tune.space]
         kind = "" if trial.kind == "search" else f" ({trial.kind})"
         cells = [f"{trial.number}", f"{trial.state}{kind}", _score(trial, metric), _share(trial), clock(trial.seconds)]
         made.add_row(*(Text(cell, style=style) for cell in (*cells, *values)))  # Text: values are not markup

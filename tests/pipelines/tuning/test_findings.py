@@ -136,6 +136,7 @@ def test_the_winner_is_tracked_with_the_login_that_no_file_holds(tmp_path):
     config = config.model_copy(update={"tracking": config.tracking.model_copy(update={"uri": uri})})
     made = campaign(tmp_path, config)
     play(made, made.next_search, peak_at(0.3))
+    made.plan.keep(tmp_path)
     found = findings.find(made, "login", {})
     report.write(found, made.plan, tmp_path / "report")
     winner = winner_of(config, found, made.plan)
