@@ -35,6 +35,7 @@ $(VENV)/.bench: $(VENV)/.installed
 
 results: env
 	$(BIN)/python -m tests.benchmarks.results $(or $(STORAGE),selfray-runs)
+	$(BIN)/python -m tests.benchmarks.campaigns $(or $(STORAGE),selfray-runs)
 
 env: $(VENV)/.installed
 

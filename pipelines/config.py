@@ -78,7 +78,7 @@ class TrainConfig(Config):
     monitor_samples: NonNegativeInt = 1024
     """Train samples that these looks encode; 0 turns them off."""
     max_failures: NonNegativeInt = 3
-    """Worker crashes survived before the run gives up."""
+    """Worker crashes that a run, or each trial of a campaign, survives before it gives up."""
 
     @model_validator(mode="after")
     def _even_split(self) -> "TrainConfig":

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pipelines import consumption
-from pipelines.errors import UserError
+from pipelines.errors import Diverged
 from pipelines.reading import Arrays
 from pipelines.worker import Worker
 from ssl_core.collectives import gather, mean_over_workers
@@ -48,7 +48,7 @@ class Recent:
         """The metrics after step `done`, equal on all workers, and whether somebody was asked to stop.
 
         Raises:
-            UserError: a loss is not finite; on every worker.
+            Diverged: a loss is not finite; on every worker.
         """
         names = sorted(self.metrics)
         steps = len(self.losses)
@@ -78,7 +78,7 @@ class Recent:
     def _explain(self, losses: Tensor, before: int) -> None:
         bad = int((~losses.isfinite()).nonzero()[0])
         ids = gather(self.ids[bad])
-        raise UserError(
+        raise Diverged(
             f"the loss is not finite at step {before + bad} ({losses[bad].item()}); sample ids of that batch: "
             f"{', '.join(map(str, ids[:8].tolist()))}, ...; {self.worker.last_good()}; "
             "lower optim.lr or set optim.grad_clip"

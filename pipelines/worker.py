@@ -20,6 +20,8 @@ from ssl_core.methods.base import Method
 STOP = "stop"
 SAVE = "save"
 FAILURE = "failure.txt"
+DIVERGED = "diverged"
+"""Beside FAILURE: the same again would fail again."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pipelines import lock, manifest, outbox
 from pipelines.artifacts import ShardSet
 from pipelines.config import RunConfig, parse
 from pipelines.display import repeating
-from pipelines.errors import Interrupted, UserError
+from pipelines.errors import Diverged, Interrupted, UserError
 from pipelines.manifest import Manifest
 from pipelines.monitor import Monitor
 from pipelines.reading import Arrays
@@ -24,7 +24,7 @@ from pipelines.stages import engine
 from pipelines.stages.views import some_rows, training_batches, training_order
 from pipelines.start import Start
 from pipelines.train_loop import chosen_precision, train
-from pipelines.worker import FAILURE, Worker
+from pipelines.worker import DIVERGED, FAILURE, Worker
 from ssl_core.build import build_chains
 from ssl_core.catalog import find
 from ssl_core.methods.base import Method
@@ -57,6 +57,8 @@ def work(given: dict[str, Any]) -> None:
         return  # the checkpoint says how far it came
     except UserError as error:
         text = str(getattr(error, "cause", error))  # from a read task it comes wrapped by Ray
+        if isinstance(error, Diverged):
+            (folder / DIVERGED).touch()
         part = folder / f"{FAILURE}.part"
         part.write_text(text)  # on a full disk this raises, and Ray carries that to the driver
         part.replace(folder / FAILURE)

@@ -17,8 +17,7 @@ import torch
 
 from pipelines import checkpoint, lock, manifest, outbox
 from pipelines.config import RunConfig
-from pipelines.errors import Interrupted, UserError
-from pipelines.features import raw_input
+from pipelines.errors import Diverged, Interrupted, UserError
 from pipelines.inputs import Inputs
 from pipelines.stages import engine, pretrain
 from pipelines.stages.train_worker import train_here
@@ -28,7 +27,7 @@ from pipelines.tuning.objective import NUM_VIEWS, Objective
 from pipelines.tuning.plan import Plan
 from pipelines.tuning.records import Look, Trial
 from pipelines.tuning.worker import Ended, TrialWorker, looks
-from pipelines.worker import FAILURE, STOP
+from pipelines.worker import DIVERGED, FAILURE, STOP
 from ssl_core.build import build_chain, build_method, untrained
 from ssl_core.catalog import find
 
@@ -49,7 +48,8 @@ def run(given: dict[str, Any]) -> None:
     except Exception as error:  # handed to the driver, which writes the reason down; the other trials go on
         cause = getattr(error, "cause", error)  # from a read task it comes wrapped by Ray
         kind = "" if isinstance(cause, UserError) else f"{type(cause).__name__}: "
-        ray.tune.report({"failed": kind + " ".join(str(cause).split())[:2000]})
+        reason = kind + " ".join(str(cause).split())[:2000]
+        ray.tune.report({"failed": reason, "curable": not isinstance(cause, Diverged)})
 
 
 def objective(config: RunConfig, shared: Plan, device: torch.device, spent: float = 0.0) -> Objective:
@@ -76,8 +76,7 @@ def floors(config: RunConfig, shared: Plan) -> dict[str, dict[str, float]]:
     """The metrics of the raw input and of the encoder as it is drawn, on the same samples as every trial's."""
     eye = objective(config, shared, torch.device("cpu"))
     method = build_method(config.method, untrained(config.encoder), config.views, seed=config.seed)
-    raw = eye.of_features(raw_input(torch.from_numpy(eye.pixels)), None)
-    found = {"raw_input": raw, "random_init": eye.of_features(eye.encode_plain(method), None)}
+    found = {"raw_input": eye.of_pixels(), "random_init": eye.of_encoder(method.eval())}
     return {name: {k: v for k, v in values.items() if isfinite(v)} for name, values in found.items()}
 
 
@@ -98,7 +97,7 @@ def _run(trial: Trial, shared: Plan, record: Path) -> None:
     config = shared.config(trial.changes)
     given = shared.shards.model_dump(mode="json")
     Inputs(run=config.name, keys=pretrain.PRETRAIN.keys(config), given=given).keep(trial.work)
-    for leftover in (FAILURE, STOP):
+    for leftover in (FAILURE, DIVERGED, STOP):
         (trial.work / leftover).unlink(missing_ok=True)
     if (record.parents[1] / STOP).exists():
         raise Interrupted("the campaign was stopped before this trial began")
@@ -136,12 +135,12 @@ def _on_ray_train(config: RunConfig, shared: Plan, trial: Trial, record: Path) -
     over = False
     while not over:
         over = ended.wait(0.2)
-        reached = checkpoint.latest_step(trial.work / "checkpoints")
-        for look in looks(trial.work, shared, trial.total):
-            if look.step <= reached and records.read(record).look_at(look.step) is None:
+        for look in looks(trial.work, shared, trial.total, saved=True):
+            if records.read(record).look_at(look.step) is None:
                 tell(look)
     if (trial.work / FAILURE).exists():
-        raise UserError((trial.work / FAILURE).read_text())
+        kind = Diverged if (trial.work / DIVERGED).exists() else UserError
+        raise kind((trial.work / FAILURE).read_text())
     if failures:
         raise failures[0]
 

@@ -2,7 +2,7 @@
 
 What is tried and what is stopped is decided in pipelines/tuning and recorded there, so nothing that Tune keeps is
 ever needed again: its own folder is thrown away. Tune's population based training needs checkpoints that Tune itself
-hands from trial to trial, which trials on Ray Train V2 do not give it (ray.md, section 3.3), so it is not offered.
+hands from trial to trial; on Ray Train V2 its TuneReportCallback passes metrics only, so `scheduler: pbt` is refused.
 """
 
 import os
@@ -41,16 +41,19 @@ def max_concurrent(config: RunConfig, wanted: int | None) -> tuple[int, str]:
     """How many trials at a time, and why.
 
     Each trial holds one CPU per worker and leaves `data.cpus` per worker free for Ray Data's tasks, which Tune does
-    not count: without that room trials would wait for batches that can never be made (ray #29662).
+    not count: without that room trials would wait for batches that can never be made (ray #29662). A cluster that may
+    grow is waited for, as one training would: for the `wanted` trials, or else for one.
 
     Raises:
         UserError: not even one fits, or fewer than `wanted`.
     """
-    import ray
-
-    has, workers = ray.cluster_resources(), config.train.num_workers
-    cpus, gpus = int(has.get("CPU", 0)), int(has.get("GPU", 0))
+    workers = config.train.num_workers
     each = workers * (1 + config.data.cpus)
+    needed = {"CPU": each * (wanted or 1)}
+    if config.train.device == "cuda":
+        needed["GPU"] = workers * (wanted or 1)
+    has = engine.wait_for(config, needed)
+    cpus, gpus = int(has.get("CPU", 0)), int(has.get("GPU", 0))
     local = config.ray.address == "local" and config.ray.num_cpus is None
     usable = min(cpus, max(os.cpu_count() or 1, each)) if local else cpus
     fit = usable // each
@@ -74,6 +77,8 @@ def run_trials(campaign: Campaign, next_trial: Next, config: RunConfig, at_a_tim
     """
     os.environ |= QUIET
     (campaign.folder / STOP).unlink(missing_ok=True)
+    for left in campaign.folder.glob("ray-*"):  # by a driver that was killed: the campaign's lock is ours now
+        shutil.rmtree(left, ignore_errors=True)
     scratch = Path(tempfile.mkdtemp(prefix="ray-", dir=campaign.folder))
     failures: list[Exception] = []
     ended = threading.Event()
@@ -176,7 +181,7 @@ class _Tell(_Live, FIFOScheduler):  # type: ignore[misc]
         if "look" in result:
             self._campaign.looked(number, Look.model_validate_json(result["look"]))
         if "failed" in result:
-            self._campaign.failed(number, result["failed"])
+            self._campaign.failed(number, result["failed"], curable=result["curable"])
         return str(TrialScheduler.CONTINUE)
 
 
@@ -189,4 +194,5 @@ class _Mourn(_Live, tune.Callback):  # type: ignore[misc]
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         lines = [line.strip() for line in str(trial.get_error() or "").splitlines() if line.strip()]
         reason = lines[-1] if lines else "unknown"
-        self._campaign.failed(trial.config["number"], f"its process died again and again: {reason}"[:2000])
+        text = f"its process died again and again: {reason}"[:2000]
+        self._campaign.failed(trial.config["number"], text, curable=True)

@@ -25,14 +25,15 @@ class Campaign:
     def __init__(self, plan: Plan, folder: Path, seed: int, work: Work, listeners: Sequence[Listener] = ()):
         """
         Args:
-            folder: of the campaign; what lies there is gone on with.
+            folder: of the campaign; what lies there is gone on with, and trials that a rerun may cure wait again.
             seed: of the recipe; keys what is tried.
             listeners: told of each change of a trial after it is on disk.
         """
         self.plan, self.folder, self.seed = plan, folder, seed
         self._work, self._listeners = work, listeners
         self._lock = threading.RLock()
-        self._trials = {trial.number: trial for trial in records.trials(folder)}
+        again = {"state": "waiting", "reason": "", "curable": False}
+        self._trials = {t.number: t.with_(**again) if t.curable else t for t in records.trials(folder)}
         self._started: set[int] = set()
         self.stopping = False
         self.fault: UserError | None = None
@@ -87,10 +88,11 @@ class Campaign:
             state, reason = self._verdict(trial, look)
             self._keep(trial.with_(state=state, reason=reason))
 
-    def failed(self, number: int, reason: str) -> None:
+    def failed(self, number: int, reason: str, *, curable: bool = False) -> None:
+        """A trial has ended by an error; `curable`: when the campaign is opened again, it waits again."""
         with self._lock:
             if self._trials[number].state in OPEN:
-                self._keep(self._trials[number].with_(state="failed", reason=reason))
+                self._keep(self._trials[number].with_(state="failed", reason=reason, curable=curable))
 
     def stop(self) -> None:
         """Let no trial begin, and ask those that run to stop at a checkpoint."""
@@ -115,6 +117,8 @@ class Campaign:
             if (value := look.values.get(gauge, floor)) < floor:
                 return "collapsed", f"{gauge} {value:.3g} at step {look.step} is under tune.min_{gauge} {floor:g}"
         if look.step >= trial.total:
+            if tune.metric not in look.values:
+                return "failed", f"{tune.metric} could not be had at step {look.step}, its last; nothing ranks it"
             return "done", ""
         if trial.kind != "search" or tune.scheduler == "none":
             return "running", ""

@@ -61,7 +61,7 @@ class Range(Config):
 
     @property
     def ends(self) -> tuple[Any, ...]:
-        """What must fit the config for everything between to fit: each choice, or both ends."""
+        """Each choice, or both ends."""
         return self.choice or self.uniform or self.loguniform or self.int or ()
 
     @validator(mode="after")
@@ -113,9 +113,9 @@ class TuneConfig(Config):
     holdout: Annotated[float, Field(gt=0, le=0.5)] = 0.25
     """Share of the scored train samples that is held out from the probes; the test split is never read."""
     samples: Annotated[int, Field(ge=32)] = 4096
-    """Train samples scored at each look, spread evenly over the split."""
+    """About how many train samples are scored at each look, spread evenly over the split."""
     view_samples: Annotated[int, Field(ge=8)] = 256
-    """Of these, how many are augmented four times for alignment and LiDAR."""
+    """About how many, spread alike, are augmented four times for alignment and LiDAR."""
     min_feature_std: NonNegativeFloat = 0.01
     """A trial whose features spread less than this (0: all point one way, 1: evenly) is stopped as collapsed."""
     min_rankme: NonNegativeFloat = 1.5
@@ -133,6 +133,16 @@ class TuneConfig(Config):
             if other.startswith(f"{one}."):
                 raise ValueError(f"{one} and {other} overlap; search one of them")
         return space
+
+    @field_validator("scheduler", mode="before")
+    @classmethod
+    def _not_population_based(cls, scheduler: object) -> object:
+        if scheduler in ("pbt", "pb2"):
+            raise ValueError(
+                "population based training copies checkpoints that Ray Tune keeps from trial to trial; trials on Ray "
+                "Train V2 give Tune none, so it would copy nothing; take asha or none"
+            )
+        return scheduler
 
     @field_validator("metric")
     @classmethod

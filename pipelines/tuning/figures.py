@@ -48,8 +48,10 @@ def _scatter(found: Findings) -> "Figure":
         best = found.best
         axes.scatter([_x(values, best.changes[key])], [_score(found, best)], marker="*", s=170, color=_BEST,
                      edgecolors=INK, linewidths=0.6, zorder=3, label="winner")  # fmt: skip
-        if own:
+        if own and own.mean is not None:
             axes.axhline(own.mean, color=_DEFAULT, linewidth=1, linestyle="--", label="recipe's own config")
+        if (here := _own(values, found.own.get(key))) is not None:
+            axes.axvline(here, color=_DEFAULT, linewidth=1, linestyle=":", label="recipe's own value")
         _x_axis(axes, values, key)
         _plain(axes)
         if position == 0:
@@ -137,6 +139,14 @@ def _score(found: Findings, trial: Trial) -> float:
 
 def _x(values: Range, value: Any) -> Any:
     return values.choice.index(value) if values.choice is not None else value
+
+
+def _own(values: Range, value: Any) -> Any:
+    """Where the recipe's own value goes on the axis; None: nowhere."""
+    if values.choice is not None:
+        return values.choice.index(value) if value in values.choice else None
+    drawn = isinstance(value, int | float) and (values.loguniform is None or value > 0)
+    return value if drawn else None
 
 
 def _x_axis(axes: "Axes", values: Range, key: str) -> None:

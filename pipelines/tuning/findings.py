@@ -1,8 +1,8 @@
 """What a campaign has found, as one typed value: the content of report.json, and what the pages draw."""
 
 from collections.abc import Mapping, Sequence
-from math import isfinite, sqrt
-from statistics import fmean, stdev
+from math import isfinite
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from pipelines.tuning.config import METRICS, Range, oriented
 from pipelines.tuning.plan import milestones
 from pipelines.tuning.records import Trial
 from pipelines.tuning.space import Changes, place
+from pipelines.tuning.verdict import Confirmed, confirmed, verdict
 from ssl_core.config import Config
 from ssl_core.statistics import spearman
 
@@ -20,25 +21,6 @@ JUDGES = ("knn_top1", "linear_top1")
 """Metrics with labels, against which the others are held."""
 MISLED = 0.2
 """Below this rank correlation a metric is said not to rank these trials."""
-
-
-class Confirmed(Config):
-    """One config on fresh seeds."""
-
-    trial: int | None
-    """The search trial; None: the recipe's own config."""
-    changes: Changes
-    values: tuple[float, ...]
-    """The metric, one per seed."""
-
-    @property
-    def mean(self) -> float:
-        return fmean(self.values)
-
-    @property
-    def std(self) -> float | None:
-        """Over seeds; None: fewer than two."""
-        return stdev(self.values) if len(self.values) > 1 else None
 
 
 class Agreement(Config):
@@ -81,10 +63,12 @@ class Findings(Config):
     searcher: str
     scheduler: str
     space: dict[str, Range]
+    own: Changes
+    """Searched key -> the recipe's own value."""
     trials: tuple[Trial, ...]
     winner: int
     confirmed: tuple[Confirmed, ...]
-    """Best first; the recipe's own config is among them where there was a confirmation."""
+    """Best first, those that collapsed or failed on some seed last; the recipe's own config is among them."""
     verdict: str
     importance: dict[str, float]
     """Key -> share of the score's variance that a quadratic in this key alone explains."""
@@ -103,8 +87,8 @@ class Findings(Config):
 def find(campaign: Campaign, name: str, floors: Mapping[str, Mapping[str, float]]) -> Findings:
     """Look at all records. Some search trial must have come to its end."""
     tune = campaign.plan.tune
-    confirmed = _confirmed(campaign)
-    tried = [c for c in confirmed if c.trial is not None]
+    ranked = confirmed(campaign)
+    tried = [c for c in ranked if c.trial is not None and c.values]
     winner = tried[0].trial if tried else campaign.ranked()[0].number
     deep = _deepest(campaign)
     agreements = _agreements(deep)
@@ -115,10 +99,11 @@ def find(campaign: Campaign, name: str, floors: Mapping[str, Mapping[str, float]
         searcher=tune.searcher,
         scheduler=tune.scheduler,
         space=dict(tune.space),
+        own=_own(campaign),
         trials=tuple(campaign.trials),
         winner=-1 if winner is None else winner,
-        confirmed=tuple(confirmed),
-        verdict=_verdict(tune.metric, confirmed, campaign),
+        confirmed=tuple(ranked),
+        verdict=verdict(tune.metric, ranked, campaign),
         importance=_importance(tune.space, tune.metric, deep),
         agreements=tuple(agreements),
         rungs=tuple(_rungs(campaign)),
@@ -128,53 +113,21 @@ def find(campaign: Campaign, name: str, floors: Mapping[str, Mapping[str, float]
     )
 
 
-def _confirmed(campaign: Campaign) -> list[Confirmed]:
-    metric, groups = campaign.plan.tune.metric, dict[int | None, list[Trial]]()
-    for trial in campaign.of("confirm", "default"):
-        if trial.state == "done" and trial.value(metric) is not None:
-            groups.setdefault(trial.of, []).append(trial)
-    found = [
-        Confirmed(
-            trial=of,
-            changes={key: value for key, value in trials[0].changes.items() if key != "seed"},
-            values=tuple(value for trial in trials if (value := trial.value(metric)) is not None),
-        )
-        for of, trials in groups.items()
-    ]
-    return sorted(found, key=lambda c: -fmean(oriented(metric, v) for v in c.values))
-
-
-def _verdict(metric: str, confirmed: Sequence[Confirmed], campaign: Campaign) -> str:
-    """One line: is the winner better than the recipe, beyond what seeds do?"""
-    tried = [c for c in confirmed if c.trial is not None]
-    default = next((c for c in confirmed if c.trial is None), None)
-    if not tried or default is None:
-        first = campaign.ranked()[0]
-        said = f"trial {first.number} is the best: {metric} {first.value(metric):.3f}"
-        return f"{said} on one seed; how much of that is luck was not measured"
-    best = tried[0]
-    there, here = (fmean(oriented(metric, v) for v in c.values) for c in (default, best))
-    said = f"trial {best.trial}: {metric} {_spread(best)} against {_spread(default)} of the recipe's own config"
-    if best.std is None or default.std is None:
-        return f"{said}; on one seed each, so the noise is not known"
-    error = sqrt(best.std**2 / len(best.values) + default.std**2 / len(default.values))
-    gain = f"{here - there:+.3f}, noise {2 * error:.3f}"
-    if here - there > 2 * error:
-        return f"better than the recipe beyond the noise ({gain}): {said}"
-    how = "worse" if there - here > 2 * error else "not better"
-    return f"{how} than the recipe beyond the noise ({gain}): {said}"
-
-
-def _spread(confirmed: Confirmed) -> str:
-    spread = "" if confirmed.std is None else f" +- {confirmed.std:.3f}"
-    return f"{confirmed.mean:.3f}{spread} ({len(confirmed.values)} seeds)"
+def _own(campaign: Campaign) -> Changes:
+    recipe, values = campaign.plan.config({}).model_dump(mode="json"), dict[str, Any]()
+    for key in campaign.plan.tune.space:
+        node: Any = recipe
+        for part in key.split("."):
+            node = node.get(part) if isinstance(node, dict) else None
+        values[key] = node
+    return values
 
 
 Deep = list[tuple[Trial, dict[str, float]]]
 
 
 def _deepest(campaign: Campaign) -> Deep:
-    """The search trials that came to the farthest look which at least half of them reached, and what was seen there."""
+    """The search trials at the farthest look that half of those ever looked at came to, and what was seen there."""
     looks, trials = campaign.plan.tune.looks, [t for t in campaign.of("search") if t.looks]
     for number in reversed(range(looks)):
         there = [(t, t.look_at(milestones(t.total, looks)[number])) for t in trials]

@@ -8,7 +8,7 @@ Shapes: N samples, n of them augmented, V views of each, D embedding width.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipelines.features import raw_input
 from ssl_core.augment.base import Augmentation
 from ssl_core.evaluate._features import stratified_slice
 from ssl_core.evaluate.base import Labelled
@@ -28,6 +29,8 @@ from ssl_core.methods.base import Method
 from ssl_core.noise import salt
 
 Arrays = Mapping[str, NDArray[Any]]
+Encode = Callable[[Tensor, Augmentation], Tensor]
+"""Finished views [B, 3, S, S] and their chain -> features [B, D]."""
 
 SECONDS = "seconds"
 NUM_VIEWS = 4
@@ -71,46 +74,38 @@ class Objective:
     def __call__(self, method: Method) -> dict[str, float]:
         """Metrics by name; what is not finite (alpha-ReQ of a spectrum that has ended) is left out."""
         began, was_training = time.monotonic(), method.training
-        method.eval()
-        z = self._encode(method, self._plain, 0, self._chains[0])  # [N, D]
-        views = [self._encode(method, self._augmented, i, self._chains[1]) for i in range(NUM_VIEWS)]  # V x [n, D]
+        found = self.of_encoder(method.eval())
         method.train(was_training)
-        found = self.of_features(z, torch.stack(views, dim=1))
         found["look_seconds"], found[SECONDS] = time.monotonic() - began, time.monotonic() - self._since
         return {self._prefix + name: value for name, value in found.items() if isfinite(value)}
 
-    def of_features(self, z: Tensor, views: Tensor | None) -> dict[str, float]:
-        """The same for features made elsewhere, e.g. of a floor.
+    def of_encoder(self, method: Method) -> dict[str, float]:
+        """Of a method in eval mode; some may be infinite."""
+        return self._of(lambda x, _: method.encoder(x).pooled)
 
-        Args:
-            z: [N, D]; views: [n, V, D], or None where there are none.
-        """
+    def of_pixels(self) -> dict[str, float]:
+        """Of the same views without any encoder."""
+        return self._of(lambda x, chain: raw_input(chain.restore(x)))
+
+    @torch.no_grad()
+    def _of(self, encode: Encode) -> dict[str, float]:
+        z = self._features(encode, self._plain, 0, self._chains[0])  # [N, D]
+        each = [self._features(encode, self._augmented, i, self._chains[1]) for i in range(NUM_VIEWS)]  # V x [n, D]
+        views = torch.stack(each, dim=1)  # [n, V, D]
         found = {"feature_std": feature_std(z).item(), "rankme": rankme(z).item(), "alpha_req": alpha_req(z).item()}
-        found["uniformity"] = uniformity(z).item()
-        if views is not None:
-            found["alignment"] = alignment(views[:, 0], views[:, 1]).item()
-            found["alignment_uniformity"] = found["alignment"] + found["uniformity"]
-            found["lidar"] = lidar(views).item()
+        found["uniformity"], found["alignment"] = uniformity(z).item(), alignment(views[:, 0], views[:, 1]).item()
+        found["alignment_uniformity"] = found["alignment"] + found["uniformity"]
+        found["lidar"] = lidar(views).item()
         if self._label is not None:
             bank, asked = (Labelled(z[part], self._label[part]) for part in (~self._held, self._held))
             found["knn_top1"] = KNN(KNN.Config(k=(NEIGHBOURS,)))(bank, asked, 0)[f"knn_top1_k{NEIGHBOURS}"]
             found["linear_top1"] = LinearProbe(LinearProbe.Config())(bank, asked, 0)["linear_top1"]
         return found
 
-    @property
-    def pixels(self) -> NDArray[np.uint8]:
-        """[N, S, S, 3] the eval views, for the floor without an encoder."""
-        return self._plain["view0"]
-
-    def encode_plain(self, method: Method) -> Tensor:
-        """[N, D] features of the eval views."""
-        with torch.no_grad():
-            return self._encode(method.eval(), self._plain, 0, self._chains[0])
-
-    def _encode(self, method: Method, arrays: Arrays, index: int, chain: Augmentation) -> Tensor:
+    def _features(self, encode: Encode, arrays: Arrays, index: int, chain: Augmentation) -> Tensor:
         view, keys = torch.from_numpy(np.array(arrays[f"view{index}"])), arrays["planned_id"]
         parts = [
-            method.encoder(chain.finish(part.to(self._device), ids, salt(_HOLDOUT, index))).pooled
+            encode(chain.finish(part.to(self._device), ids, salt(_HOLDOUT, index)), chain)
             for part, ids in zip(view.split(_PART), np.split(keys, range(_PART, len(view), _PART)), strict=True)
         ]
         return torch.cat(parts).float().cpu()  # [N, D]

@@ -1,6 +1,7 @@
 """A campaign on disk: one folder, one `trial.json` per trial. These records are the truth; all else is derived.
 
-    tune/<hash>/campaign.json              recipe, floors, notes of what was decided
+    tune/<hash>/campaign.json              recipe, `tune:` section, shards (pipelines/tuning/plan.py)
+    tune/<hash>/floors.json                the metrics of the raw input and of the encoder as it is drawn
     tune/<hash>/trials/0007-<hash>/        trial.json, and metrics.jsonl for MLflow
     tune/<hash>/report/                    report.html, report.json, winner.yaml
 
@@ -48,6 +49,8 @@ class Trial(Config):
     state: State = "waiting"
     reason: str = ""
     """Why it was stopped or failed, in one line."""
+    curable: bool = False
+    """It failed by what a rerun may cure: a full storage, a lost node, a held lock; not by its config."""
     looks: tuple[Look, ...] = ()
 
     @property

@@ -85,10 +85,15 @@ def _confirmation(found: Findings) -> str:
         name = "the recipe's own config" if each.trial is None else f"trial {each.trial}"
         spread = "-" if each.std is None else f"{each.std:.4f}"
         seeds = ", ".join(f"{value:.3f}" for value in each.values)
-        rows.append([name, _changes(each.changes), f"{each.mean:.4f}", spread, seeds])
+        mean = "-" if each.mean is None else f"{each.mean:.4f}"
+        ended = f"{len(each.values)} of {each.num_seeds}"
+        rows.append([name, _changes(each.changes), mean, spread, ended, seeds])
     best = next((i for i, c in enumerate(found.confirmed) if c.trial == found.winner), None)
     return _table(
-        ["config", "values", f"mean {found.metric}", "std over seeds", "each seed"], rows, best, numeric=(2, 3)
+        ["config", "values", f"mean {found.metric}", "std over seeds", "seeds ended", "each seed"],
+        rows,
+        best,
+        numeric=(2, 3, 4),
     )
 
 

@@ -85,7 +85,8 @@ def _optuna(tune: TuneConfig, key: int, told: Sequence[Trial]) -> Changes:
 def _told(tune: TuneConfig, trial: Trial, distributions: dict[str, Any]) -> "optuna.trial.FrozenTrial":
     import optuna
 
-    scores = {look.step: oriented(tune.metric, look.values[tune.metric]) for look in trial.looks}
+    seen = {look.step: look.values.get(tune.metric) for look in trial.looks}  # alpha-ReQ may have been infinite
+    scores = {step: oriented(tune.metric, value) for step, value in seen.items() if value is not None}
     states = optuna.trial.TrialState
     state = states.COMPLETE if trial.state == "done" else states.RUNNING if trial.state in OPEN else states.PRUNED
     if trial.state == "failed" or (state == states.PRUNED and not scores):

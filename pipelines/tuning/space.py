@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from itertools import product
-from math import exp, log, prod
+from math import exp, log, pi, prod
 from typing import Any
 
 from pipelines.config import RunConfig, parse
@@ -36,7 +36,7 @@ def tree(config: RunConfig) -> dict[str, Any]:
 
 
 def check(config: RunConfig, matters: Callable[[str], bool]) -> None:
-    """Parse the recipe with each choice and both ends of each range.
+    """Parse the recipe with each choice, or with both ends of each range and what lies between them.
 
     Args:
         matters: says whether a dotted key decides what is trained.
@@ -48,6 +48,10 @@ def check(config: RunConfig, matters: Callable[[str], bool]) -> None:
     lines: list[str] = []
     for key, values in section(config).space.items():
         found = [line for value in values.ends for line in _faults(base, key, value)]
+        if not found and values.values is None:
+            low, high = values.ends
+            between = float(f"{low + (high - low) / pi:.9g}")  # no whole number, which both ends may be
+            found = [f"{line}; whole numbers take int: [a, b]" for line in _faults(base, key, between)]
         if not found and not matters(key):
             found = [f"tune.space.{key}: does not decide what is trained, so all its values would be one trial"]
         lines += dict.fromkeys(found)

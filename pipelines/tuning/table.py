@@ -1,7 +1,7 @@
 """What the user sees of a campaign: one live table on a terminal, a line per change otherwise."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.live import Live
@@ -54,15 +54,28 @@ def table(campaign: Campaign, began: float, at_a_time: int) -> Table:
         ("time", "right"),
     ):
         made.add_column(column, justify=justify)  # type: ignore[arg-type]
-    for key in campaign.plan.tune.space:
-        made.add_column(key.rpartition(".")[2], justify="right", overflow="fold")
+    for key in headers(list(campaign.plan.tune.space)):
+        made.add_column(key, justify="right", overflow="fold")
     for trial in sorted(shown, key=lambda t: t.number):
         style = {"running": "bold", "failed": "red", "collapsed": "red", "stopped": "dim"}.get(trial.state, "")
-        values = [_value(trial.changes.get(key)) for key in campaign.plan.tune.space]
+        values = [_value(trial.changes.get(key, "-")) for key in campaign.plan.tune.space]
         kind = "" if trial.kind == "search" else f" ({trial.kind})"
         cells = [f"{trial.number}", f"{trial.state}{kind}", _score(trial, metric), _share(trial), clock(trial.seconds)]
         made.add_row(*(Text(cell, style=style) for cell in (*cells, *values)))  # Text: values are not markup
     return made
+
+
+def headers(keys: Sequence[str]) -> list[str]:
+    """As few of the last parts of each dotted key as no other key ends in."""
+
+    def ends(key: str) -> Iterator[str]:
+        parts = key.split(".")
+        yield from (".".join(parts[i:]) for i in reversed(range(len(parts))))
+
+    def shared(end: str) -> bool:
+        return sum(key == end or key.endswith(f".{end}") for key in keys) > 1
+
+    return [next((end for end in ends(key) if not shared(end)), key) for key in keys]
 
 
 def status(campaign: Campaign, began: float, at_a_time: int) -> str:

@@ -1,5 +1,7 @@
 """A campaign in MLflow: its trials as child runs of the campaign's run, one request per look and four more per trial.
 
+The four: make the run, its params, its state, its end. Only a trial of an earlier process is looked for first.
+
 Like every stage it writes to disk first: a look goes into the `metrics.jsonl` of the trial's folder, a thread ships
 it (pipelines/shipping.py), and a server that is away loses nothing.
 """
@@ -15,6 +17,7 @@ from pipelines.artifacts import ModelVersion
 from pipelines.errors import UserError
 from pipelines.mlflow_store import Value, reached
 from pipelines.shipping import Shipper, Unreachable
+from pipelines.tuning import records
 from pipelines.tuning.findings import Findings
 from pipelines.tuning.records import OPEN, State, Trial
 
@@ -33,6 +36,8 @@ class TrialRuns:
     def __init__(self, campaign: Path):
         """campaign: its folder. Where the server was away when the campaign began, points stay on disk."""
         self._campaign = campaign
+        self._before = {trial.number for trial in records.trials(campaign)}
+        """Trials of earlier processes: one may have made a run and died before it wrote the run's id down."""
         self._shippers: dict[int, Shipper] = {}
         self._late: list[Trial] = []
         self._tracked = _reachable()
@@ -48,7 +53,7 @@ class TrialRuns:
         if self._tracked is None or trial.state == "waiting":
             return
         if trial.number not in self._shippers:
-            self._shippers[trial.number] = _shipper(self._tracked, folder, trial)
+            self._shippers[trial.number] = _shipper(self._tracked, folder, trial, trial.number in self._before)
             if trial.state in OPEN:
                 self._shippers[trial.number].start()
         if trial.state not in OPEN:
@@ -69,7 +74,7 @@ class TrialRuns:
         shipper = self._shippers[trial.number]
         try:
             run_id = shipper.close(patience_s)
-            if self._tracked is not None and not shipper.done:
+            if self._tracked is not None:
                 with reached():
                     self._tracked.client.set_tag(run_id, "selfray.state", _said(trial))
                     self._tracked.client.set_terminated(run_id, STATUS.get(trial.state, "KILLED"))
@@ -116,15 +121,21 @@ def _reachable() -> "Tracked | None":
         return None
 
 
-def _shipper(tracked: "Tracked", folder: Path, trial: Trial) -> Shipper:
+def _shipper(tracked: "Tracked", folder: Path, trial: Trial, tried: bool) -> Shipper:
+    """tried: a run may have been made that nobody knows of; one is looked for before another is made."""
     client = tracked.client
 
     def open_run() -> str:
+        nonlocal tried
         known = shipping.state(folder)
         with reached():
             if known and known.run_id and store.has_run(client, known.run_id):
                 client.update_run(known.run_id, status="RUNNING")
                 return known.run_id
+            found, tried = _find(tracked, folder) if tried else None, True
+            if found is not None:
+                store.log_params(client, found, _params(trial))
+                return found
             return _create(tracked, folder, trial)
 
     def send(run_id: str, points: list[outbox.Point]) -> None:
@@ -135,12 +146,14 @@ def _shipper(tracked: "Tracked", folder: Path, trial: Trial) -> Shipper:
     return Shipper(folder, open_run, send)
 
 
-def _create(tracked: "Tracked", folder: Path, trial: Trial) -> str:
-    """A child run; an earlier process may have made it and died before it wrote its id down."""
-    client = tracked.client
+def _find(tracked: "Tracked", folder: Path) -> str | None:
     mine = f"tags.mlflow.parentRunId = '{tracked.run_id}' and tags.`selfray.stage_folder` = '{folder.name}'"
-    if found := client.search_runs([tracked.experiment_id], mine, max_results=1):
-        return str(found[0].info.run_id)
+    found = tracked.client.search_runs([tracked.experiment_id], mine, max_results=1)
+    return str(found[0].info.run_id) if found else None
+
+
+def _create(tracked: "Tracked", folder: Path, trial: Trial) -> str:
+    client = tracked.client
     tags = {
         "mlflow.parentRunId": tracked.run_id,
         "mlflow.user": provenance.user(),
@@ -152,8 +165,12 @@ def _create(tracked: "Tracked", folder: Path, trial: Trial) -> str:
     }
     name = f"trial {trial.number}" if trial.kind == "search" else f"{trial.kind} {trial.number}"
     run_id = str(client.create_run(tracked.experiment_id, tags=tags, run_name=name).info.run_id)
-    store.log_new(client, run_id, {"trial": trial.number, **trial.changes})
+    store.log_new(client, run_id, _params(trial))
     return run_id
+
+
+def _params(trial: Trial) -> dict[str, object]:
+    return {"trial": trial.number, **trial.changes}
 
 
 def _said(trial: Trial) -> str:

@@ -6,7 +6,7 @@ what was decided is never decided twice.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,6 @@ import torch
 
 from pipelines import checkpoint, outbox
 from pipelines.errors import UserError
-from pipelines.outbox import Point
 from pipelines.tuning import records
 from pipelines.tuning.objective import SECONDS
 from pipelines.tuning.plan import Plan, milestones
@@ -86,14 +85,22 @@ class TrialWorker(Worker):
             time.sleep(0.05)
 
 
-def looks(work: Path, plan: Plan, total: int) -> list[Look]:
-    """What a training has logged so far of the looks that this campaign asks for."""
-    steps, mark = milestones(total, plan.tune.looks), plan.prefix + SECONDS
-    return [_look(p, plan.prefix) for p in outbox.read(work) if mark in p.metrics and p.step in steps]
+def looks(work: Path, plan: Plan, total: int, *, saved: bool = False) -> list[Look]:
+    """What a training has logged so far of the looks that this campaign asks for.
+
+    Args:
+        saved: only those that a checkpoint covers.
+    """
+    points = outbox.unrepeated((point for _, point in outbox.committed(work, 0)), {}) if saved else outbox.read(work)
+    at: dict[int, dict[str, float]] = {step: {} for step in milestones(total, plan.tune.looks)}
+    for point in points:
+        if point.step in at:
+            at[point.step] |= point.metrics  # of a training that was there before, its loss is a point of its own
+    return [_look(step, found, plan.prefix) for step, found in at.items() if plan.prefix + SECONDS in found]
 
 
-def _look(point: Point, prefix: str) -> Look:
-    values = {name.removeprefix(prefix): value for name, value in point.metrics.items() if name.startswith(prefix)}
-    if "loss" in point.metrics:
-        values["loss"] = point.metrics["loss"]
-    return Look(step=point.step, seconds=values.pop(SECONDS), values=values)
+def _look(step: int, metrics: Mapping[str, float], prefix: str) -> Look:
+    values = {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
+    if "loss" in metrics:
+        values["loss"] = metrics["loss"]
+    return Look(step=step, seconds=values.pop(SECONDS), values=values)

@@ -20,7 +20,8 @@ from pipelines.tuning.plan import Plan
 def record(keys: Mapping[str, Sequence[Any]], metric: str, epochs: int = 27) -> dict[str, Any]:
     """Train every config; one trial at a time, so that their seconds do not mix.
 
-    Returns: per trial its values and looks; and the seconds per trial that were neither training nor looking.
+    Returns: per trial its values, looks and how it ended; seconds per trial beyond its training (start, stop, looks and
+        decisions), and how many of these were looks.
     """
     finite = {key: {"choice": list(values)} for key, values in keys.items()}
     tune = {"space": finite, "searcher": "grid", "scheduler": "none", "num_trials": 10_000, "metric": metric}
@@ -43,17 +44,21 @@ def record(keys: Mapping[str, Sequence[Any]], metric: str, epochs: int = 27) -> 
             wall = time.monotonic() - began
         finally:
             engine.close()
-    trained = [trial for trial in made.trials if trial.state == "done"]
+    if holes := [trial for trial in made.trials if not trial.looks]:
+        raise RuntimeError(f"trial {holes[0].number} was never looked at: {holes[0].reason}")
+    looked = sum(look.values["look_seconds"] for trial in made.trials for look in trial.looks)
+    trained = sum(trial.seconds for trial in made.trials) - looked
     return {
         "machine": provenance.environment()["cpu"],
         "metric": metric,
-        "overhead_seconds": (wall - sum(trial.seconds for trial in made.trials)) / len(made.trials),
-        "look_seconds": sum(look.values["look_seconds"] for t in trained for look in t.looks) / len(trained),
+        "beyond_training_seconds": (wall - trained) / len(made.trials),
+        "look_seconds": looked / len(made.trials),
         "trials": [
             {
                 "values": [trial.changes[key] for key in keys],
+                "state": trial.state,
                 "looks": [{"score": look.values[metric], "seconds": look.seconds} for look in trial.looks],
             }
-            for trial in trained
+            for trial in made.trials
         ],
     }

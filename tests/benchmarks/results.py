@@ -14,8 +14,9 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.artifacts import load_dict
 
+from tests.benchmarks import tables
+
 ROWS = Path(__file__).with_name("results.json")
-README = Path(__file__).parents[2] / "README.md"
 BEGIN, END = "<!-- results:begin -->\n", "<!-- results:end -->"
 SCORES = {"knn_top1_k200": "kNN k=200", "linear_top1": "linear", "few_label_n5_top1": "5 labels per class"}
 
@@ -27,8 +28,7 @@ def main(storages: list[str]) -> None:
         for row in collect(uri):
             rows[f"{row['name']} {row['seed']}"] = row
     ROWS.write_text(json.dumps(dict(sorted(rows.items())), indent=1) + "\n")
-    head, rest = README.read_text().split(BEGIN)
-    README.write_text(head + BEGIN + table(list(rows.values())) + END + rest.split(END)[1])
+    tables.fill(tables.README, BEGIN, END, table(list(rows.values())))
 
 
 def collect(uri: str) -> list[dict[str, Any]]:

@@ -13,9 +13,13 @@ VERDICT = {True: "met", False: "**missed**", None: "not measured"}
 
 
 def write(readme: Path = README, file: Path = record.FILE) -> None:
-    """Replace what stands between the markers."""
-    head, rest = readme.read_text().split(BEGIN)
-    readme.write_text(head + BEGIN + section(record.load(file)) + END + rest.split(END)[1])
+    fill(readme, BEGIN, END, section(record.load(file)))
+
+
+def fill(readme: Path, begin: str, end: str, text: str) -> None:
+    """Replace what stands between two markers."""
+    head, rest = readme.read_text().split(begin)
+    readme.write_text(head + begin + text + end + rest.split(end)[1])
 
 
 def section(entries: Mapping[str, Any]) -> str:

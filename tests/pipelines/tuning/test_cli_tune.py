@@ -36,7 +36,8 @@ def selfray(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, capture_output=True, text=True, timeout=1500, check=False)
 
 
-def test_a_killed_driver_loses_nothing_and_the_winner_is_registered(recipe, tmp_path):
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_driver_that_is_killed_or_stopped_loses_nothing_and_the_winner_is_registered(how, recipe, tmp_path):
     storage = tmp_path / "storage"
     log = tmp_path / "log"
     with log.open("w") as file:
@@ -46,8 +47,12 @@ def test_a_killed_driver_loses_nothing_and_the_winner_is_registered(recipe, tmp_
         while log.read_text().count("tune  trial 1") < 2 and time.monotonic() < limit:
             assert process.poll() is None, log.read_text()
             time.sleep(0.1)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        os.kill(process.pid, how)
+        process.wait(300)
+    if how == signal.SIGINT:
+        said = log.read_text()
+        assert process.returncode == 130 and "Ctrl-C: the running trials save a checkpoint" in said, said
+        assert "Traceback" not in said and not list(storage.glob("tune/*/ray-*")), said
     before = {path: path.read_text() for path in storage.glob("tune/*/trials/*/trial.json")}
     ended = {path for path, text in before.items() if json.loads(text)["state"] not in ("running", "waiting")}
     assert ended, log.read_text()

@@ -1,15 +1,18 @@
 """Suggestions and stops are pure functions of the records; a campaign that is opened again decides the same."""
 
 import json
+import resource
 
 import pytest
 
+from pipelines import outbox
 from pipelines.errors import UserError
 from pipelines.tuning import halving, plan, records
 from pipelines.tuning.confirm import plan_confirmation
 from pipelines.tuning.plan import milestones
 from pipelines.tuning.records import Look
 from pipelines.tuning.search import num_planned, suggest
+from pipelines.tuning.worker import looks
 from tests.support.campaigns import SPACE, campaign, peak_at, play, recipe
 
 TEMPERATURE = SPACE["method.temperature"]
@@ -100,6 +103,36 @@ def test_what_a_killed_driver_left_open_comes_first_and_knows_its_looks(tmp_path
     assert again.trials[0] == before
 
 
+def test_what_a_rerun_may_cure_waits_again_and_the_rest_stays_failed(tmp_path):
+    made = campaign(tmp_path)
+    one, two = made.next_search(), made.next_search()
+    made.looked(one.number, Look(step=10, values=peak_at(0.3)(one, 1 / 9), seconds=1))
+    made.failed(one.number, "the storage is full", curable=True)
+    made.failed(two.number, "the loss is not finite")
+    assert made.next_search().number == 2, "not in the process that saw it fail"
+    again = campaign(tmp_path)
+    assert [trial.state for trial in again.trials] == ["waiting", "failed", "running"]
+    first = again.next_search()
+    assert (first.number, first.reason, first.curable) == (0, "", False) and len(first.looks) == 1
+    assert [again.next_search().number, again.next_search().number] == [2, 3]
+    again.failed(0, "another cause")
+    assert campaign(tmp_path).trials[0].state == "failed"
+
+
+def test_a_record_that_cannot_be_written_is_the_campaigns_fault(tmp_path):
+    made = campaign(tmp_path)
+    trial = made.next_search()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))  # as a full disk: larger files cannot be written
+    try:
+        with pytest.raises(UserError, match=r"cannot write the record of trial 0 \(File too large\); free space"):
+            made.looked(trial.number, Look(step=10, values=peak_at(0.3)(trial, 1 / 9), seconds=1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert made.fault is not None
+    assert campaign(tmp_path).trials == made.trials == [trial], "the record on disk is the last whole one"
+
+
 def test_a_decision_is_on_disk_before_anybody_hears_of_it(tmp_path):
     seen = []
     made = campaign(tmp_path, listeners=[lambda t: seen.append(records.read(tmp_path / "trials" / t.folder_name) == t)])
@@ -129,6 +162,33 @@ def test_values_that_do_not_fit_together_fail_their_trial_only(tmp_path):
     (failed,) = [trial for trial in made.trials if trial.state == "failed"]
     assert failed.changes == {"train.global_batch_size": 15, "train.accumulate": 2}
     assert "does not split over" in failed.reason
+
+
+def test_a_trial_that_nothing_ranks_fails_and_the_next_is_suggested_all_the_same(tmp_path):
+    config = recipe(metric="alpha_req", num_trials=8, scheduler="none")
+
+    def curve(trial, share):
+        gone = trial.number == 6 or (trial.number % 2 and share > 0.5)  # its spectrum ends, or never was one
+        return {"feature_std": 0.5} if gone else {"feature_std": 0.5, "alpha_req": 1 + share}
+
+    made = campaign(tmp_path, config)
+    play(made, made.next_search, curve)
+    assert [trial.state for trial in made.trials] == ["done", "failed"] * 3 + ["failed"] * 2
+    assert made.trials[1].reason == "alpha_req could not be had at step 90, its last; nothing ranks it"
+    assert {trial.number for trial in made.ranked()} == {0, 2, 4}
+    assert campaign(tmp_path, config).next_search() is None
+
+
+def test_the_loss_of_a_training_that_was_there_before_ranks_its_trial(tmp_path):
+    made = campaign(tmp_path, recipe(metric="loss"))
+    outbox.append(tmp_path, step=90, total=90, metrics={"loss": 2.5, "epoch": 3}, final=True)  # by `selfray run`
+    look = {made.plan.prefix + "seconds": 7.0, made.plan.prefix + "rankme": 4.0}
+    outbox.append(tmp_path, step=90, total=90, metrics=look)
+    seen = Look(step=90, values={"rankme": 4.0, "loss": 2.5}, seconds=7)
+    assert looks(tmp_path, made.plan, 90) == [seen]
+    assert looks(tmp_path, made.plan, 90, saved=True) == [], "no checkpoint covers it yet"
+    outbox.commit(tmp_path, 90)
+    assert looks(tmp_path, made.plan, 90, saved=True) == [seen]
 
 
 def test_all_failing_gives_the_first_reason(tmp_path):

@@ -63,6 +63,12 @@ def test_all_mistakes_come_at_once():
         ({"metric": "accuracy!"}, "tune.metric: there is no 'accuracy!'; take knn_top1"),
         ({"searcher": "grid"}, "tune: searcher grid needs choice or int, not method.temperature"),
         ({"searcher": "hyperband"}, "tune.searcher: "),
+        (
+            {"scheduler": "pbt"},
+            "tune.scheduler: population based training copies checkpoints that Ray Tune keeps from trial to trial; "
+            "trials on Ray Train V2 give Tune none, so it would copy nothing; take asha or none",
+        ),
+        ({"scheduler": "ashaa"}, "tune.scheduler: Input should be 'asha' or 'none'"),
         ({"grace": 0.01}, "tune: grace 0.01 is before the first of 9 looks"),
         ({"reduction": 1}, "tune.reduction: "),
         ({"holdout": 0.9}, "tune.holdout: "),
@@ -92,6 +98,11 @@ def test_settings_that_are_refused(settings, line):
         (
             {"method.name": {"choice": ["simclr", "mae"]}},
             "tune.space.method.name: 'mae' does not fit: method.hidden_dim",
+        ),
+        (
+            {"train.epochs": {"uniform": [4, 8]}},
+            "tune.space.train.epochs: 5.27323954 does not fit: Input should be a valid integer, got a number with a "
+            "fractional part; whole numbers take int: [a, b]",
         ),
         ({"storage": {"choice": ["a", "b"]}}, "tune.space.storage: does not decide what is trained"),
         ({"train.num_workers": {"int": [1, 2]}}, "tune.space.train.num_workers: does not decide what is trained"),

@@ -16,9 +16,11 @@ from pipelines.artifacts import Nothing, ShardSet
 from pipelines.config import RunConfig, parse
 from pipelines.errors import Interrupted, UserError
 from pipelines.stages import ingest, pretrain
+from pipelines.stages.trial import floors
 from pipelines.stages.tune import max_concurrent, run_trials
 from pipelines.tuning import space
 from pipelines.tuning.campaign import Campaign
+from pipelines.tuning.config import METRICS
 from pipelines.tuning.flow import work_of
 from pipelines.tuning.plan import Plan
 from pipelines.tuning.records import Trial
@@ -96,6 +98,65 @@ def test_a_campaign_trains_stops_early_and_marks_what_fails(make, shards, tmp_pa
     assert again.run() == trials and time.monotonic() - began < 30, "finished trials are not run again"
 
 
+def test_a_trial_that_raises_fails_alone_and_runs_again_once_its_cause_is_gone(make):
+    made = make({"num_trials": 2, "scheduler": "none"})
+    (made.campaign.folder / "ray-left-by-a-killed-driver").mkdir()
+    work, _ = work_of(made.shards, made.root)(made.campaign.plan.config({"method.temperature": 0.1}))
+    (work / outbox.NAME).mkdir(parents=True)
+    failed, done = made.run()
+    assert (failed.state, done.state) == ("failed", "done")
+    assert failed.reason.startswith("IsADirectoryError: [Errno 21]") and outbox.NAME in failed.reason
+    (work / outbox.NAME).rmdir()
+    again = make({"num_trials": 2, "scheduler": "none"}).run()
+    assert [trial.state for trial in again] == ["done", "done"] and again[1] == done
+    assert not list(made.campaign.folder.glob("ray-*")), "nothing that Tune keeps is left"
+
+
+@pytest.mark.slow
+def test_a_full_storage_fails_the_trial_and_the_next_process_goes_on(make):
+    made = make({"scheduler": "none", "num_trials": 1}, steps=900, log_every=50)
+    full: list[int] = []
+
+    def fill() -> None:
+        while not full:
+            for trial in made.campaign.trials:
+                if trial.step >= 150 and (found := trial_processes(trial.work)):
+                    found[0].rlimit(psutil.RLIMIT_FSIZE, (4000, psutil.RLIM_INFINITY))  # larger files cannot be written
+                    full.append(trial.step)
+            time.sleep(0.02)
+
+    threading.Thread(target=fill, daemon=True).start()
+    (trial,) = made.run(1)
+    assert full and trial.state == "failed" and 150 <= trial.step < 900
+    assert "cannot write the checkpoint of step" in trial.reason and "last good checkpoint: " in trial.reason
+    assert "free space" in trial.reason and not list((trial.work / "checkpoints").glob(".*"))
+    (ended,) = make({"scheduler": "none", "num_trials": 1}, steps=900, log_every=50).run(1)
+    assert ended.state == "done" and ended.looks[: len(trial.looks)] == trial.looks
+
+
+@pytest.mark.slow
+def test_records_that_cannot_be_written_end_the_campaign_and_nothing_is_lost(make):
+    made = make({"scheduler": "none", "num_trials": 2}, steps=900)
+    there, aside = made.campaign.folder / "trials", made.campaign.folder / "aside"
+
+    def lose() -> None:
+        while not any(trial.step >= 150 for trial in made.campaign.trials):
+            time.sleep(0.05)
+        there.rename(aside)
+        there.touch()  # no record can be written, nor read
+
+    threading.Thread(target=lose, daemon=True).start()
+    with pytest.raises(UserError, match=r"cannot write the record of trial .*then run the same command again"):
+        made.run()
+    there.unlink()
+    aside.rename(there)
+    left = make({"scheduler": "none", "num_trials": 2}, steps=900)
+    before = left.campaign.trials
+    ended = left.run()
+    assert [trial.state for trial in ended] == ["done", "done"]
+    assert [t.looks[: len(b.looks)] for t, b in zip(ended, before, strict=True)] == [b.looks for b in before]
+
+
 @pytest.mark.slow
 def test_a_trial_whose_process_is_killed_goes_on_from_its_checkpoint(make):
     made = make({"scheduler": "none", "num_trials": 1}, steps=1200, checkpoint_seconds=0.5)
@@ -152,6 +213,14 @@ def test_two_workers_per_trial_train_on_ray_train(make):
     assert ray.available_resources()["CPU"] == 4, "no trial has left a placement group behind"
 
 
+def test_floors_have_every_metric_that_trials_have(make):
+    made = make({})
+    found = floors(made.campaign.plan.config({}), made.campaign.plan)
+    assert set(found) == {"raw_input", "random_init"}
+    for values in found.values():
+        assert {*METRICS} - {"loss"} <= set(values) and 0 < values["knn_top1"] <= 1 and values["lidar"] >= 1
+
+
 def test_concurrency_is_derived_and_what_does_not_fit_is_said(shards):
     config = parse(TREE, {"ray.num_cpus": 4})
     assert max_concurrent(config, None) == (2, "4 CPUs / 2 per trial (1 x (1 to train + 1 to read))")
@@ -161,7 +230,17 @@ def test_concurrency_is_derived_and_what_does_not_fit_is_said(shards):
         max_concurrent(parse(TREE, {"ray.num_cpus": 4, "train.num_workers": 8}), None)
 
 
-def test_labels_that_are_missing_or_trained_on_cannot_rank(shards):
+def test_a_cluster_that_may_grow_is_waited_for(shards, capsys):
+    config = parse(TREE, {"ray": {"address": "auto", "wait_seconds": 1}, "train.num_workers": 4})
+    with pytest.raises(UserError, match="tune: a trial does not fit: 4 CPUs / 8 per trial"):
+        max_concurrent(config, None)
+    assert "ray: waiting up to 1 s for 8 CPUs (4 there)" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"tune\.max_concurrent: 3 trials do not fit at a time, 2 do"):
+        max_concurrent(config.model_copy(update={"train": parse(TREE).train}), 3)
+    assert "ray: waiting up to 1 s for 6 CPUs (4 there)" in capsys.readouterr().out
+
+
+def test_labels_that_are_missing_or_trained_on_cannot_rank(shards, capsys):
     from pipelines.tuning.flow import can_be_ranked
 
     tree = {**TREE, "tune": TUNE}
@@ -173,6 +252,16 @@ def test_labels_that_are_missing_or_trained_on_cannot_rank(shards):
         can_be_ranked(config, space.section(config), bare)
     free = parse(tree, {"tune.metric": "rankme"})
     can_be_ranked(free, space.section(free), bare)
+    warned = " ".join(capsys.readouterr().out.split())
+    assert "tune: warning: without labels nothing holds rankme against a probe" in warned
+    assert "rankme, lidar and alpha_req ranked backwards" in warned
+    can_be_ranked(free, space.section(free), shards)
+    assert "there are labels: knn_top1 is safer, and the report will hold rankme" in capsys.readouterr().out
+    loss = parse(tree, {"tune.metric": "loss"})
+    can_be_ranked(loss, space.section(loss), shards)
+    assert "tune: warning: the pretext loss cannot be compared across temperatures" in capsys.readouterr().out
+    can_be_ranked(config, space.section(config), shards)
+    assert not capsys.readouterr().out
     rates = {"optim.lr": {"uniform": [0.1, 0.2]}}
     supervised = parse(
         tree, {"method": {"name": "supervised", "num_classes": 10}, "tune.space": rates, "tune.searcher": "random"}

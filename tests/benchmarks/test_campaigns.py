@@ -1,0 +1,44 @@
+"""The table of campaigns is what their reports say."""
+
+import pytest
+
+from pipelines.tuning import findings
+from pipelines.tuning.confirm import plan_confirmation
+from tests.benchmarks import campaigns
+from tests.support.campaigns import campaign, peak_at, play, recipe
+
+
+def test_a_report_becomes_a_row_of_the_readme(tmp_path):
+    made = campaign(tmp_path / "storage/tune/abc", recipe(num_trials=9))
+    play(made, made.next_search, peak_at(0.3))
+    plan_confirmation(made)
+    play(made, made.next_confirmation, peak_at(0.3))
+    floors = {"raw_input": {"knn_top1": 0.4}, "random_init": {"knn_top1": 0.25}}
+    found = findings.find(made, "tiny", floors)
+    (made.folder / "report").mkdir()
+    (made.folder / "report/report.json").write_text(found.model_dump_json())
+    (tmp_path / "storage/tune/not-finished").mkdir()
+    readme, kept = tmp_path / "README.md", tmp_path / "campaigns.json"
+    readme.write_text(f"before\n{campaigns.BEGIN}old\n{campaigns.END}\nafter\n")
+    campaigns.main([str(tmp_path / "storage")], readme, kept)
+    first = readme.read_text()
+    campaigns.main([], readme, kept)
+    assert readme.read_text() == first and "old" not in first
+    assert first.startswith("before\n") and first.endswith(f"{campaigns.END}\nafter\n")
+    (line,) = [line for line in first.splitlines() if line.startswith("| tiny")]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    best, own = found.confirmed[0], found.confirmed[-1]
+    assert cells[:3] == ["tiny: temperature x lr", "knn_top1", f"9 ({len(made.ranked())})"]
+    assert cells[3] == f"{best.mean:.3f} +- {best.std:.3f} (3 seeds)"
+    assert cells[4] == f"{own.mean:.3f} +- {own.std:.3f} (3 seeds)"
+    assert cells[5] == "0.250 / 0.400"
+    assert float(cells[8]) == pytest.approx(found.cost.ratio, rel=0.01)
+    assert cells[9] == "-1.00 (knn_top1)"
+
+
+def test_without_a_confirmation_or_labels_there_are_dashes(tmp_path):
+    made = campaign(tmp_path, recipe(metric="rankme", confirm={"seeds": 0}))
+    play(made, made.next_search, lambda trial, share: {"rankme": 5 + share, "feature_std": 0.5})
+    line = campaigns.table([campaigns.row(findings.find(made, "bare", {}).model_dump())])
+    assert "| - | - | - / - |" in line and line.splitlines()[2].endswith("| - |")
+    assert campaigns.table([]) == "No campaign is recorded yet.\n"
