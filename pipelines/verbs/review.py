@@ -74,7 +74,7 @@ def _review(options: argparse.Namespace) -> int:
     server = _server(options)
     if not options.local:
         for line in settle(server, reference.name)[1]:
-            say(f"review: {line}; done now")
+            say(f"review: {line}")
     case = flow.examine(server, reference, rules)
     facts = case.review.facts
     folder = options.output or Path("selfray-review") / f"{facts.name}-{facts.version}"
@@ -114,6 +114,7 @@ def _history(options: argparse.Namespace) -> int:
     log = decisions.read(server, options.model)
     _say([entry.line() for entry in log.entries] or [f"{options.model}: nothing has been decided yet"])
     state = settle.compare(server, options.model, log)
+    _say(state.losses())
     return _say([f"{line}; the next decision or review puts it right" for line in state.lines()])
 
 
