@@ -36,12 +36,14 @@ def add(verbs: Verbs) -> None:
     _add(verbs, "history", "print every decision about a model", _history, "NAME", "registered model")
     compared = _add(verbs, "compare", "two versions, runs or evaluation folders", _compare, "A", "the first")
     compared.add_argument("second", metavar="B", help="the second: what it gains on A")
-    _add(verbs, "verify", "check the artifact of every version of a model", _verify, "NAME", "registered model")
+    _add(verbs, "verify", "check the artifact of every version", _verify, "NAME", "by default every model", "?")
 
 
-def _add(verbs: Verbs, name: str, text: str, verb: Verb, first: str, what: str) -> argparse.ArgumentParser:
+def _add(
+    verbs: Verbs, name: str, text: str, verb: Verb, first: str, what: str, count: str | None = None
+) -> argparse.ArgumentParser:
     parser = verbs.add(name, text, verb)
-    parser.add_argument("model", metavar=first, help=what)
+    parser.add_argument("model", metavar=first, nargs=count, help=what)
     where = "MLflow server or sqlite:///PATH; by default MLFLOW_TRACKING_URI, else selfray-runs/mlflow.db"
     parser.add_argument("--tracking-uri", metavar="URI", help=where)
     return parser
@@ -136,7 +138,7 @@ def _verify(options: argparse.Namespace) -> int:
     from pipelines.review import verify
 
     checked = verify.versions(_server(options), options.model)
-    _print(verify.table(checked), f"{options.model}: {len(checked)} versions")
+    _print(verify.table(checked), f"{options.model or 'all models'}: {len(checked)} versions")
     return int(any(each.problems for each in checked.values()))
 
 
