@@ -142,11 +142,10 @@ def test_copies_of_what_it_was_pretrained_on_are_found(made: ProbeReport, model:
     assert seen is not None and seen.shards == shards.digest and seen.leaks is not None
     assert again.scores.leaks is not None and again.scores.leaks.num_exact == 0  # none within the half itself
     assert 0 < seen.leaks.num_exact <= seen.leaks.num_checked == again.scores.num_test
-    assert all(pair.train_origin == pair.test_origin for pair in seen.leaks.pairs)
+    assert all(Path(pair.train_origin).name == Path(pair.test_origin).name for pair in seen.leaks.pairs)
     text = (again.folder / "report" / "report.md").read_text()
-    assert (
-        f"**{seen.leaks.num_exact} exact and 0 near copies**" in text and "is in the pre-training data" in again.verdict
-    )
+    assert f"**{seen.leaks.num_exact} exact and {seen.leaks.num_near} near copies**" in text
+    assert "is in the pre-training data" in again.verdict
     config, _ = evaluation.plan(str(theirs), images, FAST, root)
     looked = [
         leak_check.of_pretraining(
