@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from pipelines import footer, shards
 from pipelines.config import fingerprint
+from pipelines.errors import UserError
 from pipelines.manifest import sha256_of
 from pipelines.shards import Job, write_aside
 from pipelines.sources.base import Raw, Source
@@ -127,6 +128,23 @@ def views(source: Source, job: Job, chain: NamedConfig, max_pixels: int) -> Iter
             "reason": np.array(reasons, object),
             "view": view,
         }
+
+
+def some_views(source: Source, chain: NamedConfig, max_pixels: int, limit: int) -> NDArray[np.uint8]:
+    """The views of the first samples of a source that can be read, at most `limit`: [n, S, S, 3], n >= 1.
+
+    Raises:
+        UserError: nothing to read, or none of it can be.
+    """
+    found, bad = list[NDArray[np.uint8]](), list[str]()
+    for rows in (rows for job in shards.jobs(source, 1) for rows in views(source, job, chain, max_pixels)):
+        found.append(rows["view"][rows["reason"] == ""])
+        bad += [f"{rows['file'][i]} ({rows['reason'][i]})" for i in np.flatnonzero(rows["reason"] != "")]
+        if sum(map(len, found)) >= limit:
+            break
+    if not sum(map(len, found)):
+        raise UserError(f"--input: none of the {len(bad)} samples can be read; the first is {bad[0]}")
+    return np.concatenate(found)[:limit]
 
 
 def write_chunk(folder: Path, first_id: int, rows: Arrays, embeddings: NDArray[np.float32]) -> Chunk:

@@ -12,13 +12,15 @@ from ssl_core.config import Config, NamedConfig
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 QUICK = ("knn", "linear_probe", "few_label")
+FULL: Mapping[str, Mapping[str, Any]] = {"clustering": {"dbscan": True}}
+"""What the full suite sets."""
 
 
 def _probes(given: Mapping[str, Any]) -> tuple[NamedConfig, ...]:
     """Those of the suite: the quick ones, or all there are."""
     full = given.get("suite") == "full"
     chosen = [*QUICK, *(name for name in names("ssl_core.evaluate") if name not in QUICK)] if full else QUICK
-    return tuple(find("ssl_core.evaluate", name).Config() for name in chosen)
+    return tuple(find("ssl_core.evaluate", name).Config(**(FULL.get(name, {}) if full else {})) for name in chosen)
 
 
 class RobustnessConfig(Config):

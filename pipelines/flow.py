@@ -42,7 +42,10 @@ def evaluate_model(config: EvaluationConfig, model: Found, root: Path) -> ProbeR
     """Any encoder on any data; its MLflow run says by tags which model it scored."""
     with tracking.run(config, root):
         tracking.tag(model.tags)
-        shards = shards_at(config.on) or INGEST(config, Nothing(), root)
+        if shards := shards_at(config.on):
+            tracking.scored_on(shards.folder)
+        else:
+            shards = INGEST(config, Nothing(), root)
         if not (shards.num_train and shards.num_test):
             raise UserError(
                 f"--on: {config.on}: {shards.num_train} train and {shards.num_test} test samples; probes need both: "

@@ -59,20 +59,29 @@ class Pairs(NamedTuple):
     distance: NDArray[np.float64]  # [P]
 
 
-def equal_bytes(shards: Path) -> Pairs:
+class Shards(NamedTuple):
+    """Shards of which one split is looked at."""
+
+    folder: Path
+    listing: Manifest
+
+
+def equal_bytes(test: Path, train: Path) -> Pairs:
     """Test samples whose stored bytes equal those of a train sample, by what ingest noted of every sample.
 
     Holds 16 bytes per test sample in memory, and one part of the others at a time.
+
+    Args:
+        test, train: folders of the shards of either; mostly the same.
     """
-    paths = sorted((shards / "parts").glob("*-content.parquet"))
-    of_test = [_NOBODY, *(_noted(path, True) for path in paths)]
+    of_test = [_NOBODY, *(_noted(path, True) for path in sorted((test / "parts").glob("*-content.parquet")))]
     ids, content = (np.concatenate(column) for column in zip(*of_test, strict=True))  # [M] each
     wanted = np.unique(content)  # [U]
     twin = np.full(len(wanted), -1)  # [U] the first train sample with this content
-    for path in paths if len(wanted) else ():
-        train_ids, train = _noted(path, False)  # [n] each
-        place = np.searchsorted(wanted, train).clip(max=len(wanted) - 1)
-        new = np.flatnonzero((wanted[place] == train) & (twin[place] < 0))
+    for path in sorted((train / "parts").glob("*-content.parquet")) if len(wanted) else ():
+        train_ids, seen = _noted(path, False)  # [n] each
+        place = np.searchsorted(wanted, seen).clip(max=len(wanted) - 1)
+        new = np.flatnonzero((wanted[place] == seen) & (twin[place] < 0))
         where, first = np.unique(place[new], return_index=True)
         twin[where] = train_ids[new[first]]
     found = twin[np.searchsorted(wanted, content)]  # [M]
@@ -122,7 +131,7 @@ def alike_features(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) ->
     return Pairs(train[1][found].numpy(), test[1][close].numpy(), first[close].clamp_min(0).double().numpy())
 
 
-def summarize(found: Mapping[LeakKind, Pairs], num_checked: int, shards: Path, listing: Manifest) -> Leaks:
+def summarize(found: Mapping[LeakKind, Pairs], num_checked: int, test: Shards, train: Shards) -> Leaks:
     """Count each test sample once, by the strongest evidence, and name the closest pairs.
 
     Args:
@@ -136,8 +145,8 @@ def summarize(found: Mapping[LeakKind, Pairs], num_checked: int, shards: Path, l
             seen.setdefault(int(pairs.test[row]), (kind, int(pairs.train[row]), float(pairs.distance[row])))
     num_exact = sum(kind == "bytes" for kind, _, _ in seen.values())
     listed = list(seen.items())[:LISTED]
-    train_origin = _origins(shards, listing.train, (train for _, (_, train, _) in listed))
-    test_origin = _origins(shards, listing.test, (test for test, _ in listed))
+    train_origin = _origins(train.folder, train.listing.train, (key for _, (_, key, _) in listed))
+    test_origin = _origins(test.folder, test.listing.test, (query for query, _ in listed))
     return Leaks(
         num_exact=num_exact,
         num_near=len(seen) - num_exact,
@@ -145,14 +154,14 @@ def summarize(found: Mapping[LeakKind, Pairs], num_checked: int, shards: Path, l
         rate=len(seen) / num_checked,
         pairs=[
             LeakPair(
-                train=train,
-                test=test,
+                train=key,
+                test=query,
                 kind=kind,
                 distance=distance,
-                train_origin=train_origin.get(train, ""),
-                test_origin=test_origin.get(test, ""),
+                train_origin=train_origin.get(key, ""),
+                test_origin=test_origin.get(query, ""),
             )
-            for test, (kind, train, distance) in listed
+            for query, (kind, key, distance) in listed
         ],
     )
 

@@ -30,6 +30,8 @@ ENVIRONMENT = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 UPLOAD_TIMEOUT_S = 60
+DIGEST_LENGTH = 36
+"""Characters that MLflow takes of a data set's digest."""
 
 
 class Value(NamedTuple):
@@ -235,24 +237,24 @@ def log_values(
 
 
 def dataset(folder: Path, listing: Manifest) -> Any:
-    """A folder of shards as an `mlflow.entities.Dataset`; MLflow takes 36 characters of the digest."""
+    """A folder of shards as an `mlflow.entities.Dataset`."""
     from mlflow.entities import Dataset
 
     counts = {split: listing.num_rows(split) for split in ("train", "test")}
     counts |= {"quarantined": listing.num_quarantined, "duplicates": listing.num_duplicates}
     return Dataset(
         name=str(listing.source.get("name", "shards")),
-        digest=listing.digest[:36],
+        digest=listing.digest[:DIGEST_LENGTH],
         source_type="local",
         source=json.dumps({"uri": folder.resolve().as_uri()}),
         profile=json.dumps(counts),
     )
 
 
-def log_dataset(client: "MlflowClient", run_id: str, data: Any) -> None:
+def log_dataset(client: "MlflowClient", run_id: str, data: Any, context: str = "pre-training") -> None:
     from mlflow.entities import DatasetInput, InputTag
 
-    client.log_inputs(run_id, datasets=[DatasetInput(data, [InputTag("mlflow.data.context", "pre-training")])])
+    client.log_inputs(run_id, datasets=[DatasetInput(data, [InputTag("mlflow.data.context", context)])])
 
 
 def one_line(error: BaseException) -> str:

@@ -5,6 +5,7 @@ Shapes: M test samples.
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ from pipelines.errors import UserError
 
 NAME = "outcomes.safetensors"
 _IDS = "sample_id"
+_EMPTY: Mapping[str, Tensor] = MappingProxyType({})
 
 
 class Outcomes(NamedTuple):
@@ -25,16 +27,24 @@ class Outcomes(NamedTuple):
     """[M] int64."""
     values: dict[str, Tensor]
     """Score -> [M] float32 whose mean is the score; scores that are no mean over samples are absent."""
+    some: Mapping[str, Tensor] = _EMPTY
+    """Of scores that looked at some samples only: score -> the ids of these, [m] int64; its values are [m] too."""
+
+    def ids(self, score: str) -> Tensor:
+        """The samples that a score's values are of, in their order."""
+        return self.some.get(score, self.sample_id)
 
 
-def save(folder: Path, sample_id: Tensor, values: Mapping[str, Tensor]) -> None:
+def save(folder: Path, sample_id: Tensor, values: Mapping[str, Tensor], some: Mapping[str, Tensor] = _EMPTY) -> None:
     """Write `folder/outcomes.safetensors`.
 
     Args:
         sample_id: [M] int64.
-        values: score -> [M].
+        values: score -> [M], or [m] where `some` names the samples.
+        some: as in `Outcomes`.
     """
     tensors = {name: value.to(torch.float32).contiguous() for name, value in values.items()}
+    tensors |= {f"{_IDS}/{name}": ids.contiguous() for name, ids in some.items()}
     part = folder / f"{NAME}.part"
     save_file({_IDS: sample_id.contiguous(), **tensors}, part)
     part.replace(folder / NAME)
@@ -51,6 +61,7 @@ def load(folder: Path) -> Outcomes:
         raise UserError(f"{path}: not there; the report is older than outcomes, or had no labels: evaluate again")
     try:
         tensors = load_file(path)
-        return Outcomes(tensors.pop(_IDS), tensors)
+        some = {name.partition("/")[2]: tensors.pop(name) for name in list(tensors) if name.startswith(f"{_IDS}/")}
+        return Outcomes(tensors.pop(_IDS), tensors, some)
     except (SafetensorError, KeyError) as error:
         raise UserError(f"{path}: cannot be read ({error}); evaluate again") from None

@@ -24,7 +24,7 @@ from ssl_core.evaluate._resample import replicates
 from ssl_core.evaluate.base import Labelled, Probe, Score
 from ssl_core.statistics import percentiles
 
-FORMAT = 2
+FORMAT = 3
 """Of the kept files; raised when they hold something else."""
 
 
@@ -34,22 +34,20 @@ class Measured:
 
     scores: dict[str, float] = field(default_factory=dict)
     values: dict[str, Tensor] = field(default_factory=dict)
-    """Score -> [M] float32, one per test sample, whose mean is the score; absent where it is no such mean."""
+    """Score -> [M] float32, one per test sample, whose mean is the score; absent where it is no such mean. A task that
+    looked at some samples only gives one for each of these."""
     replicates: dict[str, Tensor] = field(default_factory=dict)
     """Score -> [R] float64 on bootstrap resamples of the test samples, the same ones for all subjects."""
     predicted: dict[str, Tensor] = field(default_factory=dict)
     """Score -> [M] int64 classes; absent where there is no single prediction per sample."""
 
     def add(self, scores: Mapping[str, Score], seed: int, resamples: int) -> None:
-        """Take in scores measured elsewhere, each a mean over test samples: of those with another number of samples
-        than these (a task that looked at some only) nothing is kept per sample."""
-        num_samples = {len(values) for values in self.values.values()}
+        """Take in scores measured elsewhere, each a mean over test samples, or over some of them."""
         for name, score in scores.items():
             self.scores[name] = score.value
             if score.per_sample is not None:
                 self.replicates.update(replicates({name: score}, len(score.per_sample), seed, resamples))
-                if len(score.per_sample) in num_samples:
-                    self.values[name] = score.per_sample.to(torch.float32)
+                self.values[name] = score.per_sample.to(torch.float32)
 
     def intervals(self) -> dict[str, tuple[float, float]]:
         """Score -> its 95 % interval."""
@@ -72,7 +70,7 @@ def measure(
         done: called after each probe with its scores.
     """
     built: list[Probe] = [find("ssl_core.evaluate", config.name)(config) for config in probes]
-    paths = [_path(features.folder, probe, seed, resamples) for probe in built]
+    paths = [_path(features.folder, config, seed, resamples) for config in probes]
     found: dict[Path, dict[str, Score]] = {}
     sides: tuple[Labelled, Labelled] | None = None
     for probe, path in zip(built, paths, strict=True):
@@ -107,8 +105,9 @@ def gains(encoder: Measured, floors: Sequence[Measured]) -> dict[str, tuple[floa
     return found
 
 
-def _path(folder: Path, probe: Probe, seed: int, resamples: int) -> Path:
-    key = fingerprint([FORMAT, type(probe).__name__, probe.protocol, seed, resamples])[:16]
+def _path(folder: Path, config: NamedConfig, seed: int, resamples: int) -> Path:
+    probe = find("ssl_core.evaluate", config.name)
+    key = fingerprint([FORMAT, probe.version, config.model_dump(mode="json"), seed, resamples])[:16]
     return folder / f"probe-{key}.safetensors"
 
 

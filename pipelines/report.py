@@ -96,6 +96,8 @@ def verdict(scores: Scores) -> str:
         if scores.leaks and scores.leaks.rate
         else ""
     )
+    if scores.pretraining and scores.pretraining.leaks and scores.pretraining.leaks.rate:
+        seen += f" | {100 * scores.pretraining.leaks.rate:.2g} % of test is in the pre-training data, or nearly"
     head = next((r for r in table if r.name == scores.headline), table[0])
     over = "" if head.gain is None else f" ({_gain(head)} over {'the better' if both else 'its only'} floor)"
     return f"{claim} | {head.name} {head.encoder:.3f}{over}{seen}"

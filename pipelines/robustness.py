@@ -21,6 +21,8 @@ class Robustness(Config):
     top1: dict[str, tuple[float, ...]]
     """Corruption -> accuracy at each severity."""
     num_test: int
+    intervals: dict[str, tuple[float, float]] = {}
+    """Name as in `metrics` -> 95 % interval over test samples; empty: nothing was resampled."""
 
     @property
     def mean(self) -> float:
@@ -37,15 +39,22 @@ class Robustness(Config):
         found |= {f"robustness/{kind}_drop": self.clean - _mean(values) for kind, values in self.top1.items()}
         return {MEAN: self.mean, "robustness/clean_top1": self.clean, "robustness/drop": self.drop, **found}
 
+    def shown(self, metric: str) -> str:
+        """A number of `metrics` with its interval."""
+        ends = self.intervals.get(metric)
+        return f"{self.metrics()[metric]:.3f}" + (f" [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else "")
+
     def markdown(self) -> list[str]:
         """A table: a row per corruption, a column per severity, the mean and the drop."""
         columns = ["corruption", *(f"severity {s}" for s in self.severities), "mean", "drop"]
         rows = [
-            [f"`{kind}`", *_cells(values), f"{self.clean - _mean(values):.3f}"] for kind, values in self.top1.items()
+            [f"`{kind}`", *_cells(values), self.shown(f"robustness/{kind}_top1"), self.shown(f"robustness/{kind}_drop")]
+            for kind, values in self.top1.items()
         ]
-        rows.append(["**all**", *_cells([_mean(column) for column in zip(*self.top1.values(), strict=True)])])
-        rows[-1].append(f"**{self.drop:.3f}**")
-        said = f"Linear probe fitted on clean train features; {self.num_test} test samples, clean {self.clean:.3f}."
+        every = _cells([_mean(column) for column in zip(*self.top1.values(), strict=True)])
+        rows.append(["**all**", *every, f"{self.mean:.3f}", f"**{self.shown('robustness/drop')}**"])
+        clean = self.shown("robustness/clean_top1")
+        said = f"Linear probe fitted on clean train features; {self.num_test} test samples, clean {clean}."
         rule = ["---"] + ["---:"] * (len(columns) - 1)
         return ["## Robustness", "", said, "", *("| " + " | ".join(line) + " |" for line in (columns, rule, *rows))]
 
@@ -64,4 +73,4 @@ def _mean(values: Sequence[float] | Sequence[bool]) -> float:
 
 
 def _cells(values: Sequence[float]) -> list[str]:
-    return [f"{value:.3f}" for value in (*values, _mean(values))]
+    return [f"{value:.3f}" for value in values]

@@ -19,6 +19,13 @@ class ClassScores(Config):
     precision: float
     recall: float
     f1: float
+    intervals: dict[str, tuple[float, float]] = {}
+    """`precision`, `recall`, `f1` -> 95 % interval over test samples; empty: nothing was resampled."""
+
+    def shown(self, name: str) -> str:
+        """One of the three with its interval."""
+        ends = self.intervals.get(name)
+        return f"{getattr(self, name):.3f}" + (f" [{ends[0]:.2f}, {ends[1]:.2f}]" if ends else "")
 
 
 class LeakPair(Config):
@@ -52,6 +59,16 @@ class Leaks(Config):
     """The closest, at most 20."""
 
 
+class Pretraining(Config):
+    """Test samples among what an encoder was pre-trained on, which is not the data it was scored on."""
+
+    shards: str = ""
+    """Digest of the data; empty: not known."""
+    leaks: Leaks | None = None
+    missing: str = ""
+    """Why that was not checked."""
+
+
 class Scores(Config):
     """What was found out about an encoder. Scores are fractions in [0, 1]; `x_std` is the spread of `x` over draws."""
 
@@ -78,6 +95,8 @@ class Scores(Config):
     """The score whose predictions `per_class` and `confusion` count."""
     leaks: Leaks | None = None
     """None: not checked."""
+    pretraining: Pretraining | None = None
+    """None: it was pre-trained on the data it was scored on, so `leaks` says it."""
     protocols: dict[str, str] = {}
     """Probe name -> the line that names its protocol."""
     headline: str = ""

@@ -13,7 +13,7 @@ from pipelines import probing, report
 from pipelines.evaluate_config import EvaluateConfig
 from pipelines.features import FeatureSet
 from pipelines.probing import Measured
-from ssl_core.evaluate._per_class import per_class
+from ssl_core.evaluate._per_class import class_intervals, per_class
 
 FLOORS = ("random_init", "raw_input")
 MAX_CONFUSION = 100
@@ -50,10 +50,13 @@ def fields(
     sample_id: Tensor,
     labels: Mapping[int, int],
     classes: Sequence[str],
+    seed: int,
+    resamples: int,
 ) -> dict[str, Any]:
     """The fields of `report.Scores` that need labels.
 
     Args:
+        resamples: of the test samples, behind the intervals per class.
         sample_id: [M], of the test split.
         labels: of the test split, sample id -> class number.
     """
@@ -63,11 +66,13 @@ def fields(
         **{name: side.scores for name, side in measured.items()},
         "intervals": encoder.intervals(),
         "gains": probing.gains(encoder, floors),
-        **_by_class(encoder.predicted, headline, label, classes),
+        **_by_class(encoder.predicted, headline, label, classes, seed, resamples),
     }
 
 
-def _by_class(predicted: Mapping[str, Tensor], headline: str, label: Tensor, classes: Sequence[str]) -> dict[str, Any]:
+def _by_class(
+    predicted: Mapping[str, Tensor], headline: str, label: Tensor, classes: Sequence[str], seed: int, resamples: int
+) -> dict[str, Any]:
     """The tables per class, by the headline's predictions; by the linear probe's where it has none of its own."""
     name = next((n for n in (headline, "linear_top1", *predicted) if n in predicted), None)
     if name is None:
@@ -75,11 +80,19 @@ def _by_class(predicted: Mapping[str, Tensor], headline: str, label: Tensor, cla
     table = per_class(predicted[name], label, len(classes))
     columns = (table.support, table.precision, table.recall, table.f1)
     rows = zip(classes, *(column.tolist() for column in columns), strict=True)
+    ends = class_intervals(predicted[name], label, len(classes), seed, resamples)
     return {
         "predicted_by": name,
         "per_class": [
-            report.ClassScores(name=n, support=support, precision=precision, recall=recall, f1=f1)
-            for n, support, precision, recall, f1 in rows
+            report.ClassScores(
+                name=n,
+                support=support,
+                precision=precision,
+                recall=recall,
+                f1=f1,
+                intervals={score: (low, high) for score, of in ends.items() for low, high in [of[row].tolist()]},
+            )
+            for row, (n, support, precision, recall, f1) in enumerate(rows)
         ],
         "confusion": table.confusion.tolist() if len(classes) <= MAX_CONFUSION else (),
     }

@@ -139,6 +139,14 @@ def tag(tags: Mapping[str, str]) -> None:
                 tracked.client.set_tag(tracked.run_id, key, value)
 
 
+def scored_on(shards: Path) -> None:
+    """Log a folder of shards as the data of the run that is going on, which no ingest of it has made."""
+    if tracked := _current.get():
+        with reached():
+            data = store.dataset(shards, manifest.load(shards))
+            store.log_dataset(tracked.client, tracked.run_id, data, "evaluation")
+
+
 def final_scores(folder: Path) -> list[Value]:
     """The last value of every metric that a stage logged."""
     values = (Value(name, p.time, p.step, value) for p in outbox.read(folder) for name, value in p.metrics.items())

@@ -1,24 +1,14 @@
-"""Label-free health of frozen features: how their energy decays, which samples stand out, what two sets share.
+"""Label-free health of frozen features: how their energy decays, which samples stand out.
 
 They warn; they do not rank encoders unless a campaign has shown that they do (see `gauges`).
 
 Shapes: N samples, V views of each, D feature width, K = min(N, D). Inputs of any float type.
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 _NOISE = 1e-12  # of the largest eigenvalue: what float32 features leave where there is no energy
-
-
-class Nearest(NamedTuple):
-    """The closest key of each query."""
-
-    similarity: Tensor  # [M] cosine, float32
-    row: Tensor  # [M] int64, of the keys
 
 
 def spectrum(z: Tensor) -> Tensor:
@@ -106,27 +96,6 @@ def norm_outliers(z: Tensor, threshold: float = 6.0) -> Tensor:
     distance = (length - median).abs()  # [N]
     usual = torch.maximum(1.4826 * distance.median(), 1e-6 * median)  # equal lengths differ by rounding only
     return distance > threshold * usual
-
-
-def nearest_by_cosine(queries: Tensor, keys: Tensor, block: int = 1 << 24) -> Nearest:
-    """The most similar key of each query: where that is close to 1 the two samples may be the same picture.
-
-    Args:
-        queries: [M, D], e.g. the test split.
-        keys: [N, D], e.g. what was pre-trained on.
-        block: similarities held at once.
-    Raises:
-        ValueError: no sample on one side, or features that are not finite.
-    """
-    _check_finite(queries)
-    _check_finite(keys)
-    unit = normalize(keys.float(), dim=1)  # [N, D]
-    found = [
-        (normalize(rows.float(), dim=1) @ unit.mT).max(dim=1)  # over [rows, N]
-        for rows in queries.split(max(1, block // len(keys)))
-    ]
-    similarity = torch.cat([f.values for f in found]).clamp(-1, 1)  # rounding may exceed 1
-    return Nearest(similarity, torch.cat([f.indices for f in found]))
 
 
 def _energies(z: Tensor) -> Tensor:

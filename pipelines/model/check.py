@@ -4,17 +4,20 @@ The clean process gets no environment of ours, may not unpickle, start programs 
 from the artifact.
 """
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from zipfile import ZipFile, is_zipfile
 
 from pydantic import ValidationError
 
 from pipelines import mlflow_store as store
+from pipelines import plain_yaml
 from pipelines.errors import UserError
 from pipelines.manifest import sha256_of
 from pipelines.model import versions
@@ -30,6 +33,8 @@ _KEPT = ("PATH", "LD_LIBRARY_PATH", "LANG", "TMPDIR", "OMP_NUM_THREADS")
 _START = "import sys; sys.path.insert(0, {root!r}); from pipelines.model.clean_process import main; main()"
 _BY_MLFLOW = {"registered_model_meta"}
 """What MLflow itself adds while it downloads a version."""
+MODEL = "MLmodel"
+"""What MLflow itself knows of a model."""
 _PICKLE_NAMES = {".pkl", ".pickle", ".pt", ".pth", ".joblib", ".bin"}
 _PICKLE_STARTS = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
 
@@ -42,7 +47,8 @@ class Checked(Config):
     sha256_ok: bool
     """The weights are those that the card and, for a registered version, its tag name."""
     files_ok: bool | None
-    """Every file is the one that was registered, none is missing, empty or added; None: unknown, see `not_checked`."""
+    """Every file is the one that was registered, none is missing, empty, added or a pickle; None: none is a pickle, the
+    rest is unknown, see `not_checked`."""
     loads: bool
     """In a clean process, without unpickling or running anything of the artifact."""
     num_bytes: int
@@ -128,6 +134,7 @@ def _examine(
         not_checked.append("files: no list of registered files with this model (a plain folder, or an older Selfray)")
     measured = Measured(problem="not loaded")
     if sha256_ok:
+        problems += _signature(folder / MODEL, read_card(packed).embed_dim)
         measured = _in_clean_process(packed, stored or packed / EXAMPLES, batch_size, timeout_s)
         problems += _compared(measured, stored, tolerance)
         if measured.num_examples is None and not measured.problem and stored is None:
@@ -135,7 +142,7 @@ def _examine(
     return Checked(
         sha256=sha256,
         sha256_ok=sha256_ok,
-        files_ok=not faults if registered else None,
+        files_ok=False if faults else True if registered else None,
         loads=sha256_ok and not measured.problem,
         num_bytes=sum(path.stat().st_size for path in there.values()),
         latency_ms=measured.latency_ms,
@@ -147,6 +154,20 @@ def _examine(
         problems=tuple(problems),
         not_checked=tuple(not_checked),
     )
+
+
+def _signature(model: Path, embed_dim: int) -> list[str]:
+    """Whether what MLflow says comes out, [-1, D], is what the card says."""
+    if not model.exists():
+        return []  # a plain folder; of a registered version a file is missing, which is said elsewhere
+    try:
+        tree: Any = plain_yaml.load(model.read_text())
+        (output,) = json.loads(tree["signature"]["outputs"])
+        shape = list(output["tensor-spec"]["shape"])
+    except (plain_yaml.NotPlain, KeyError, TypeError, ValueError) as error:
+        return [f"{MODEL}: its signature cannot be read ({' '.join(str(error).split())[:100]})"]
+    said = f"{MODEL}: its signature gives embeddings of shape {shape}, {CARD} says {[-1, embed_dim]}"
+    return [said] if shape != [-1, embed_dim] else []
 
 
 def _compared(measured: Measured, stored: Path | None, tolerance: float) -> list[str]:

@@ -29,6 +29,8 @@ from ssl_core.config import Config
 TOLERANCE = 1e-4
 """Of the distance between embeddings over their length; fused kernels differ by about 1e-6."""
 BATCH_SIZES = (1, 5)
+COMPARED = 64
+"""Pictures at most, of those stored with a version and of the user's own."""
 NAMES = {"safetensors": WEIGHTS, "pt2": "encoder.pt2", "onnx": "encoder.onnx"}
 """Format -> the file it writes."""
 INPUT, OUTPUT = "views", "embeddings"
@@ -50,13 +52,17 @@ class Exported(Config):
     model: str
     """sha256 of the weights that it was made from."""
     batch_sizes: tuple[int, ...]
-    """At which it was compared with the encoder itself, on the version's example images."""
+    """At which it was compared with the encoder itself."""
+    num_examples: int
+    """Pictures stored with the version (or drawn ones), on which it was compared."""
+    num_own: int
+    """Pictures of the user, on which it was compared too."""
     max_difference: float
     """Largest distance between embeddings, as a fraction of their length."""
     tolerance: float = TOLERANCE
 
 
-def export(packed: Path, kind: str, output: Path) -> Exported:
+def export(packed: Path, kind: str, output: Path, own: NDArray[np.uint8] | None = None) -> Exported:
     """Write a packed model into `output` in another format, with its config.json beside it.
 
     Nothing appears under its name before it has been read back and compared.
@@ -65,6 +71,7 @@ def export(packed: Path, kind: str, output: Path) -> Exported:
         packed: Folder with config.json and the weights; its sha256 is checked.
         kind: `safetensors`, `pt2` or `onnx`.
         output: Made if it is not there; may hold the other formats of the same version.
+        own: Views of the user's pictures to compare on, beside those stored with the version, [n, S, S, 3].
 
     Raises:
         UserError: unknown format, a missing package, a folder that holds another version, or embeddings that differ.
@@ -81,7 +88,9 @@ def export(packed: Path, kind: str, output: Path) -> Exported:
             if (packed / name).exists():
                 shutil.copyfile(packed / name, aside / name)
         run = _Writer(embedder, packed).write(kind, aside / NAMES[kind])
-        difference = _difference(embedder, run, _views(embedder, packed))
+        stored = _views(embedder, packed)  # [K, S, S, 3]
+        views = stored if own is None else np.concatenate([stored, own])
+        difference = _difference(embedder, run, views)
         if not difference <= TOLERANCE:
             raise UserError(
                 f"--format {kind}: its embeddings differ from the encoder's by {difference:.2g} of their length, more "
@@ -95,6 +104,8 @@ def export(packed: Path, kind: str, output: Path) -> Exported:
             num_bytes=(aside / NAMES[kind]).stat().st_size,
             model=embedder.card.sha256,
             batch_sizes=BATCH_SIZES,
+            num_examples=len(stored),
+            num_own=len(views) - len(stored),
             max_difference=difference,
         )
         (aside / f"{NAMES[kind]}.json").write_text(made.model_dump_json(indent=2))
@@ -184,17 +195,25 @@ def _without_grad(module: Callable[[Tensor], Tensor]) -> Run:
 
 
 def _views(embedder: Embedder, packed: Path) -> NDArray[np.uint8]:
-    """The views of the version's example images, as many as the largest batch: [B, S, S, 3] uint8."""
+    """The views of the version's example images, [K, S, S, 3] uint8."""
     kept = packed / EXAMPLES
     files = examples.read(kept).images if kept.exists() else examples.drawn(embedder.card.view_shape[-1])
-    return embedder.views([embedder.decode(files[row % len(files)]) for row in range(max(BATCH_SIZES))])
+    return embedder.views([embedder.decode(data) for data in files[:COMPARED]])
 
 
 def _difference(embedder: Embedder, run: Run, views: NDArray[np.uint8]) -> float:
-    worst = 0.0
+    """The largest distance of an embedding from the encoder's, over the length of that.
+
+    Args:
+        views: [n, S, S, 3] uint8; few of them are repeated up to the largest batch.
+    """
+    worst, count = 0.0, max(len(views), *BATCH_SIZES)
+    views = np.resize(views, (count, *views.shape[1:]))  # [n, S, S, 3], the same again where there are too few
     for size in BATCH_SIZES:
-        wanted = embedder.embed(views[:size])  # [B, D]
-        length = np.maximum(np.linalg.norm(wanted, axis=1), 1e-12)  # [B]
-        found = np.linalg.norm(run(views[:size]) - wanted, axis=1) / length
-        worst = max(worst, float(np.nan_to_num(found, nan=np.inf).max()))
+        for first in {*range(0, count - size + 1, size), count - size}:  # all of them, in whole batches
+            batch = views[first : first + size]  # [B, S, S, 3]
+            wanted = embedder.embed(batch)  # [B, D]
+            length = np.maximum(np.linalg.norm(wanted, axis=1), 1e-12)  # [B]
+            found = np.linalg.norm(run(batch) - wanted, axis=1) / length
+            worst = max(worst, float(np.nan_to_num(found, nan=np.inf).max()))
     return worst

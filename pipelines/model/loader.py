@@ -112,7 +112,8 @@ def load_encoder(source: str | Path, tracking_uri: str | None = None) -> Encoder
     Returns: maps [B, *view_shape] float32, as `load_chain` gives it, to Features.
 
     Raises:
-        UserError: the weights are not those that were registered (sha256), or do not fit the encoder.
+        UserError: the weights are not those that were registered (by the sha256 in the card and, of `models:/NAME/3` or
+            `models:/NAME@alias`, in the version's tag), or do not fit the encoder.
     """
     folder = locate(source, tracking_uri)
     card = read_card(folder)
@@ -159,11 +160,15 @@ def load_chain(source: str | Path, tracking_uri: str | None = None) -> Augmentat
 
 
 def locate(source: str | Path, tracking_uri: str | None = None) -> Path:
-    """The local folder with the two files; downloads a URI."""
-    if isinstance(source, str) and ":/" in source:
-        from pipelines.mlflow_store import download  # the only part of loading that needs MLflow
+    """The local folder with the two files; downloads a URI.
 
-        source = download(source, tracking_uri)
+    Raises:
+        UserError: it cannot be had, or names other weights than the registry does.
+    """
+    if isinstance(source, str) and ":/" in source:
+        from pipelines.model import versions  # the only part of loading that needs MLflow
+
+        return versions.of_uri(source, tracking_uri)
     folder = Path(source)
     return folder / "artifacts" if (folder / "artifacts" / CARD).exists() else folder
 

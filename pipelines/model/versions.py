@@ -112,8 +112,11 @@ def opened(written: str, tracking_uri: str | None, into: Path) -> tuple[Path, Ve
     return fetch(version, uri, into), version
 
 
-def fetch(version: Version, tracking_uri: str, into: Path) -> Path:
+def fetch(version: Version, tracking_uri: str, into: Path | None = None) -> Path:
     """Download a version; the folder with config.json and the weights.
+
+    Args:
+        into: by default a new folder.
 
     Raises:
         UserError: it cannot be had, or is not what the registry says was registered.
@@ -125,8 +128,26 @@ def fetch(version: Version, tracking_uri: str, into: Path) -> Path:
     return packed
 
 
-def downloaded(uri: str, tracking_uri: str, into: Path) -> Path:
+def of_uri(uri: str, tracking_uri: str | None) -> Path:
+    """Download what a URI names, a version as `fetch` does; the folder with config.json and the weights.
+
+    Args:
+        tracking_uri: by default MLflow's own setting.
+
+    Raises:
+        UserError: as `find` and `fetch`.
+    """
+    if not says_which(uri):  # a logged model, or a file of a run: no tags of a version to compare with
+        return downloaded(uri, tracking_uri)
+    where = tracking_uri or str(store.mlflow().get_registry_uri())
+    return fetch(find(uri, where), where)
+
+
+def downloaded(uri: str, tracking_uri: str | None, into: Path | None = None) -> Path:
     """Download anything that MLflow has a packed model under; the folder with config.json and the weights.
+
+    Args:
+        into: by default a new folder.
 
     Raises:
         UserError: it cannot be had; MLflow also calls a model ready whose files are gone.

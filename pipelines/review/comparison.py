@@ -25,6 +25,8 @@ class Gain(Config):
     high: float | None = None
     p_value: float | None = None
     test: str = ""
+    num_shared: int = 0
+    """Test samples that both have this score of; 0: not paired."""
 
 
 class Comparison(Config):
@@ -37,6 +39,8 @@ class Comparison(Config):
     """Test samples that both were scored on."""
     unpaired: str = ""
     """Why there is no interval; empty: there is."""
+    evaluations: str = ""
+    """What the scores are from, where the two were not scored on the same data to begin with."""
     changed: dict[str, tuple[Any, Any]] = {}
     """Config keys that differ: first's value, second's value."""
 
@@ -53,6 +57,8 @@ def compare(first: Subject, second: Subject, seed: int = 0) -> Comparison:
     if not unpaired and first.outcomes and second.outcomes:
         shared = int(torch.isin(first.outcomes.sample_id, second.outcomes.sample_id).sum())
     keys = sorted(a.config.keys() | b.config.keys()) if a.config and b.config else []
+    if not (a.lineage.run_id and b.lineage.run_id):  # a folder knows only what its stages have read
+        keys = sorted(a.config.keys() & b.config.keys())
     changed = {key: (a.config.get(key), b.config.get(key)) for key in keys if a.config.get(key) != b.config.get(key)}
     return Comparison(
         first=a.title, second=b.title, gains=tuple(gains), num_shared=shared, unpaired=unpaired, changed=changed
@@ -80,8 +86,10 @@ def _unpaired(first: Subject, second: Subject) -> str:
     if first.outcomes is None or second.outcomes is None:
         which = " and ".join(s.facts.title for s in (first, second) if s.outcomes is None)
         return f"no outcomes per test sample of {which}"
-    if a.lineage.shards and b.lineage.shards and a.lineage.shards != b.lineage.shards:
-        return f"{a.title} and {b.title} were scored on different data; evaluate both on the same shards"
+    if unknown := " and ".join(facts.title for facts in (a, b) if not facts.lineage.shards):
+        return f"it is not recorded what data {unknown} was scored on"
+    if a.lineage.data_key != b.lineage.data_key:
+        return f"{a.title} and {b.title} were scored on different data"
     ours, theirs = (s.protocols if s else {} for s in (a.scores, b.scores))
     if other := sorted(probe for probe in ours.keys() & theirs.keys() if ours[probe] != theirs[probe]):
         return f"{a.title} and {b.title} were scored by different protocols of {', '.join(other)}; evaluate both anew"
@@ -105,19 +113,23 @@ def _gain(row: report.Row, first: Subject, second: Subject, seed: int, unpaired:
         return plain
     if row.name not in first.outcomes.values or row.name not in second.outcomes.values:
         return plain  # not a mean over samples, e.g. F1
-    _, a, b = _paired(first.outcomes, second.outcomes, row.name)
+    ids, a, b = _paired(first.outcomes, second.outcomes, row.name)
+    if not len(ids):
+        return plain  # each was measured on some samples only, and these are others
     found = statistics.compare(sign * a.numpy(), sign * b.numpy(), seed)
     paired = {"gain": found.difference.mean, "low": found.difference.low, "high": found.difference.high}
-    return plain.model_copy(update={**paired, "p_value": found.p_value, "test": found.test})
+    return plain.model_copy(update={**paired, "p_value": found.p_value, "test": found.test, "num_shared": len(ids)})
 
 
 def _paired(first: Outcomes, second: Outcomes, score: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Ids that both have [M], and the score of each side on them [M] in that order."""
-    ids = first.sample_id[torch.isin(first.sample_id, second.sample_id)].sort().values  # [M]
+    """Ids of which both have the score [M], and the score of each side on them [M] in that order."""
+    ours, theirs = first.ids(score), second.ids(score)
+    ids = ours[torch.isin(ours, theirs)].sort().values  # [M]
     return ids, _on(first, score, ids), _on(second, score, ids)
 
 
 def _on(outcomes: Outcomes, score: str, ids: torch.Tensor) -> torch.Tensor:
-    order = outcomes.sample_id.argsort()
-    at = torch.searchsorted(outcomes.sample_id[order], ids)
+    there = outcomes.ids(score)
+    order = there.argsort()
+    at = torch.searchsorted(there[order], ids)
     return outcomes.values[score][order[at]]  # [M]

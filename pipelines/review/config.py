@@ -38,7 +38,7 @@ class ReviewConfig(Config):
     gates: Gates = Gates()
     enforced: bool = False
     """Copy each champion into `NAME-prod`, a registered model that reviewers own: with MLflow's basic-auth nobody
-    else can change what is served from there."""
+    else can move its aliases or tags. The files stay where they are; `load_encoder` holds them against the tags."""
     license: str = ""
     """Of the data, for the model card."""
     provenance: str = ""

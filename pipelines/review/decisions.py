@@ -6,7 +6,9 @@ reviewers who decide at once exactly one writes entry N and the other is told. W
 follows from the log (pipelines/review/settle.py); the log never follows from them.
 
 Enforced mode moves the log to the registered model NAME-prod and to an experiment of its own, which belong to
-the reviewer who makes them: with MLflow's basic-auth nobody else can decide, or change what is served from there.
+the reviewer who makes them: with MLflow's basic-auth nobody else can decide, or move its aliases. The files of a
+copied version stay where the source's lie: whoever may write there can overwrite them, and what holds against that is
+the sha256 in the copy's tags, which `load_encoder`, `selfray verify` and every other verb compare.
 """
 
 import uuid
@@ -86,14 +88,18 @@ def read(registry: Registry, name: str) -> Log:
     """The log of a model; empty and without a run where nothing has been decided and none was begun.
 
     Raises:
-        UserError: the log's run is gone, an entry is missing or cannot be read.
+        UserError: the log's run is gone or another model's, an entry is missing or cannot be read.
     """
     tags = {model.name: model.tags for model in (registry.model(name), *registry.models(name + PROD))}
     enforced = tags.get(name + PROD, {}).get(LOG_TAG, "")
     run_id = enforced or tags[name].get(LOG_TAG, "")
     if not run_id:
         return Log("", ())
-    params = registry.run(run_id).data.params
+    run = registry.run(run_id)
+    if (owner := run.data.tags.get(LOG_TAG, name)) != name:  # its numbers are not those of this model's versions
+        what = f"holds copies of {owner}'s champions" if name == owner + PROD else f"has the decision log of {owner}"
+        raise UserError(f"{name}: {what}; give {owner}")
+    params = run.data.params
     numbers = sorted(int(key.removeprefix(_KEY)) for key in params if key.startswith(_KEY))
     if numbers != list(range(1, len(numbers) + 1)):
         raise UserError(f"{name}: entries are missing in its decision log, MLflow run {run_id}; restore the database")
@@ -171,10 +177,12 @@ def now() -> str:
 
 def _adopt(registry: Registry, name: str) -> str:
     """A log for a model that was registered without one, beside the run of its oldest version."""
-    versions = registry.versions(name)
-    experiment = registry.run(versions[0].run_id).info.experiment_id
-    run_id = begin(registry.client, name, experiment)
-    registry.client.set_registered_model_tag(name, LOG_TAG, run_id)
+    oldest, client = registry.versions(name)[0].run_id, registry.client
+    run_id, key = begin(client, name, registry.run(oldest).info.experiment_id), f"{LOG_TAG}.{name}"
+    if not store.write_once(client, oldest, key, run_id):  # of several who adopt at once, the first one's log counts
+        client.delete_run(run_id)
+        run_id = registry.run(oldest).data.params[key]
+    client.set_registered_model_tag(name, LOG_TAG, run_id)
     return run_id
 
 

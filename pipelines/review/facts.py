@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import NonNegativeInt
 
+from pipelines.mlflow_store import DIGEST_LENGTH
 from pipelines.outcomes import Outcomes
 from pipelines.review.config import ReviewConfig
 from pipelines.samples import Samples
@@ -29,7 +30,7 @@ class Lineage(Config):
     patch_lines: NonNegativeInt = 0
     """Of uncommitted.patch, an artifact of the run."""
     shards: str = ""
-    """Digest of the manifest of the data."""
+    """Digest of the manifest of the data that it was scored on; empty: not recorded."""
     checkpoint: str = ""
     """Digest."""
     sha256: str = ""
@@ -40,9 +41,16 @@ class Lineage(Config):
     audit_exact: bool | None = None
     environment: dict[str, str] = {}
 
+    @property
+    def data_key(self) -> str:
+        """What tells its data from others: as much of the digest as MLflow keeps."""
+        return self.shards[:DIGEST_LENGTH]
+
 
 class Data(Config):
     name: str = ""
+    folder: str = ""
+    """Where the shards lay when they were logged."""
     train: NonNegativeInt | None = None
     test: NonNegativeInt | None = None
     quarantined: NonNegativeInt | None = None

@@ -8,7 +8,7 @@ from pipelines.errors import UserError
 from pipelines.model import versions
 from pipelines.model.check import check
 from pipelines.model.versions import Reference
-from pipelines.review import card, decisions, gather, html
+from pipelines.review import card, common_data, decisions, gather, html
 from pipelines.review.comparison import Comparison, compare
 from pipelines.review.config import ReviewConfig
 from pipelines.review.decisions import MAX_WHY, Decision, Kind, Log
@@ -83,7 +83,8 @@ def attach(server: Registry, case: Case, folder: Path) -> None:
         "review.against": review.champion.title if review.champion else "no champion",
     }
     with server.asked():
-        server.client.log_artifacts(facts.lineage.run_id, str(folder), FOLDER)
+        for name in (HTML, JSON, CARD):  # and nothing else that a folder of the user's may hold
+            server.client.log_artifact(facts.lineage.run_id, str(folder / name), FOLDER)
         server.client.set_tag(facts.lineage.run_id, "review.verdict", tags["review.verdict"])
         for key, value in tags.items():
             server.client.set_model_version_tag(facts.name, str(facts.version), key, value)
@@ -196,7 +197,15 @@ def _champion(
         champion = gather.of_version(server, server.find(Reference(name, None, alias)))
     except UserError as error:  # the reviewer is to see this version all the same, and why nothing can be compared
         return None, Comparison(first=f"{name} version {alias}", second=subject.facts.title, unpaired=str(error))
-    return champion, compare(champion, subject)
+    if champion.facts.lineage.data_key == subject.facts.lineage.data_key != "":
+        return champion, compare(champion, subject)
+    pair = common_data.scored(server, champion, subject)
+    if pair is None:
+        found = compare(champion, subject)
+        advice = f"`{common_data.command(server, champion, subject)}` scores the champion on the data of this version"
+        return champion, found.model_copy(update={"unpaired": f"{found.unpaired}; {advice}"})
+    by = " and ".join(each.facts.lineage.run_id for each in pair)
+    return champion, compare(*pair).model_copy(update={"evaluations": f"the evaluations by runs {by}"})
 
 
 def _signed(by: str, why: str) -> None:

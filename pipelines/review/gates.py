@@ -65,11 +65,11 @@ def verdict(facts: Facts, judged: tuple[Judged, ...], against: Comparison | None
 
 
 def _artifact(gates: Gates, checked: Checked) -> Iterator[Judged]:
-    intact = checked.sha256_ok and checked.files_ok is not False
+    intact = checked.files_ok if checked.sha256_ok else False  # None: an older Selfray registered it, without a list
     problems = "; ".join(checked.problems)
     unknown = "; ".join(checked.not_checked)
     measured = f"sha256 {checked.sha256[:12]}..." if checked.sha256 else "no weights"
-    yield _gate("sha256", "every file as registered", measured, intact, problems if not intact else unknown)
+    yield _gate("sha256", "every file as registered", measured, intact, problems if intact is False else unknown)
     loads = "loads" if checked.loads else "does not load"
     yield _gate("loads", "in a clean process, without pickle", loads, checked.loads, "" if checked.loads else problems)
     if (most := gates.max_difference) is not None:
@@ -143,11 +143,12 @@ def _regression(name: str, most: float, against: Comparison | None) -> Judged:
         why = against.unpaired or f"not a score of both {against.first} and {against.second}"
         return _gate(gate, wanted, _UNMEASURED, False, why)
     if found.low is None:
-        why = against.unpaired or "this score is no mean over test samples, so it has no paired interval"
+        why = against.unpaired or "there is no paired interval: no mean over test samples, or of other samples each"
         return _gate(gate, wanted, f"{found.gain:+.3f}, no interval", False, why)
     measured = f"{found.gain:+.3f}{_interval((found.low, found.high or found.low), signed=True)}"
     passed = found.low >= -most
-    why = f"on {against.num_shared:,} shared test samples, p = {found.p_value:.2g} ({found.test})"
+    by = f" of {against.evaluations}" if against.evaluations else ""
+    why = f"on {found.num_shared:,} shared test samples{by}, p = {found.p_value:.2g} ({found.test})"
     if not passed and found.gain >= -most:
         why += "; too few test samples to exclude a larger loss"
     return _gate(gate, wanted, measured, passed, why)

@@ -4,13 +4,16 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from pydantic import ValidationError
 
-from pipelines import plain_yaml, samples
+from pipelines import checkpoint, inputs, plain_yaml, samples
+from pipelines.artifacts import ProbeReport
 from pipelines.audit import Audit
 from pipelines.errors import UserError
 from pipelines.inputs import RECORD
+from pipelines.model.loader import CARD, read_card
 from pipelines.outcomes import NAME as OUTCOMES
 from pipelines.outcomes import load as load_outcomes
 from pipelines.review.config import ReviewConfig
@@ -40,7 +43,7 @@ def of_version(registry: Registry, version: ModelVersion) -> Subject:
         update={
             "sha256": tags["selfray.sha256"],
             "checkpoint": tags.get("selfray.digest", ""),
-            "shards": tags.get("selfray.shards", ""),
+            "shards": tags.get("selfray.shards", found.facts.lineage.shards),
         }
     )
     here = {
@@ -77,21 +80,42 @@ def of_folder(folder: Path) -> Subject:
         UserError: it holds no report, or the checkpoint has not been evaluated.
     """
     given = folder.absolute()
-    if (given / "state.json").exists():
+    if (given / checkpoint.STATE).exists():
         given = _evaluation_of(given)
     inner = given if (given / "scores.json").exists() else given / "report"
     if not (inner / "scores.json").exists():
         raise UserError(f"{folder}: holds no scores.json; give a checkpoint, or the folder of an evaluation")
-    return _subject(_Reader(inner.parent), inner, str(folder), {}, Lineage(run_id=""), Data())
+    shards, keys = _recorded(inner.parent)
+    return _subject(_Reader(inner.parent), inner, str(folder), keys, Lineage(run_id="", shards=shards), Data())
 
 
-def _evaluation_of(checkpoint: Path) -> Path:
+def scored_on(run: Run) -> str:
+    """Digest of the one data set of a run, as MLflow keeps it; empty: none was logged, or several."""
+    found = {each.dataset.digest for each in run.inputs.dataset_inputs}
+    return str(found.pop()) if len(found) == 1 else ""
+
+
+def _recorded(evaluation: Path) -> tuple[str, dict[str, Any]]:
+    """What the record of a stage says: digest of the data, and the dotted config keys that made it all."""
+    if not (evaluation / RECORD).exists():
+        return "", {}
+    scored = ProbeReport.model_validate_json((evaluation / RECORD).read_text()).checkpoint
+    stages = (scored.shards.folder, scored.folder.parent.parent, evaluation)
+    made_from = [inputs.load(stage).keys for stage in stages if (stage / inputs.NAME).exists()]
+    return scored.shards.digest, {key: value for keys in made_from for key, value in keys.items()}
+
+
+def _evaluation_of(given: Path) -> Path:
     """The newest evaluation of a checkpoint in the same storage: STORAGE/pretrain/HASH/checkpoints/STEP."""
-    records = sorted(checkpoint.parents[3].glob(f"evaluate/*/{RECORD}"), key=lambda path: path.stat().st_mtime)
-    for record in reversed(records):
-        if json.loads(record.read_text())["checkpoint"]["folder"] == str(checkpoint):
+    stages = ("evaluate", "evaluations")
+    found = [path for stage in stages for path in given.parents[3].glob(f"{stage}/*/{RECORD}")]
+    for record in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True):
+        scored = ProbeReport.model_validate_json(record.read_text()).checkpoint.folder
+        if scored == given:
             return record.parent
-    raise UserError(f"{checkpoint}: not evaluated yet; `selfray evaluate` does it")
+        if (scored / CARD).exists() and read_card(scored).checkpoint == checkpoint.digest(given):  # scored with --on
+            return record.parent
+    raise UserError(f"{given}: not evaluated yet; `selfray evaluate` does it")
 
 
 class _Reader:
@@ -204,6 +228,7 @@ def _lineage(run: Run, read: _Reader, audit: Audit | None) -> Lineage:
         restarts=restarts,
         audit=audit.verdict() if audit else "",
         audit_exact=audit.is_exact if audit else None,
+        shards=scored_on(run),
         environment=shown,
     )
 
@@ -214,7 +239,8 @@ def _data(run: Run, tree: dict[str, Any]) -> Data:
     if not run.inputs.dataset_inputs:
         return Data(**about)
     data = run.inputs.dataset_inputs[0].dataset
-    return Data(name=data.name, **json.loads(data.profile or "{}"), **about)
+    place = unquote(urlsplit(json.loads(data.source).get("uri", "")).path)
+    return Data(name=data.name, folder=place, **json.loads(data.profile or "{}"), **about)
 
 
 def _campaign(path: Path) -> Place | None:

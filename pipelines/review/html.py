@@ -10,6 +10,7 @@ from pipelines.review.facts import Subject
 from pipelines.review.figures import Case, Shot
 from pipelines.review.outcome import Review
 from pipelines.review.tables import Rows
+from pipelines.sections import UNVIEWED
 
 _PICTURE = re.compile(r"^!\[(?P<caption>[^\]]*)\]\((?P<file>[\w.-]+\.png)\)$", re.MULTILINE)
 _OURS = {"map.png", "neighbors.png"}  # drawn here for both encoders
@@ -65,8 +66,9 @@ def _against(review: Review) -> str:
     if against.unpaired:
         parts.append(page.paragraph(f"No paired comparison: {against.unpaired}.", "warn"))
     if against.gains:
-        shared = f"Paired on {against.num_shared:,} shared test samples." if against.num_shared else ""
-        parts += [_table(tables.gains(against)), f"<p><small>{shared}</small></p>"]
+        by = f" of {against.evaluations}" if against.evaluations else ""
+        shared = f"Paired on {against.num_shared:,} shared test samples{by}." if against.num_shared else ""
+        parts += [_table(tables.gains(against)), f"<p><small>{escape(shared)}</small></p>"]
     if picture := figures.gains(against):
         parts.append(page.image(picture, "gains on the champion with their intervals"))
     parts.append("<h3>Changed keys of the config</h3>")
@@ -102,7 +104,9 @@ def _scores(review: Review) -> str:
 
 def _health(review: Review) -> str:
     scores, theirs = review.facts.scores, review.champion.scores if review.champion else None
-    return _table(tables.health(scores, theirs)) if scores and scores.health else ""
+    if scores is None or not scores.health:
+        return ""
+    return _table(tables.health(scores, theirs)) + ("" if "lidar" in scores.health else page.paragraph(UNVIEWED))
 
 
 def _leaks(review: Review) -> str:

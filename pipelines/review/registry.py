@@ -65,6 +65,16 @@ class Registry:
         with self.asked():
             return list(self.client.search_registered_models(f"name = '{name}'", max_results=1))
 
+    def all_models(self) -> list[RegisteredModel]:
+        """Every registered model, by name."""
+        found: list[RegisteredModel] = []
+        with self.asked():
+            page = self.client.search_registered_models()
+            while page:
+                found += page
+                page = self.client.search_registered_models(page_token=page.token) if page.token else None
+        return sorted(found, key=lambda model: str(model.name))
+
     def find(self, reference: Reference) -> ModelVersion:
         """The version a reference means.
 

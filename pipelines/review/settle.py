@@ -5,6 +5,7 @@ be repeated. A process that dies between two of them leaves the old or the new c
 finishes the rest.
 """
 
+from collections.abc import Container, Mapping
 from typing import NamedTuple
 
 from pipelines.model.versions import CANDIDATE
@@ -13,6 +14,7 @@ from pipelines.review.decisions import PROD, Decision, Log
 from pipelines.review.registry import CHAMPION, PREVIOUS, Registry
 
 STATUS = {"promote": "promoted", "reject": "rejected", "rollback": "promoted"}
+ROLLED_BACK = "rolled back"
 
 
 class State(NamedTuple):
@@ -22,31 +24,40 @@ class State(NamedTuple):
     """Decisions whose last request is missing."""
     moved: dict[str, tuple[int | None, int | None]]
     """Alias -> (version that bears it, version that the log gives it)."""
+    gone: dict[str, int]
+    """Alias -> the version that the log gives it, which was deleted: nothing can be done."""
 
     @property
     def is_settled(self) -> bool:
         return not self.undone and not self.moved
 
     def lines(self) -> list[str]:
-        """For people."""
+        """What is to be done, for people."""
         said = [f"decision {entry.number} was not carried out to its end" for entry in self.undone]
         for alias, (found, wanted) in self.moved.items():
             said.append(f"@{alias} is on {_version(found)}; by the log it belongs on {_version(wanted)}")
         return said
 
+    def losses(self) -> list[str]:
+        """What cannot be done, for people."""
+        return [f"version {number}, @{alias} by the log, was deleted" for alias, number in self.gone.items()]
+
 
 def compare(registry: Registry, name: str, log: Log) -> State:
     """Hold the registry against the log."""
     if log.last is None:
-        return State((), {})
-    tagged = {int(version.version): set(version.tags) for version in registry.versions(name)}
-    undone = tuple(e for e in log.entries if e.version in tagged and _tag(e) not in tagged[e.version])
-    moved = _moved(registry, name, log.last.champion, log.last.previous)
+        return State((), {}, {})
+    tags = {int(version.version): version.tags for version in registry.versions(name)}
+    undone = tuple(e for e in log.entries if e.version in tags and tags[e.version].get(_tag(e)) != e.model_dump_json())
+    wanted = {CHAMPION: log.last.champion, PREVIOUS: log.last.previous}
+    gone = {alias: number for alias, number in wanted.items() if number is not None and number not in tags}
+    moved = _moved(registry, name, *(_there(tags, number) for number in wanted.values()))
     if log.enforced:
-        served = _served(registry, name)
-        if served != log.last.champion:
-            moved[f"{PROD}@{CHAMPION}"] = (served, log.last.champion)
-    return State(undone, moved)
+        copies = _copies(registry, name)
+        champion, served = _there({*tags, *copies}, log.last.champion), _served(registry, name, copies)
+        if served != champion:
+            moved[f"{PROD}@{CHAMPION}"] = (served, champion)
+    return State(undone, moved, gone)
 
 
 def settle(registry: Registry, name: str) -> tuple[Log, list[str]]:
@@ -56,31 +67,54 @@ def settle(registry: Registry, name: str) -> tuple[Log, list[str]]:
         log = decisions.read(registry, name)
         state = compare(registry, name, log)
         if log.last is None or state.is_settled:
-            return log, said
-        said += state.lines()
+            return log, said + state.losses()
+        said += [f"{line}; done now" for line in state.lines()]
         _carry_out(registry, name, log, log.last, state.undone)
         if decisions.read(registry, name).last == log.last:  # else somebody decided meanwhile: theirs comes last
-            return log, said
+            return log, said + state.losses()
 
 
 def _carry_out(registry: Registry, name: str, log: Log, last: Decision, undone: tuple[Decision, ...]) -> None:
-    client = registry.client
+    client, there = registry.client, {int(version.version) for version in registry.versions(name)}
     if log.enforced and last.champion:  # first what is served from
-        champion, previous = (_copy(registry, name, version) for version in (last.champion, last.previous))
+        champion, previous = (_copy(registry, name, version, there) for version in (last.champion, last.previous))
         _point(registry, name + PROD, champion, previous)
-    _point(registry, name, last.champion, last.previous)
+    _point(registry, name, _there(there, last.champion), _there(there, last.previous))
+    states = _states(log)
     for entry in undone:
         candidate = registry.champion(name, CANDIDATE)
         with registry.asked():
             if candidate == entry.version and entry.kind != "rollback":
                 client.delete_registered_model_alias(name, CANDIDATE)
-            client.set_model_version_tag(name, str(entry.version), "review.status", STATUS[entry.kind])
-            client.set_model_version_tag(name, str(entry.version), "review.decided", f"{entry.by}, {entry.time}")
+            for version in there & {entry.version, _left(entry)}:
+                state, latest = states[version]
+                client.set_model_version_tag(name, str(version), "review.status", state)
+                client.set_model_version_tag(name, str(version), "review.decided", f"{latest.by}, {latest.time}")
     if undone:
         decisions.tell(registry, name, log)
     for entry in undone:  # last: says that all of it is done
         with registry.asked():
             client.set_model_version_tag(name, str(entry.version), _tag(entry), entry.model_dump_json())
+
+
+def _states(log: Log) -> dict[int, tuple[str, Decision]]:
+    """Version -> what the latest decision about it made of it, and that decision."""
+    found: dict[int, tuple[str, Decision]] = {}
+    for entry in log.entries:
+        found[entry.version] = STATUS[entry.kind], entry
+        if (left := _left(entry)) is not None:
+            found[left] = ROLLED_BACK, entry
+    return found
+
+
+def _left(entry: Decision) -> int | None:
+    """The champion that a rollback went away from; None: it is no rollback."""
+    return entry.previous if entry.kind == "rollback" else None
+
+
+def _there(versions: Container[int], number: int | None) -> int | None:
+    """A version that may have been deleted; None: it was."""
+    return number if number in versions else None
 
 
 def _moved(
@@ -105,23 +139,29 @@ def _point(registry: Registry, model: str, champion: int | None, previous: int |
                 registry.client.set_registered_model_alias(model, alias, str(version))
 
 
-def _served(registry: Registry, name: str) -> int | None:
+def _copies(registry: Registry, name: str) -> dict[int, int]:
+    """Version of NAME -> the number of its copy in NAME-prod."""
+    source = f"models:/{name}/"
+    return {
+        int(str(each.source).removeprefix(source)): int(each.version)
+        for each in registry.versions(name + PROD)
+        if str(each.source).startswith(source)
+    }
+
+
+def _served(registry: Registry, name: str, copies: Mapping[int, int]) -> int | None:
     """The version of NAME that the champion of NAME-prod is a copy of; None: there is no champion."""
     champion = registry.champion(name + PROD)
-    sources = {int(version.version): str(version.source) for version in registry.versions(name + PROD)}
-    return int(sources[champion].rpartition("/")[2]) if champion in sources else None
+    return next((version for version, copy in copies.items() if copy == champion), None)
 
 
-def _copy(registry: Registry, name: str, version: int | None) -> int | None:
-    """The number in NAME-prod of a version, copied there if it is not."""
-    if version is None:
-        return None
-    source = f"models:/{name}/{version}"
-    for each in registry.versions(name + PROD):
-        if each.source == source:
-            return int(each.version)
+def _copy(registry: Registry, name: str, version: int | None, there: Container[int]) -> int | None:
+    """The number in NAME-prod of a version, copied there if it is not; None: there is nothing to copy any more."""
+    copies = _copies(registry, name)
+    if version is None or version in copies or version not in there:
+        return copies.get(version) if version else None
     with registry.asked():
-        return int(registry.client.copy_model_version(source, name + PROD).version)
+        return int(registry.client.copy_model_version(f"models:/{name}/{version}", name + PROD).version)
 
 
 def _tag(entry: Decision) -> str:

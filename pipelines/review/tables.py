@@ -72,7 +72,11 @@ def robustness(found: Scores, champion: Scores | None) -> Rows:
     """Accuracy under each corruption, averaged over severities."""
     here = found.robustness.metrics() if found.robustness else {}
     theirs = champion.robustness.metrics() if champion and champion.robustness else {}
-    cells = [[name, f"{value:.3f}", _number(theirs.get(name))] for name, value in here.items()]
+    intervals = {**found.intervals, **(found.robustness.intervals if found.robustness else {})}  # the mean is a score
+    cells = [
+        [name, _with_interval(f"{value:.3f}", intervals.get(name)), _number(theirs.get(name))]
+        for name, value in here.items()
+    ]
     return Rows(("linear probe under corruption", "this version", "champion"), cells, (1, 2))
 
 
@@ -82,7 +86,7 @@ def per_class(found: Scores, champion: Scores | None) -> Rows:
     cells = []
     for each in sorted(found.per_class, key=lambda one: one.f1)[:MOST]:
         gain = f"{each.recall - theirs[each.name].recall:+.3f}" if each.name in theirs else _NONE
-        numbers = (f"{each.precision:.3f}", f"{each.recall:.3f}", f"{each.f1:.3f}")
+        numbers = (each.shown("precision"), each.shown("recall"), each.shown("f1"))
         cells.append([each.name, f"{each.support:,}", *numbers, gain])
     header = ("class", "test samples", "precision", "recall", "F1", "recall against the champion")
     return Rows(header, cells, (1, 2, 3, 4, 5))

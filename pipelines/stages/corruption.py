@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,14 +24,26 @@ from pipelines.stages.embedding import Subject
 from ssl_core.augment.image_corrupt import ImageCorrupt
 from ssl_core.build import build_chain
 from ssl_core.config import NamedConfig
-from ssl_core.evaluate.base import Labelled
+from ssl_core.evaluate._resample import replicates
+from ssl_core.evaluate.base import Labelled, Score
 from ssl_core.evaluate.linear_probe import LinearProbe
+from ssl_core.statistics import percentiles
 
 Case = tuple[str, int]
 """A corruption and its severity; severity 0 is the clean view."""
 CLEAN: Case = ("clean", 0)
 PASS_BYTES = 192 << 20
 """Of the views of one row group, all corruptions side by side."""
+
+
+class Corrupted(NamedTuple):
+    """What was found out about one subject."""
+
+    table: Robustness
+    shares: Tensor
+    """[N] float64, of its corrupted copies that each test sample was told from."""
+    sample_id: Tensor
+    """[N] int64, the test samples that were looked at."""
 
 
 def protocol(settings: RobustnessConfig) -> str:
@@ -49,11 +62,8 @@ def robustness(
     labels: Mapping[str, Mapping[int, int]],
     features: Mapping[str, FeatureSet],
     subjects: Sequence[Subject],
-) -> dict[str, tuple[Robustness, Tensor]]:
-    """By subject: the table, and the share of its corrupted copies that each test sample was told from, [N].
-
-    The probe is fitted once per subject, on the clean train features, and reads every copy.
-    """
+) -> dict[str, Corrupted]:
+    """By subject. The probe is fitted once per subject, on the clean train features, and reads every copy."""
     root = next(iter(features.values())).folder.parent
     cases = [CLEAN, *product(settings.corruptions, settings.severities)]
     corrupted = _features(config, settings, shards, listing, root, subjects, cases)
@@ -67,8 +77,30 @@ def robustness(
         hits = (predicted == label).view(len(cases), -1)  # [K, N]
         rows = {case: row.tolist() for case, row in zip(cases, hits, strict=True)}
         clean = rows.pop(CLEAN)
-        found[subject.name] = summed_up(rows, clean, settings.severities), hits[1:].double().mean(dim=0)
+        table = summed_up(rows, clean, settings.severities)
+        intervals = _intervals(hits, cases, config.seed, config.evaluate.resamples)
+        found[subject.name] = Corrupted(
+            table.model_copy(update={"intervals": intervals}),
+            hits[1:].double().mean(dim=0),
+            corrupted[subject.name, CLEAN].load("test")[1],
+        )
     return found
+
+
+def _intervals(hits: Tensor, cases: Sequence[Case], seed: int, resamples: int) -> dict[str, tuple[float, float]]:
+    """The 95 % interval of every metric of the table, over resamples of the test samples.
+
+    Args:
+        hits: [K, N] bool, the clean ones first.
+    """
+    right, kinds = hits.double(), [kind for kind, _ in cases]
+    of_kind = {kind: right[[k == kind for k in kinds]].mean(dim=0) for kind in dict.fromkeys(kinds)}  # [N] each
+    clean = of_kind.pop(CLEAN[0])
+    values = {"robustness/clean_top1": clean, "robustness/drop": clean - right[1:].mean(dim=0)}
+    for kind, share in of_kind.items():
+        values |= {f"robustness/{kind}_top1": share, f"robustness/{kind}_drop": clean - share}
+    means = {name: Score(float(value.mean()), value) for name, value in values.items()}
+    return {name: percentiles(draws) for name, draws in replicates(means, len(clean), seed, resamples).items()}
 
 
 def _features(

@@ -188,7 +188,7 @@ def _mapped(data: Dataset, arguments: tuple[Any, ...], num_actors: int) -> Datas
             batch_size=None,  # as the blocks come, each of one part
             concurrency=num_actors,
             num_gpus=int(engine.num_gpus() > 0),
-            max_restarts=0,  # as in stages/evaluate.py
+            max_restarts=0,  # as in stages/embedding.py
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipelines import health, manifest, outbox, outcomes, report, scoring
 from pipelines.artifacts import Checkpoint, ProbeReport
-from pipelines.config import SetupConfig, fingerprint
+from pipelines.config import RunConfig, SetupConfig, fingerprint
 from pipelines.errors import UserError
 from pipelines.features import FeatureSet
 from pipelines.manifest import Manifest
@@ -40,12 +40,14 @@ def run(config: SetupConfig, given: Checkpoint, folder: Path) -> ProbeReport:
     headline, scored = "", dict[str, Any]()
     if labels:
         headline = _headline(config, measured["encoder"].scores)
-        scored = scoring.fields(measured, headline, sample_id, labels["test"], listing.classes or ())
+        classes, resamples = listing.classes or (), config.evaluate.resamples
+        scored = scoring.fields(measured, headline, sample_id, labels["test"], classes, config.seed, resamples)
         (folder / "report").mkdir(exist_ok=True)
-        outcomes.save(folder / "report", sample_id, measured["encoder"].values)
+        outcomes.save(folder / "report", sample_id, measured["encoder"].values, extra.sample_id)
     views = training_views.features(config, given, listing, root, subjects[0])
     wellness = health.of_features(z, views)
     leaks = leak_check.find(config, shards, listing, root, features["encoder"]) if config.evaluate.leaks else None
+    other = None if isinstance(config, RunConfig) else leak_check.of_pretraining(config, given, listing, root)
     looked.step({**wellness, **({"leak_rate": leaks.rate} if leaks else {})})
     result = report.Scores(
         **scored,
@@ -55,6 +57,7 @@ def run(config: SetupConfig, given: Checkpoint, folder: Path) -> ProbeReport:
         health=wellness,
         outliers=health.outliers(z, sample_id),
         leaks=leaks,
+        pretraining=other,
         seed=config.seed,
         num_train=len(features["encoder"].load("train")[1]),
         num_test=len(z),

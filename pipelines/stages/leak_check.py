@@ -1,21 +1,24 @@
-"""How many test samples the pre-training shards hold, or nearly hold.
+"""How many test samples the train split, or what an encoder was pre-trained on, holds or nearly holds.
 
 Shapes: n rows of a split.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines import leaks
-from pipelines.artifacts import ShardSet
+from pipelines import leaks, manifest
+from pipelines.artifacts import Checkpoint, ShardSet
 from pipelines.config import SetupConfig
 from pipelines.features import FeatureSet
-from pipelines.leaks import Hashes
+from pipelines.inputs import RECORD
+from pipelines.leaks import Hashes, Pairs, Shards
 from pipelines.manifest import Manifest
-from pipelines.scores import Leaks
+from pipelines.model.loader import read_card
+from pipelines.scores import LeakKind, Leaks, Pretraining
 from pipelines.stages.hashing import hashes, small
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -28,20 +31,48 @@ def find(config: SetupConfig, shards: ShardSet, listing: Manifest, root: Path, e
         root: keeps the hashes of the shards.
         encoder: its features, of at most `evaluate.max_samples` of each split.
     """
+    here = Shards(shards.folder, listing)
+    features: dict[LeakKind, Pairs] = {"features": leaks.alike_features(encoder.load("train"), encoder.load("test"))}
+    return _compared(config, here, here, root, features)
+
+
+def of_pretraining(config: SetupConfig, given: Checkpoint, listing: Manifest, root: Path) -> Pretraining | None:
+    """Compare every test sample with what the encoder was pre-trained on: bytes and pictures.
+
+    Not features: those of its pre-training samples are not known here.
+
+    Returns: None where it was pre-trained on the train samples of these very shards, which `find` has looked at.
+    """
+    trained_on = read_card(given.folder).shards
+    if trained_on == given.shards.digest:
+        return None
+    if not trained_on:
+        return Pretraining(missing="what this encoder was pre-trained on is not known")
+    records = (root.parent / "ingest").glob(f"*/{RECORD}")
+    known = (ShardSet.model_validate_json(record.read_text()) for record in records)
+    there = next((each.folder for each in known if each.digest == trained_on), None)
+    if there is None:
+        missing = f"the shards it was pre-trained on ({trained_on[:12]}...) are not in this storage"
+        return Pretraining(shards=trained_on, missing=missing)
+    train = Shards(there, manifest.load(there))
+    found = _compared(config, Shards(given.shards.folder, listing), train, root, {})
+    return Pretraining(shards=trained_on, leaks=found)
+
+
+def _compared(config: SetupConfig, test: Shards, train: Shards, root: Path, more: Mapping[LeakKind, Pairs]) -> Leaks:
     from pipelines.stages.views import rows_at
 
     def gray(split: Literal["train", "test"], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        return rows_at(small(config), shards.folder, listing, split, rows)["view0"].astype(np.float32) @ _LUMA
+        side = train if split == "train" else test
+        return rows_at(small(config), *side, split, rows)["view0"].astype(np.float32) @ _LUMA
 
-    kept = hashes(config, shards.folder, listing, root)
-    train, test = (Hashes(kept[f"{s}_id"], kept[f"{s}_phash"].view(np.uint64)) for s in ("train", "test"))
-    return leaks.summarize(
-        {
-            "bytes": leaks.equal_bytes(shards.folder),
-            "phash": leaks.alike_pictures(train, test, gray),
-            "features": leaks.alike_features(encoder.load("train"), encoder.load("test")),
-        },
-        len(test.sample_id),
-        shards.folder,
-        listing,
+    of_train, of_test = (
+        Hashes(kept[f"{split}_id"], kept[f"{split}_phash"].view(np.uint64))
+        for split, kept in (("train", hashes(config, *train, root)), ("test", hashes(config, *test, root)))
     )
+    found: dict[LeakKind, Pairs] = {
+        "bytes": leaks.equal_bytes(test.folder, train.folder),
+        "phash": leaks.alike_pictures(of_train, of_test, gray),
+        **more,
+    }
+    return leaks.summarize(found, len(of_test.sample_id), test, train)

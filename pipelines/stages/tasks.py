@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from torch import Tensor
+
 from pipelines import outbox
 from pipelines.artifacts import ShardSet
 from pipelines.config import SetupConfig
@@ -22,6 +24,8 @@ class Outcome:
 
     scores: dict[str, dict[str, Score]] = field(default_factory=dict)
     """By subject; means over the test samples that the task looked at."""
+    sample_id: dict[str, Tensor] = field(default_factory=dict)
+    """Of scores that looked at some test samples only: score -> the ids of these, [N] int64."""
     protocols: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     """Of the encoder, for the record."""
@@ -48,9 +52,9 @@ def run(
     if wanted.robustness is not None and labels:  # without, the report says that nothing could be scored
         outbox.note(folder, f"robustness: the test split under {len(wanted.robustness.corruptions)} corruptions")
         found = corruption.robustness(config, wanted.robustness, shards, listing, labels, features, subjects)
-        for name, (_, shares) in found.items():
-            made.scores[name][MEAN] = mean_score(shares)
-        made.robustness = found["encoder"][0]
+        for name, side in found.items():
+            made.scores[name][MEAN] = mean_score(side.shares)
+        made.sample_id[MEAN], made.robustness = found["encoder"].sample_id, found["encoder"].table
         made.metrics |= made.robustness.metrics()
         made.protocols["robustness"] = corruption.protocol(wanted.robustness)
     if wanted.fine_tune is not None:

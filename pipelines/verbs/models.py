@@ -9,6 +9,9 @@ from pipelines.errors import UserError
 from pipelines.verbs.base import Verb, Verbs
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from ssl_core.config import NamedConfig
 
 FORMATS = ("safetensors", "pt2", "onnx")
@@ -17,6 +20,8 @@ FORMATS = ("safetensors", "pt2", "onnx")
 def add(verbs: Verbs) -> None:
     export = _for_version(verbs, "export", "a version as safetensors, torch.export (pt2) or ONNX, checked", _export)
     export.add_argument("--format", default="safetensors", help=", ".join(FORMATS))
+    export.add_argument("--input", type=Path, help="pictures of yours to compare on too: as of `embed`; the first 64")
+    export.add_argument("--image", default="image", metavar="COLUMN", help="of Parquet: bytes, paths or both")
     export.add_argument("--attach", action="store_true", help="upload it to the version's run, say so on the version")
     embed = _for_version(verbs, "embed", "a folder of images or Parquet files to embeddings in Parquet", _embed)
     embed.add_argument("--input", type=Path, required=True, help="folder of images, .parquet (file, folder, pattern)")
@@ -43,10 +48,13 @@ def _export(options: argparse.Namespace) -> int:
     may_write(options.format, options.output)  # before anything is downloaded
     with TemporaryDirectory(prefix="selfray-") as folder:
         packed, version = versions.opened(options.version, options.tracking_uri, Path(folder))
-        made = export(packed, options.format, options.output)
+        own = _own(packed, options.input, options.image) if options.input else None
+        made = export(packed, options.format, options.output, own)
     path = options.output / made.file
     say(f"exported:  {path} ({made.num_bytes / 1e6:.1f} MB, sha256 {made.sha256[:12]}...)")
+    on = f"{made.num_examples} pictures stored with it" + (f" and {made.num_own} of yours" if made.num_own else "")
     said = f"differs by {made.max_difference:.1e} of a length (allowed: {made.tolerance:g}) at batch sizes 1 and 5"
+    said += f", on {on}"
     say(f"checked:   {said}")
     if options.attach:
         if version is None:
@@ -81,11 +89,32 @@ def _embed(options: argparse.Namespace) -> int:
         try:
             made = embed.run(packed, model, source, output, settings)
         except UserError as error:
-            raise UserError(str(error).replace("source.path", "--input").replace("source.image", "--image")) from None
+            raise UserError(_by_flag(error)) from None
         finally:
             engine.close()
     say(f"embedded:  {made.num_embedded:,} samples, {made.num_quarantined:,} quarantined, {model}: {output}")
     return 0
+
+
+def _own(packed: Path, given: Path, image: str) -> "NDArray[np.uint8]":
+    """The first pictures of an input as views, read as ingest does."""
+    from pipelines import embeddings
+    from pipelines.model.export import COMPARED
+    from pipelines.model.loader import read_card
+    from ssl_core.catalog import find
+
+    card, config = read_card(packed), _source(given.expanduser().absolute(), image)
+    view = find("ssl_core.augment", card.view["name"]).Config.model_validate(card.view)
+    try:
+        source = find("pipelines.sources", config.name)(config)
+        return embeddings.some_views(source, view, card.max_pixels, COMPARED)
+    except UserError as error:
+        raise UserError(_by_flag(error)) from None
+
+
+def _by_flag(error: UserError) -> str:
+    """What a recipe calls `source.path` is a flag here."""
+    return str(error).replace("source.path", "--input").replace("source.image", "--image")
 
 
 def _positive(text: str) -> int:

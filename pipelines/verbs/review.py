@@ -36,12 +36,14 @@ def add(verbs: Verbs) -> None:
     _add(verbs, "history", "print every decision about a model", _history, "NAME", "registered model")
     compared = _add(verbs, "compare", "two versions, runs or evaluation folders", _compare, "A", "the first")
     compared.add_argument("second", metavar="B", help="the second: what it gains on A")
-    _add(verbs, "verify", "check the artifact of every version of a model", _verify, "NAME", "registered model")
+    _add(verbs, "verify", "check the artifact of every version", _verify, "NAME", "by default every model", "?")
 
 
-def _add(verbs: Verbs, name: str, text: str, verb: Verb, first: str, what: str) -> argparse.ArgumentParser:
+def _add(
+    verbs: Verbs, name: str, text: str, verb: Verb, first: str, what: str, count: str | None = None
+) -> argparse.ArgumentParser:
     parser = verbs.add(name, text, verb)
-    parser.add_argument("model", metavar=first, help=what)
+    parser.add_argument("model", metavar=first, nargs=count, help=what)
     where = "MLflow server or sqlite:///PATH; by default MLFLOW_TRACKING_URI, else selfray-runs/mlflow.db"
     parser.add_argument("--tracking-uri", metavar="URI", help=where)
     return parser
@@ -74,7 +76,7 @@ def _review(options: argparse.Namespace) -> int:
     server = _server(options)
     if not options.local:
         for line in settle(server, reference.name)[1]:
-            say(f"review: {line}; done now")
+            say(f"review: {line}")
     case = flow.examine(server, reference, rules)
     facts = case.review.facts
     folder = options.output or Path("selfray-review") / f"{facts.name}-{facts.version}"
@@ -114,6 +116,7 @@ def _history(options: argparse.Namespace) -> int:
     log = decisions.read(server, options.model)
     _say([entry.line() for entry in log.entries] or [f"{options.model}: nothing has been decided yet"])
     state = settle.compare(server, options.model, log)
+    _say(state.losses())
     return _say([f"{line}; the next decision or review puts it right" for line in state.lines()])
 
 
@@ -135,7 +138,7 @@ def _verify(options: argparse.Namespace) -> int:
     from pipelines.review import verify
 
     checked = verify.versions(_server(options), options.model)
-    _print(verify.table(checked), f"{options.model}: {len(checked)} versions")
+    _print(verify.table(checked), f"{options.model or 'all models'}: {len(checked)} versions")
     return int(any(each.problems for each in checked.values()))
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ssl_core.statistics import resample_weights
+
 
 @dataclass(frozen=True)
 class PerClass:
@@ -27,13 +29,6 @@ class PerClass:
     @property
     def accuracy(self) -> float:
         return int(self.confusion.diagonal().sum()) / int(self.support.sum())
-
-    @property
-    def macro(self) -> dict[str, float]:
-        """Unweighted means of precision, recall and f1 over the classes that have samples."""
-        present = self.support > 0
-        columns = {"precision": self.precision, "recall": self.recall, "f1": self.f1}
-        return {f"macro_{name}": float(column[present].mean()) for name, column in columns.items()}
 
 
 def per_class(predicted: Tensor, label: Tensor, num_classes: int) -> PerClass:
@@ -73,8 +68,39 @@ def macro_f1(predicted: Tensor, label: Tensor, weight: Tensor | None = None) -> 
     """
     weight = torch.ones_like(label, dtype=torch.float64) if weight is None else weight
     num_classes = int(torch.maximum(predicted.max(), label.max())) + 1
-    right = predicted == label  # [M]
-    hits = torch.bincount(label[right], weight[right], minlength=num_classes)  # [C]
-    given, support = (torch.bincount(of, weight, minlength=num_classes) for of in (predicted, label))  # [C] each
+    hits, given, support = _counts(predicted, label, weight, num_classes)
     f1 = 2 * hits / (given + support).clamp_min(1)
     return float(f1[support > 0].mean())
+
+
+def class_intervals(
+    predicted: Tensor, label: Tensor, num_classes: int, seed: int, resamples: int, confidence: float = 0.95
+) -> dict[str, Tensor]:
+    """The interval of each class's precision, recall and f1 over bootstrap resamples of the samples.
+
+    A resample without a sample of a class, or without a guess of it, says nothing about its recall or precision.
+
+    Args:
+        predicted, label: [M] int64 in 0..num_classes-1.
+        resamples: 0: no intervals.
+    Returns: `precision`, `recall`, `f1` -> [C, 2] float64, the lower and the upper end; 0 where no resample says.
+    """
+    rows = [
+        _counts(predicted, label, weight, num_classes)
+        for part in resample_weights(len(label), seed, resamples)
+        for weight in torch.from_numpy(part)
+    ]
+    if not rows:
+        return {}
+    hits, given, support = (torch.stack(column) for column in zip(*rows, strict=True))  # [R, C] each
+    ratios = {"precision": hits / given, "recall": hits / support, "f1": 2 * hits / (given + support)}
+    ends = torch.tensor([(1 - confidence) / 2, (1 + confidence) / 2], dtype=torch.float64)
+    return {name: ratio.nanquantile(ends, dim=0).mT.nan_to_num(0.0) for name, ratio in ratios.items()}
+
+
+def _counts(predicted: Tensor, label: Tensor, weight: Tensor, num_classes: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Samples of each class that are right, that were given it, and that have it: [C] float64 each."""
+    right = predicted == label  # [M]
+    hits = torch.bincount(label[right], weight[right], minlength=num_classes)
+    given, support = (torch.bincount(of, weight, minlength=num_classes) for of in (predicted, label))
+    return hits, given, support

@@ -109,6 +109,7 @@ class Clustering(Probe):
         return {
             "clustering_dbscan_nmi": _agreement(normalized_mutual_information, cluster, label),
             "clustering_dbscan_ari": _agreement(_rand, cluster, label),
+            "clustering_dbscan_purity": _agreement(purity, cluster, label),
             "clustering_dbscan_coverage": mean_score(cluster > 0),
         }
 

@@ -14,7 +14,7 @@ from torch.nn.functional import normalize, one_hot
 from ssl_core.config import NamedConfig
 from ssl_core.evaluate._features import count_classes, place_in_class
 from ssl_core.evaluate._graph import neighbor_graph, neighbor_links, spread
-from ssl_core.evaluate.base import Labelled, Probe, Score, averaged
+from ssl_core.evaluate.base import Labelled, Probe, Score, averaged, mean_score
 from ssl_core.noise import salt
 
 
@@ -50,9 +50,9 @@ class LabelPropagation(Probe):
         )
 
     def measure(self, train: Labelled, test: Labelled, seed: int) -> dict[str, Score]:
-        """Mean top-1 accuracy per setting, and `_std`, its spread over draws (two draws or more).
+        """Mean top-1 accuracy per setting, `_std`, its spread over draws (two draws or more), and `_coverage`.
 
-        A test sample that no label reaches counts as wrong.
+        Coverage is the share of test that a label reaches; a sample that none reaches counts as wrong.
 
         Raises:
             ValueError: splits that cannot be scored; see `count_classes`.
@@ -69,8 +69,10 @@ class LabelPropagation(Probe):
         seeds = labelled[..., None] * one_hot(train.label, num_classes).float()[:, None, None]  # [N, S, P, C]
         reached = spread(graph, links, seeds.flatten(1), c.alpha).unflatten(1, seeds.shape[1:])  # [M, S, P, C]
         best, found = reached.max(dim=3)  # [M, S, P]
-        hits = (found == test.label[:, None, None]) & (best > 0)  # [M, S, P]
+        covered = best > 0  # [M, S, P]
+        hits = (found == test.label[:, None, None]) & covered  # [M, S, P]
         scores: dict[str, Score] = {}
-        for n, of_setting in zip(settings, hits.unbind(dim=1), strict=True):  # [M, P] each
-            scores |= averaged(f"label_propagation_n{n}_top1", of_setting)
+        for n, right, there in zip(settings, hits.unbind(dim=1), covered.unbind(dim=1), strict=True):  # [M, P] each
+            scores |= averaged(f"label_propagation_n{n}_top1", right)
+            scores[f"label_propagation_n{n}_coverage"] = mean_score(there.double().mean(dim=1))
         return scores

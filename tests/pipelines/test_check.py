@@ -73,6 +73,7 @@ def test_nothing_is_unpickled(packed, tmp_path):
     (packed / "harmless").write_bytes(pickle.dumps({"a": 1}))
     found = check(packed)
     assert found.loads and found.reproduces and not found.passed
+    assert found.files_ok is False  # that is known without a list of registered files
     assert found.problems == (
         "harmless: a pickle; other loaders would run it",
         "model.pkl: a pickle; other loaders would run it",
@@ -157,6 +158,25 @@ def test_an_emptied_artifact_is_noticed(mlflow_server, tmp_path):
     found = check(made.uri, tracking_uri=mlflow_server.uri)
     assert not found.passed and not found.loads and found.num_bytes == 0
     assert "config.json: missing or empty; the artifact is gone, register it again" in found.problems
+
+
+def signed(width: int) -> str:
+    outputs = [{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, width]}}]
+    return json.dumps({"signature": {"outputs": json.dumps(outputs)}})
+
+
+def test_a_signature_of_another_width_is_noticed(packed):
+    (packed / "artifacts").mkdir()
+    for name in (CARD, WEIGHTS, EXAMPLES):
+        (packed / name).rename(packed / "artifacts" / name)
+    (packed / "MLmodel").write_text(signed(16))
+    assert check(packed / "artifacts").passed and check(packed).problems == ()
+    (packed / "MLmodel").write_text(signed(8))
+    assert check(packed).problems == (
+        "MLmodel: its signature gives embeddings of shape [-1, 8], config.json says [-1, 16]",
+    )
+    (packed / "MLmodel").write_text("flavors: {}")
+    assert check(packed).problems[0].startswith("MLmodel: its signature cannot be read")
 
 
 def test_an_older_version_without_examples_says_so(packed):

@@ -20,7 +20,7 @@ from tests.support.recipe import TREE
 pytestmark = pytest.mark.timeout(300)
 LABELS = {"a": 0, "b": 1}
 SETTINGS = {"evaluate.resamples": 200, "evaluate.view_samples": 12, "evaluate.map_samples": 20}
-SETTINGS["evaluate.robustness"] = {"corruptions": ["contrast"], "severities": [2]}  # of the full suite, to be quick
+SETTINGS["evaluate.robustness"] = {"corruptions": ["contrast"], "severities": [2], "max_samples": 12}
 
 
 def write(root: Path, *, labelled: bool) -> None:
@@ -84,7 +84,10 @@ def test_outcomes_of_each_test_sample_are_kept_beside_the_report(full: tuple[Run
     found = outcomes.load(made.folder / "report")
     assert sorted(found.sample_id.tolist()) == list(range(60, 80))
     assert {"knn_top1_k20", "linear_top1", "retrieval_map"} <= set(found.values)
+    assert set(found.some) == {"robust_top1"} and len(found.ids("robust_top1")) == 12
+    assert set(found.ids("robust_top1").tolist()) < set(range(60, 80))
     for name, values in found.values.items():
+        assert len(values) == len(found.ids(name))
         assert values.dtype == torch.float32
         assert float(values.double().mean()) == pytest.approx(made.scores.encoder[name], abs=1e-6)
 
@@ -96,6 +99,26 @@ def test_classes_and_confusions_come_from_one_prediction(full: tuple[RunConfig, 
     right = sum(scores.confusion[i][i] for i in range(2))
     assert right / 20 == pytest.approx(scores.encoder["linear_top1"])
     assert [sum(row) for row in scores.confusion] == [10, 10]
+    for row in scores.per_class:
+        assert set(row.intervals) == {"precision", "recall", "f1"}
+        assert all(low <= getattr(row, name) <= high for name, (low, high) in row.intervals.items())
+
+
+def test_accuracy_and_drop_under_each_corruption_have_intervals(full: tuple[RunConfig, ProbeReport]) -> None:
+    found = full[1].scores.robustness
+    assert found is not None and found.num_test == 12
+    numbers = found.metrics()
+    assert set(found.intervals) == set(numbers) - {"robust_top1"}  # a score, which has its own
+    assert all(low <= numbers[name] <= high for name, (low, high) in found.intervals.items())
+    low, high = found.intervals["robustness/contrast_drop"]
+    text = (full[1].folder / "report" / "report.md").read_text()
+    assert f"{numbers['robustness/contrast_drop']:.3f} [{low:.3f}, {high:.3f}]" in text
+
+
+def test_the_full_suite_clusters_by_density_too(full: tuple[RunConfig, ProbeReport]) -> None:
+    scores = full[1].scores
+    names = {f"clustering_dbscan_{name}" for name in ("nmi", "ari", "purity", "coverage")}
+    assert names <= set(scores.encoder) and names <= set(scores.intervals)
 
 
 def test_health_is_measured_on_proper_views(full: tuple[RunConfig, ProbeReport]) -> None:
@@ -146,6 +169,7 @@ def test_without_labels_health_and_leaks_remain(ray_session: None, tmp_path: Pat
     scores = made.scores
     assert scores.encoder == scores.intervals == {} and scores.per_class == () and scores.headline == ""
     assert scores.health["lidar"] >= 1
+    assert "LiDAR were not measured" not in (made.folder / "report" / "report.md").read_text()
     assert scores.leaks is not None and scores.leaks.num_exact + scores.leaks.num_near == 3
     assert made.verdict.startswith("no labels, so not scored")
     with pytest.raises(UserError, match="had no labels"):

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
-from pipelines import checkpoint, evaluation, flow, mlflow_store
+from pipelines import checkpoint, evaluation, flow, manifest, mlflow_store
 from pipelines.artifacts import ProbeReport
 from pipelines.errors import UserError
 from pipelines.model import found, loader
-from pipelines.stages import fine_tune
+from pipelines.stages import fine_tune, leak_check
 from ssl_core.build import drawn_encoder
 from ssl_core.config import NamedConfig
 from tests.support.images import encoded, write_tree
@@ -104,6 +104,8 @@ def test_its_run_in_mlflow_is_linked_to_the_model(made: ProbeReport, root: Path)
     run = next(run for run in runs if "robust_top1" in run.data.metrics)
     card = loader.read_card(made.checkpoint.folder)
     assert run.data.tags["selfray.sha256"] == card.sha256 and run.info.status == "FINISHED"
+    (logged,) = run.inputs.dataset_inputs
+    assert logged.dataset.digest == made.checkpoint.shards.digest[:36]
     assert run.data.metrics["linear_top1"] == pytest.approx(made.scores.encoder["linear_top1"])
     assert run.data.metrics["robustness/drop"] == pytest.approx(made.scores.robustness.drop)  # type: ignore[union-attr]
     assert [f.path for f in client.list_artifacts(run.info.run_id, "report") if f.path.endswith("report.md")]
@@ -117,6 +119,45 @@ def test_asked_again_it_is_read_from_disk_and_on_its_shards_it_is_the_same(
     on_shards = evaluate(model, made.checkpoint.shards.folder, root, **TASKS)
     assert on_shards.scores == made.scores
     assert sorted((root / "features").iterdir()) == features, "nothing was encoded again"
+    client = mlflow_store.connect(mlflow_store.embedded(root))
+    (experiment,) = [e for e in client.search_experiments() if e.name == "selfray"]
+    (run,) = client.search_runs([experiment.experiment_id], f"params.on = '{made.checkpoint.shards.folder}'")
+    (logged,) = run.inputs.dataset_inputs  # what a comparison of two evaluations is paired by
+    assert logged.dataset.digest == made.checkpoint.shards.digest[:36]
+
+
+def test_copies_of_what_it_was_pretrained_on_are_found(made: ProbeReport, model: str, images: Path, root: Path) -> None:
+    text = (made.folder / "report" / "report.md").read_text()
+    assert "Not checked: what this encoder was pre-trained on is not known." in text
+    assert "Alignment and LiDAR were not measured" in text
+    shards, card = made.checkpoint.shards, loader.read_card(Path(model))
+    weights = loader.packed_weights(Path(model))
+    theirs, elsewhere = (
+        found.keep(weights, card.model_copy(update={"shards": digest}), root).folder
+        for digest in (shards.digest, "f" * 64)
+    )
+    half = {str(path.relative_to(images)): path.read_bytes() for path in sorted(images.rglob("*.png"))[::2]}
+    again = evaluate(str(theirs), write_tree(root / "half", half), root)
+    seen = again.scores.pretraining
+    assert seen is not None and seen.shards == shards.digest and seen.leaks is not None
+    assert again.scores.leaks is not None and again.scores.leaks.num_exact == 0  # none within the half itself
+    assert 0 < seen.leaks.num_exact <= seen.leaks.num_checked == again.scores.num_test
+    assert all(Path(pair.train_origin).name == Path(pair.test_origin).name for pair in seen.leaks.pairs)
+    text = (again.folder / "report" / "report.md").read_text()
+    assert f"**{seen.leaks.num_exact} exact and {seen.leaks.num_near} near copies**" in text
+    assert "is in the pre-training data" in again.verdict
+    config, _ = evaluation.plan(str(theirs), images, FAST, root)
+    looked = [
+        leak_check.of_pretraining(
+            config,
+            made.checkpoint.model_copy(update={"folder": folder}),
+            manifest.load(shards.folder),
+            root / "features",
+        )
+        for folder in (theirs, elsewhere)
+    ]
+    assert looked[0] is None  # scored on what it was pre-trained on: that is looked at already
+    assert looked[1] is not None and "ffffffffffff...) are not in this storage" in looked[1].missing
 
 
 def test_without_labels_the_report_says_so(model: str, images: Path, root: Path) -> None:

@@ -17,6 +17,7 @@ from pipelines.model.check import check
 from pipelines.model.embedder import Embedder
 from pipelines.model.export import export
 from pipelines.model.loader import CARD, WEIGHTS, load_encoder
+from tests.support.images import encoded, write_tree
 from tests.support.registry import pack_tiny, pretrained, recipe, register
 from tests.support.tiny import installed_encoders
 
@@ -92,6 +93,19 @@ def test_what_differs_is_not_written(tmp_path, monkeypatch):
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_pictures_of_ones_own_are_compared_too(tmp_path, monkeypatch):
+    packed, honest = pack_tiny(tmp_path / "model"), exports._without_grad
+
+    def wrong_on_sevens(module):
+        run = honest(module)
+        return lambda views: run(views) + (views == 7).all(axis=(1, 2, 3))[:, None]
+
+    monkeypatch.setattr(exports, "_without_grad", wrong_on_sevens)
+    assert export(packed, "safetensors", tmp_path / "out").num_own == 0
+    with pytest.raises(UserError, match="differ from the encoder's"):
+        export(packed, "safetensors", tmp_path / "out", np.full((3, 8, 8, 3), 7, np.uint8))
+
+
 def test_mistakes_are_one_clear_line(tmp_path, monkeypatch):
     packed = pack_tiny(tmp_path / "model")
     with pytest.raises(UserError, match=r"--format: there is no 'onxx'; choose one of safetensors, pt2, onnx"):
@@ -113,10 +127,18 @@ def test_the_command_attaches_to_the_run_and_tags_the_version(mlflow_server, tmp
     config = recipe(tmp_path, "exported", **{"tracking.uri": mlflow_server.uri})
     register(config, tmp_path, pretrained(tmp_path, config)[1])
     server = ["--tracking-uri", mlflow_server.uri]
+    files = {f"{i}.png": encoded(i, 20 + i, 30) for i in range(3)} | {"broken.png": b"no picture"}
+    photos = write_tree(tmp_path / "photos", files)
     command = ["export", "exported", "--format", "pt2", "--output", str(tmp_path / "out"), *server]
+    assert main([*command, "--input", str(tmp_path / "absent")]) == 1
+    assert "--input" in capsys.readouterr().err
+    command += ["--input", str(photos)]
     assert main([*command, "--attach"]) == 0, capsys.readouterr().err
     said = capsys.readouterr().out
-    assert "exported:" in said and "batch sizes 1 and 5" in said and "export/v1/pt2" in said
+    assert "exported:" in said and "batch sizes 1 and 5, on 5 pictures stored with it and 3 of yours" in said
+    assert "export/v1/pt2" in said
+    listed = json.loads((tmp_path / "out" / "encoder.pt2.json").read_text())
+    assert (listed["num_examples"], listed["num_own"]) == (5, 3)
     client, version = connect(mlflow_server.uri), versions.find("exported/1", mlflow_server.uri)
     there = {file.path for file in client.list_artifacts(version.run_id, "export/v1/pt2")}
     assert there == {f"export/v1/pt2/{name}" for name in (CARD, "encoder.pt2", "encoder.pt2.json")}

@@ -86,18 +86,20 @@ def test_equal_bytes_by_what_ingest_noted(tmp_path: Path) -> None:
         path = shards.content_path(tmp_path, index)
         path.parent.mkdir(exist_ok=True)
         pq.write_table(pa.table(columns, schema=shards.CONTENT), path)
-    assert ids(leaks.equal_bytes(tmp_path)) == [(3, 1)]
-    assert ids(leaks.equal_bytes(tmp_path / "elsewhere")) == []
+    assert ids(leaks.equal_bytes(tmp_path, tmp_path)) == [(3, 1)]
+    for test, train in ((tmp_path / "elsewhere", tmp_path), (tmp_path, tmp_path / "elsewhere")):
+        assert ids(leaks.equal_bytes(test, train)) == []
 
 
 def test_each_test_sample_counts_once_by_its_strongest_evidence(tmp_path: Path) -> None:
     empty = Manifest(source={}, train=(), test=(), classes=None, num_quarantined=0, num_duplicates=0)
+    here = leaks.Shards(tmp_path, empty)
     exact = Pairs(np.array([5]), np.array([100]), np.zeros(1))
     near = Pairs(np.array([5, 8, 9]), np.array([100, 101, 101]), np.array([0.0, 4.0, 2.0]))
-    found = leaks.summarize({"bytes": exact, "phash": near}, 40, tmp_path, empty)
+    found = leaks.summarize({"bytes": exact, "phash": near}, 40, here, here)
     assert (found.num_exact, found.num_near, found.rate) == (1, 1, 0.05)
     named = [(pair.test, pair.train, pair.kind, pair.distance) for pair in found.pairs]
     assert named == [(100, 5, "bytes", 0.0), (101, 9, "phash", 2.0)]
     many = Pairs(np.arange(50), np.arange(50), np.linspace(0, 1, 50))
-    found = leaks.summarize({"features": many}, 200, tmp_path, empty)
+    found = leaks.summarize({"features": many}, 200, here, here)
     assert (found.num_near, len(found.pairs)) == (50, 20)

@@ -11,6 +11,7 @@ from pipelines.features import FeatureSet
 from pipelines.probing import Measured
 from ssl_core.evaluate.calibration import Calibration
 from ssl_core.evaluate.knn import KNN
+from ssl_core.evaluate.linear_probe import LinearProbe
 from tests.contracts.test_probes import clusters, noise
 
 PROBES = (KNN.Config(k=(5, 20)), Calibration.Config())
@@ -47,9 +48,11 @@ def test_other_settings_are_other_files(tmp_path: Path) -> None:
         (0, 10, KNN.Config(k=(5,))),
         (0, 20, KNN.Config(k=(5,))),
         (0, 20, KNN.Config(k=(6,))),
+        (0, 20, LinearProbe.Config(l2=(1e-3, 1e-2, 1.0))),
+        (0, 20, LinearProbe.Config(l2=(1e-3, 1e-1, 1.0))),  # of the same protocol line
     ):
         probing.measure(features, (probe,), labels, seed, resamples, lambda _: None)
-    assert len(list(tmp_path.glob("probe-*.safetensors"))) == 3
+    assert len(list(tmp_path.glob("probe-*.safetensors"))) == 5
 
 
 def test_without_resamples_there_are_no_intervals(tmp_path: Path) -> None:
@@ -84,6 +87,11 @@ def test_outcomes_come_back_and_what_is_not_there_is_said(tmp_path: Path) -> Non
     outcomes.save(tmp_path, ids, values)
     found = outcomes.load(tmp_path)
     assert found.sample_id.tolist() == [4, 9] and found.values["knn_top1_k5"].tolist() == [1.0, 0.0]
+    values["robust_top1"] = torch.tensor([0.5])
+    outcomes.save(tmp_path, ids, values, {"robust_top1": torch.tensor([9])})  # looked at one of the two
+    found = outcomes.load(tmp_path)
+    assert set(found.values) == {"knn_top1_k5", "robust_top1"}
+    assert [found.ids(name).tolist() for name in values] == [[4, 9], [9]]
     with pytest.raises(UserError, match="not there"):
         outcomes.load(tmp_path / "none")
     (tmp_path / outcomes.NAME).write_bytes(b"broken")

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
@@ -14,9 +15,10 @@ import torch
 
 from pipelines import report
 from pipelines.errors import UserError
-from pipelines.mlflow_store import connect, storage, use
+from pipelines.mlflow_store import artifact_root, connect, storage, use
+from pipelines.model import versions
 from pipelines.model.found import find
-from pipelines.model.loader import CARD, WEIGHTS, load_chain, load_encoder, packed_weights
+from pipelines.model.loader import CARD, WEIGHTS, load_chain, load_encoder, pack, packed_weights, read_card
 from pipelines.stages.register import CANDIDATE, MAX_DESCRIPTION, REGISTER, describe, requirements
 from tests.support.registry import pretrained, recipe, register
 
@@ -182,7 +184,7 @@ def test_a_changed_model_is_not_loaded(registered, tmp_path):
             load_encoder(folder)
     with pytest.raises(UserError, match=r"holds no config\.json"):
         load_encoder(tmp_path)
-    with pytest.raises(UserError, match="models:/made@champion"):
+    with pytest.raises(UserError, match="made@champion"):
         load_encoder("models:/made@champion", tracking_uri=storage(config, root))
 
 
@@ -223,6 +225,26 @@ def test_new_weights_are_the_next_version_and_take_the_alias(registered, tmp_pat
         assert made.version == number
     client = connect(storage(config, root))
     assert client.get_model_version_by_alias("twice", CANDIDATE).version == 2
+
+
+def test_weights_and_card_that_were_overwritten_together_are_not_those_of_the_registry(registered, tmp_path):
+    root, config = registered[1], recipe(registered[1], "swapped")
+    made, uri = register(config, root, pretrained(tmp_path, config)[1]), storage(config, root)
+    client = connect(uri)
+    client.copy_model_version("models:/swapped/1", "swapped-prod")  # its files stay where they are
+    model_id, kept = versions.find(made.uri, uri).model_id, Path(urlsplit(artifact_root(root)).path)
+    folder = next(path.parent for path in kept.rglob(WEIGHTS) if model_id in str(path))
+    assert load_encoder("models:/swapped-prod/1", tracking_uri=uri).embed_dim == 16
+    weights = {name: tensor + 0.5 for name, tensor in packed_weights(folder).items()}
+    pack(folder, weights, read_card(folder))
+    assert load_encoder(folder).embed_dim == 16  # nothing beside the weights says otherwise
+    for version in ("models:/swapped/1", "models:/swapped@candidate", "models:/swapped-prod/1"):
+        for load in (load_encoder, load_chain):
+            with pytest.raises(UserError, match=r"config\.json names other weights than the registry; do not use it"):
+                load(version, tracking_uri=uri)
+    use(uri)
+    with pytest.raises(UserError, match="names other weights than the registry"):
+        load_encoder("models:/swapped/1")
 
 
 def test_it_registers_over_a_server(mlflow_server, tmp_path):

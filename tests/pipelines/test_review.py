@@ -1,5 +1,6 @@
 """A version is examined, judged and explained: what the gates see, what the page shows, what MLflow gets."""
 
+import base64
 import json
 import shutil
 from functools import cache
@@ -8,17 +9,20 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from pipelines import checkpoint
+from pipelines.artifacts import ProbeReport
 from pipelines.errors import UserError
-from pipelines.inputs import RECORD
+from pipelines.inputs import RECORD, Inputs
 from pipelines.mlflow_store import artifact_root, storage
-from pipelines.model import versions
+from pipelines.model import loader, versions
 from pipelines.model.loader import WEIGHTS
 from pipelines.review import config, flow, verify
 from pipelines.review.comparison import compare
 from pipelines.review.config import Gates, ReviewConfig
 from pipelines.review.registry import Registry
 from tests.support import reviewed
-from tests.support.reviewed import HEADLINE, OVERLAP, recipe, register
+from tests.support.registry import pack_tiny
+from tests.support.reviewed import HEADLINE, OVERLAP, PICTURE, recipe, register, score_again
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -88,8 +92,15 @@ def test_the_interval_decides_a_regression_not_the_point(served):
 
 
 def test_other_data_cannot_be_compared(served):
-    found = gate(examine(served[0], "m/6"), f"max_regression.{HEADLINE}")
+    server, root = served
+    name, other = f"max_regression.{HEADLINE}", root / "made" / "m-5-52-other" / "shards"
+    found = gate(examine(server, "m/6"), name)
     assert found.passed is False and "scored on different data" in found.why
+    assert f"`selfray evaluate m/1 --on {other} --set tracking.uri={server.uri}` scores the champion" in found.why
+    score_again(root, recipe(root, "m"), 1, other, 40)  # which that command does
+    case = flow.examine(server, versions.parse("m/6"))
+    found = gate(case, name)
+    assert found.passed and found.measured.startswith("+0.200 [") and "test samples of the evaluations by" in found.why
 
 
 def test_overlap_of_test_and_train_fails_and_names_samples(served):
@@ -129,6 +140,7 @@ def test_the_page_needs_nothing_else_and_escapes_names(served, tmp_path):
     assert "<b>dog</b>" not in page and "&lt;b&gt;dog&lt;/b&gt;" in page
     assert "http://" not in page and "https://" not in page and "<script" not in page and "<link" not in page
     assert page.count("data:image/png;base64,") > 40  # both maps, the gains, the gallery
+    assert '<h3>Reconstructions</h3><img alt="Reconstructions"' in page and base64.b64encode(PICTURE).decode() in page
     for title in ("Gates", "Against the champion", "Per class", "Health", "Embedding maps", "Won from the champion"):
         assert f">{title}" in page, title
     assert "CC0 &lt;1.0&gt;" in flow.write(examine(server, "m/1"), tmp_path).read_text()
@@ -139,6 +151,7 @@ def test_the_page_needs_nothing_else_and_escapes_names(served, tmp_path):
 def test_mlflow_shows_the_verdict_first(served, tmp_path):
     server, _ = served
     case = examine(server, "m/2")
+    (tmp_path / "diary.txt").write_text("private")  # --output may name a folder that holds other things
     flow.write(case, tmp_path)
     flow.attach(server, case, tmp_path)
     version = server.client.get_model_version("m", "2")
@@ -159,6 +172,18 @@ def test_unknown_names_say_what_there_is(served):
     }.items():
         with pytest.raises(UserError, match=said):
             examine(server, text)
+
+
+def test_without_a_list_of_files_the_hash_gate_does_not_apply_but_a_pickle_fails_it(tmp_path):
+    root = tmp_path
+    register(root, recipe(root, "older"), 45)
+    server = Registry(storage(recipe(root, "older"), root))
+    server.client.delete_model_version_tag("older", "1", versions.FILES)
+    found = gate(flow.examine(server, versions.parse("older/1")), "sha256")
+    assert found.passed is None and "no list of registered files" in found.why
+    (_weights(server, root, "older", 1).parent / "model.pkl").write_bytes(b"\x80\x04.")
+    found = gate(flow.examine(server, versions.parse("older/1")), "sha256")
+    assert found.passed is False and "model.pkl: a pickle" in found.why
 
 
 def test_a_server_that_is_away_is_one_line():
@@ -196,6 +221,7 @@ def test_tampered_and_vanished_artifacts_are_noticed(tmp_path):
     assert server.client.get_model_version("damaged", "2").status == "READY"
     checked = verify.versions(server, "damaged")
     assert [bool(found.problems) for found in checked.values()] == [True, True, False]
+    assert list(verify.versions(server, None)) == [f"damaged/{number}" for number in (1, 2, 3)]
     for number in (1, 2):
         case = examine(server, f"damaged/{number}")
         assert {"sha256", "loads"} <= set(case.review.failed)
@@ -244,17 +270,40 @@ def test_versions_runs_folders_and_checkpoints_compare(served, tmp_path):
     first, second = flow.any_subject(server, run_id), flow.any_subject(server, str(folder))
     found = compare(first, second)
     assert found.gain(HEADLINE).gain == pytest.approx(0.2) and found.num_shared == reviewed.NUM_TEST
-    checkpoint = tmp_path / "pretrain" / "0f" / "checkpoints" / "12"
-    checkpoint.mkdir(parents=True)
-    (checkpoint / "state.json").write_text("{}")
-    with pytest.raises(UserError, match="not evaluated yet"):
-        flow.any_subject(server, str(checkpoint))
-    shutil.copytree(folder, tmp_path / "evaluate" / "1e")
-    record = tmp_path / "evaluate" / "1e" / RECORD
-    record.write_text(json.dumps({"checkpoint": {"folder": str(checkpoint)}}))
-    assert flow.any_subject(server, str(checkpoint)).facts.scores == second.facts.scores
     with pytest.raises(UserError, match="holds no scores"):
         flow.any_subject(server, str(root))
+
+
+def test_a_checkpoint_is_what_its_evaluations_say(served, tmp_path):
+    server, root = served
+    (trained,) = (root / "made" / "m-1-52-" / "checkpoints").iterdir()
+    given = Path(shutil.copytree(trained, tmp_path / "pretrain" / "0f" / "checkpoints" / "12"))
+    with pytest.raises(UserError, match="not evaluated yet"):
+        flow.any_subject(server, str(given))
+    packed = pack_tiny(tmp_path / "models" / "2a")
+    loader.write_card(packed, loader.read_card(packed).model_copy(update={"checkpoint": checkpoint.digest(given)}))
+    for stage, scored in {"evaluations": packed, "evaluate": given}.items():  # the latter is newer
+        folder = Path(shutil.copytree(root / "made" / "m-1-52-" / "evaluate", tmp_path / stage / "1e"))
+        record = ProbeReport.model_validate_json((folder / RECORD).read_text())
+        record = record.model_copy(update={"checkpoint": record.checkpoint.model_copy(update={"folder": scored})})
+        (folder / RECORD).write_text(record.model_dump_json())
+        Inputs(run="m", keys={"optim.lr": 0.5, "evaluate.here": stage}, given={}).keep(folder)
+        found = flow.any_subject(server, str(given))
+        assert found.facts.lineage.shards == record.checkpoint.shards.digest
+        assert found.facts.config == {"optim.lr": 0.5, "evaluate.here": stage}
+    first = flow.any_subject(server, server.client.get_model_version("m", "1").run_id)
+    against = compare(first, found)
+    assert against.unpaired == "" and against.changed == {"optim.lr": (0.01, 0.5)}
+
+
+def test_only_what_was_scored_on_the_same_data_is_paired(served, tmp_path):
+    server, root = served
+    first = flow.any_subject(server, server.client.get_model_version("m", "1").run_id)
+    other = flow.any_subject(server, str(root / "made" / "m-5-52-other" / "evaluate"))
+    found = compare(first, other)
+    assert "were scored on different data" in found.unpaired and found.gain(HEADLINE).low is None
+    copied = shutil.copytree(root / "made" / "m-1-52-" / "evaluate" / "report", tmp_path / "report")  # without a record
+    assert "is not recorded what data" in compare(first, flow.any_subject(server, str(copied))).unpaired
 
 
 def _weights(server, root, name, version):

@@ -79,5 +79,5 @@ def test_the_trainers_account_is_refused(server, tmp_path, become):
     theirs.client.set_registered_model_alias("guarded", CHAMPION, "2")  # their own model: by hand they may
     become("reviewer")
     assert [entry.version for entry in decisions.read(mine, "guarded").entries] == [1]
-    assert settle(mine, "guarded")[1] == ["@champion is on version 2; by the log it belongs on version 1"]
+    assert settle(mine, "guarded")[1] == ["@champion is on version 2; by the log it belongs on version 1; done now"]
     assert (mine.champion("guarded-prod"), mine.champion("guarded")) == (1, 1)

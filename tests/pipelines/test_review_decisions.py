@@ -84,6 +84,8 @@ def test_promote_reject_roll_back_and_their_history(models):
     flow.rollback(server, "two", by="ann", why="broke the search page")
     assert aliases(server, "two") == {CHAMPION: 1, PREVIOUS: 2}
     log = decisions.read(server, "two")
+    states = [server.client.get_model_version("two", str(v)).tags["review.status"] for v in (1, 2, 3)]
+    assert states == ["promoted", "rolled back", "rejected"]
     said = [(e.kind, e.version, e.champion, e.previous, e.by) for e in log.entries]
     assert said == [
         ("promote", 1, 1, None, "ann"), ("promote", 2, 2, 1, "ben"),
@@ -194,7 +196,7 @@ def test_a_killed_promotion_is_reported_and_completed(models, fresh):
     state = compare(server, fresh, decisions.read(server, fresh))
     assert state.lines()[0] == "decision 2 was not carried out to its end"
     _, said = settle(server, fresh)
-    assert "@champion is on version 1; by the log it belongs on version 2" in said
+    assert "@champion is on version 1; by the log it belongs on version 2; done now" in said
     assert aliases(server, fresh)[CHAMPION] == 2 and settle(server, fresh)[1] == []
 
 
@@ -205,6 +207,85 @@ def test_an_alias_moved_by_hand_is_put_back(models, fresh):
     assert compare(server, fresh, decisions.read(server, fresh)).moved == {CHAMPION: (3, 1)}
     settle(server, fresh)
     assert aliases(server, fresh)[CHAMPION] == 1
+
+
+def test_a_decision_tag_that_was_edited_is_put_back_and_older_ones_change_no_status(models, fresh):
+    server = models
+    first = decide(server, fresh, 1)
+    decide(server, fresh, 2)
+    decide(server, fresh, 1, kind="rollback")
+    decide(server, fresh, 2, kind="reject")
+    server.client.set_model_version_tag(fresh, "1", "review.decision.0001", first.model_dump_json().replace("a", "b"))
+    server.client.set_model_version_tag(fresh, "2", "review.decision.0002", "{}")
+    assert [entry.number for entry in compare(server, fresh, decisions.read(server, fresh)).undone] == [1, 2]
+    settle(server, fresh)
+    tags = [server.client.get_model_version(fresh, number).tags for number in ("1", "2")]
+    assert tags[0]["review.decision.0001"] == first.model_dump_json()
+    assert [each["review.status"] for each in tags] == ["promoted", "rejected"]
+
+
+def test_a_deleted_version_does_not_lock_the_model(models, fresh):
+    server = models
+    decide(server, fresh, 1)
+    decide(server, fresh, 2)
+    server.client.delete_model_version(fresh, "2")
+    _, said = settle(server, fresh)
+    assert said == ["version 2, @champion by the log, was deleted"]
+    decide(server, fresh, 3)  # version 2 is now the one of before, which cannot come back
+    assert aliases(server, fresh) == {CHAMPION: 3}
+    with pytest.raises(UserError, match=rf"^{fresh}/2: "):
+        flow.rollback(server, fresh, by="a", why="back")
+    server.client.delete_model_version(fresh, "3")
+    log = decisions.enforce(server, fresh)  # there is nothing to copy any more
+    assert compare(server, fresh, log).is_settled and settle(server, fresh)[1][0].startswith("version 3, @champion")
+    decide(server, fresh, 1)
+    server.client.delete_model_version(fresh, "1")
+    assert compare(server, fresh, decisions.read(server, fresh)).is_settled  # the copy is served all the same
+    assert list(aliases(server, f"{fresh}-prod")) == [CHAMPION]
+
+
+def test_a_model_of_copies_is_not_judged_by_its_own_numbers(models, fresh):
+    server = models
+    for version in (3, 1, 2):
+        decide(server, fresh, version)
+    decisions.enforce(server, fresh)
+    settle(server, fresh)
+    before = aliases(server, f"{fresh}-prod")
+    for verb in (settle, decisions.read):
+        with pytest.raises(UserError, match=rf"^{fresh}-prod: holds copies of {fresh}'s champions; give {fresh}$"):
+            verb(server, f"{fresh}-prod")
+    assert aliases(server, f"{fresh}-prod") == before
+
+
+def test_of_two_who_promote_on_a_model_without_a_log_one_wins(models, tmp_path):
+    server, name = models, "unlogged"
+    for seed in (0, 1):
+        register(tmp_path, recipe(tmp_path, name, **{"tracking.uri": server.uri}), 45, seed=seed)
+    server.client.delete_registered_model_tag(name, decisions.LOG_TAG)  # as one that an older Selfray registered
+    lost, start = [], threading.Barrier(2)
+
+    def one(version):
+        start.wait()
+        try:
+            flow.promote(server, name, version, by=f"reviewer {version}", why="mine")
+        except UserError as error:
+            lost.append(str(error))
+
+    threads = [threading.Thread(target=one, args=(version,)) for version in (1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (winner,) = decisions.read(server, name).entries
+    assert len(lost) == 1 and f"promote version {winner.version} by {winner.by}" in lost[0]
+    assert server.champion(name) == winner.version
+
+
+def test_who_adopts_late_takes_the_log_that_is_there(models):
+    client = models.client
+    client.create_registered_model("late")
+    client.create_model_version("late", source="models:/two/1", run_id=client.get_model_version("two", "1").run_id)
+    assert decisions._adopt(models, "late") == decisions._adopt(models, "late")
 
 
 def test_a_model_registered_without_a_log_gets_one(models):

@@ -84,6 +84,10 @@ def test_mlflow_shows_the_report_among_the_artifacts(browser, reviewed):
     browser.open(f"{server.uri}/#/{place}?{_MODE}")
     found = "[...document.querySelectorAll('iframe')].map(f => f.srcdoc || f.src).join(' ')"
     browser.wait(lambda: bool(browser.run(f"return {found}.length > 0")), "the artifact's frame")
+    with browser.frame():
+        text = browser.wait_for(case.review.verdict)
+        assert text.index(case.review.verdict) < text.index("Gates")
+        assert browser.run("return document.images.length") > 40 and browser.broken_images() == []
     keep(browser, "artifact")
     assert browser.errors() == []
 

@@ -5,9 +5,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch.nn.functional import cosine_similarity
 
-from ssl_core.health import alpha_req, lidar, nearest_by_cosine, norm_outliers, spectrum
+from ssl_core.health import alpha_req, lidar, norm_outliers, spectrum
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -95,19 +94,7 @@ def test_norm_outliers_are_found_on_both_sides_and_rounding_is_none():
     assert not norm_outliers(torch.nn.functional.normalize(random(500, 64), dim=1)).any()
 
 
-@pytest.mark.parametrize("block", [1, 200, 1 << 24])
-def test_nearest_by_cosine_equals_a_loop(block: int):
-    queries, keys = random(13, 5), random(40, 5, seed=1)
-    keys[31] = 3 * queries[4]
-    found = nearest_by_cosine(queries, keys, block)
-    for i, query in enumerate(queries):
-        similarity = cosine_similarity(query[None], keys)
-        assert int(found.row[i]) == int(similarity.argmax())
-        assert float(found.similarity[i]) == pytest.approx(float(similarity.max()), abs=1e-6)
-    assert int(found.row[4]) == 31
-
-
-@pytest.mark.parametrize("measure", [spectrum, alpha_req, norm_outliers, lambda z: nearest_by_cosine(z, z)])
+@pytest.mark.parametrize("measure", [spectrum, alpha_req, norm_outliers])
 def test_empty_and_broken_features_are_refused(measure: Callable[[torch.Tensor], object]):
     with pytest.raises(ValueError, match="at least one sample"):
         measure(torch.zeros(0, 4))

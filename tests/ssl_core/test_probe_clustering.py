@@ -98,6 +98,7 @@ def test_dbscan_on_demand(digits: Split):
     assert not any("dbscan" in key for key in Clustering(Clustering.Config())(*digits, seed=0))
     scores = Clustering(Clustering.Config(dbscan=True))(*digits, seed=0)
     assert scores["clustering_dbscan_nmi"] > 0.7
+    assert scores["clustering_dbscan_purity"] > scores["clustering_dbscan_coverage"] - 0.1
     assert 0.6 < scores["clustering_dbscan_coverage"] < 0.9
     capped = Clustering(Clustering.Config(dbscan=True, dbscan_samples=300))(*digits, seed=0)
     assert capped["clustering_dbscan_nmi"] != scores["clustering_dbscan_nmi"]

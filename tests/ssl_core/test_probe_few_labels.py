@@ -117,7 +117,19 @@ def test_settings_the_data_cannot_supply_are_left_out():
     label = torch.tensor([0] * 40 + [1] * 7)
     data = Labelled(cloud(47), label)
     scores = LabelPropagation(LabelPropagation.Config(draws=1))(data, data, seed=0)
-    assert set(scores) == {"label_propagation_n1_top1", "label_propagation_n5_top1"}
+    names = {f"label_propagation_n{n}_{score}" for n in (1, 5) for score in ("top1", "coverage")}
+    assert set(scores) == names
+
+
+def test_coverage_is_the_share_that_a_label_reaches():
+    """Two islands of one class each; with a label per class both are reached, of a third without labels none."""
+    islands = torch.eye(3).repeat_interleave(8, dim=0)
+    train = Labelled(islands[:16], torch.arange(16) // 8)
+    scores = LabelPropagation(LabelPropagation.Config(per_class=(1,), draws=2, neighbors=3, temperature=0.001))(
+        train, Labelled(islands, torch.tensor([0] * 8 + [1] * 8 + [0] * 8)), seed=0
+    )
+    assert scores["label_propagation_n1_coverage"] == pytest.approx(2 / 3)
+    assert scores["label_propagation_n1_top1"] == pytest.approx(2 / 3)
 
 
 def test_pseudo_labels_are_the_loop_with_scikit_learn(digits: Split):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ssl_core import statistics
-from ssl_core.evaluate._per_class import macro_f1, per_class
+from ssl_core.evaluate._per_class import class_intervals, macro_f1, per_class
 from ssl_core.evaluate._resample import replicates
 from ssl_core.evaluate.base import Score, mean_score
 from ssl_core.statistics import bootstrap_mean, percentiles, resample_weights
@@ -59,10 +59,28 @@ def test_macro_f1_is_that_of_the_table_per_class():
     generator = torch.Generator().manual_seed(0)
     predicted, label = (torch.randint(5, (60,), generator=generator) for _ in range(2))
     label[label == 3] = 2  # a class without samples does not count
-    assert macro_f1(predicted, label) == pytest.approx(per_class(predicted, label, 5).macro["macro_f1"])
+    table = per_class(predicted, label, 5)
+    assert macro_f1(predicted, label) == pytest.approx(float(table.f1[table.support > 0].mean()))
     twice = torch.cat([predicted, predicted[:30]]), torch.cat([label, label[:30]])
     weight = torch.where(torch.arange(60) < 30, 2.0, 1.0).double()
     assert macro_f1(predicted, label, weight) == pytest.approx(macro_f1(*twice))
+
+
+def test_the_intervals_of_each_class_hold_the_truth():
+    """Recall is a mean over the samples of a class: its interval is that of `bootstrap_mean` up to their number."""
+    generator = torch.Generator().manual_seed(0)
+    label = torch.arange(400) % 2
+    predicted = torch.where(torch.rand(400, generator=generator) < 0.8, label, 1 - label)
+    found = class_intervals(predicted, label, 3, seed=0, resamples=1000)  # nothing is of the third class, or called so
+    table = per_class(predicted, label, 3)
+    for name, ends in found.items():
+        point = getattr(table, name)
+        assert ends.shape == (3, 2) and ends[2].tolist() == [0, 0]
+        assert (ends[:2, 0] < point[:2]).all() and (point[:2] < ends[:2, 1]).all()
+    right = (predicted == label)[label == 0].double()
+    low, high = bootstrap_mean(right.numpy(), 0, resamples=1000)[1:]
+    assert found["recall"][0].tolist() == pytest.approx([low, high], abs=0.02)
+    assert class_intervals(predicted, label, 3, seed=0, resamples=0) == {}
 
 
 def _f1(count: int, seed: int) -> tuple[Score, int]:

@@ -7,7 +7,8 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -75,6 +76,16 @@ class Browser:
         """A screenshot as PNG."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(base64.b64decode(self._ask("GET", f"{self._session}/screenshot")))
+
+    @contextmanager
+    def frame(self) -> Iterator[None]:
+        """What is asked meanwhile is asked of the page's first frame."""
+        found = self._ask("POST", f"{self._session}/element", {"using": "css selector", "value": "iframe"})
+        self._ask("POST", f"{self._session}/frame", {"id": found})
+        try:
+            yield
+        finally:
+            self._ask("POST", f"{self._session}/frame", {"id": None})
 
     def errors(self) -> list[str]:
         """What the page's scripts complained about since the last call; what is not on this machine does not count."""

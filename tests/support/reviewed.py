@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 
@@ -12,7 +13,10 @@ from pipelines import checkpoint, manifest, outbox, outcomes, report, samples, t
 from pipelines.artifacts import Checkpoint, ModelVersion, ProbeReport, ShardSet
 from pipelines.audit import Audit, EpochCount
 from pipelines.config import RunConfig, parse
+from pipelines.inputs import RECORD
 from pipelines.manifest import Manifest
+from pipelines.mlflow_store import storage
+from pipelines.model import versions
 from pipelines.scores import ClassScores, LeakPair, Leaks, Scores
 from pipelines.stages.register import REGISTER
 from ssl_core.build import build_method
@@ -23,6 +27,8 @@ CLASSES = ("cat|1", "<b>dog</b>")
 """Names that Markdown and HTML would read as their own."""
 NUM_TEST = 60
 HEADLINE = "knn_top1_k20"
+PICTURE = bytes(cv2.imencode(".png", np.full((20, 30, 3), 90, np.uint8))[1])
+"""What the evaluation drew."""
 LEAKS = Leaks(num_exact=0, num_near=0, num_checked=NUM_TEST, rate=0.0)
 OVERLAP = Leaks(
     num_exact=6,
@@ -70,13 +76,29 @@ def register(
     outbox.append(evaluated, step=1, total=1, metrics=dict(scores.encoder), final=True)
     digest = f"{config.name} {seed} {right} {shards}"
     made = ProbeReport(digest=digest, checkpoint=given, folder=evaluated, scores=scores, verdict=report.verdict(scores))
+    (evaluated / RECORD).write_text(made.model_dump_json())
     trained = folder / "pretrain"
     _audit().write(trained / "report")
     with tracking.run(config, root):
-        for name, stage in (("pretrain", trained), ("evaluate", evaluated)):
+        for name, stage in (("ingest", given.shards.folder), ("pretrain", trained), ("evaluate", evaluated)):
             with tracking.stage_run(config, root, name, stage, reused=False):
                 pass
         return REGISTER(config, made, root)
+
+
+def score_again(root: Path, config: RunConfig, version: int, shards: Path, right: int) -> None:
+    """What `selfray evaluate NAME/VERSION --on SHARDS` leaves on the server."""
+    folder = root / "again" / f"{config.name}-{version}-{right}"
+    scores = _report(folder / "report", right, 0, True, {})
+    outbox.append(folder, step=1, total=1, metrics=dict(scores.encoder), final=True)
+    uri = storage(config, root)
+    sha256 = versions.find(f"{config.name}/{version}", uri).tags[versions.SHA256]
+    with tracking.run(config.model_copy(update={"name": f"{config.name}-{version}-again"}), root):
+        tags = {"selfray.model": config.name, "selfray.model_version": str(version), "selfray.sha256": sha256}
+        tracking.tag(tags)
+        tracking.scored_on(shards)
+        with tracking.stage_run(config, root, "evaluations", folder, reused=False):
+            pass
 
 
 def _shards(folder: Path, salt: str) -> ShardSet:
@@ -109,7 +131,8 @@ def _report(folder: Path, right: int, seed: int, scored: bool, more: dict[str, A
         fields |= {"per_class": tuple(scores)}
     made = Scores(**{**fields, **more})
     (folder / "scores.json").write_text(report.json_text(made))
-    (folder / "report.md").write_text(report.markdown(made, "made"))
+    (folder / "reconstructions.png").write_bytes(PICTURE)
+    (folder / "report.md").write_text(report.markdown(made, "made", {"Reconstructions": "reconstructions.png"}))
     return made
 
 
