@@ -139,5 +139,6 @@ def _report(folder: Path, right: int, seed: int, scored: bool, more: dict[str, A
 def _audit() -> Audit:
     epoch = EpochCount(epoch=0, planned=192, consumed=192, repeated=0, skipped=0, replaced=0)
     return Audit(
-        epochs=(epoch,), dropped_per_epoch=0, steps=12, wrong_steps=(), restarts=(7,), taken_again=1, quarantined=()
-    )
+        epochs=(epoch,), dropped_per_epoch=0, steps=12, total=12, wrong_steps=(), restarts=(7,), taken_again=1,
+        ingest_quarantined=0, quarantined=(),
+    )  # fmt: skip
