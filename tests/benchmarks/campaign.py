@@ -1,10 +1,10 @@
 """Trial-seconds to a config within half a point of the grid's best: `python -m tests.benchmarks campaign`.
 
-SimCLR temperature x learning rate on the handwritten digits. Every config of a 6 x 6 grid was trained in full on
-this machine's Ray Tune, looked at nine times (campaign_curves.json; delete it to record it again). Searchers and
-schedulers are then played many times over these curves by the code that runs campaigns: a value between grid points is
-worth what the nearest one is. Counted are the seconds of all trials until the first one that was trained in full
-is within half a point of the best of the grid; where none was, the seconds of all its trials.
+SimCLR temperature x learning rate on the handwritten digits. Every config of a 6 x 6 grid was trained to its end or
+collapse on this machine's Ray Tune, looked at nine times (campaign_curves.json; delete it to record it again).
+Searchers and schedulers are then played many times over these curves by the code that runs campaigns: a value between
+grid points is worth what the nearest one is. Counted are the seconds of all trials until the first one that was trained
+in full is within half a point of the best of the grid; where none was, the seconds of all its trials.
 """
 
 import json

@@ -114,14 +114,16 @@ def test_a_trial_that_raises_fails_alone_and_runs_again_once_its_cause_is_gone(m
 
 @pytest.mark.slow
 def test_a_full_storage_fails_the_trial_and_the_next_process_goes_on(make):
-    made = make({"scheduler": "none", "num_trials": 1}, steps=900, log_every=50)
+    large = {"method.hidden_dim": {"choice": [4096, 8192]}}  # the checkpoint alone is over the limit, no log is
+    tune = {"scheduler": "none", "num_trials": 1, "space": large}
+    made = make(tune, steps=900, log_every=50)
     full: list[int] = []
 
     def fill() -> None:
         while not full:
             for trial in made.campaign.trials:
                 if trial.step >= 150 and (found := trial_processes(trial.work)):
-                    found[0].rlimit(psutil.RLIMIT_FSIZE, (4000, psutil.RLIM_INFINITY))  # larger files cannot be written
+                    found[0].rlimit(psutil.RLIMIT_FSIZE, (100_000, psutil.RLIM_INFINITY))  # as a full disk
                     full.append(trial.step)
             time.sleep(0.02)
 
@@ -130,7 +132,7 @@ def test_a_full_storage_fails_the_trial_and_the_next_process_goes_on(make):
     assert full and trial.state == "failed" and 150 <= trial.step < 900
     assert "cannot write the checkpoint of step" in trial.reason and "last good checkpoint: " in trial.reason
     assert "free space" in trial.reason and not list((trial.work / "checkpoints").glob(".*"))
-    (ended,) = make({"scheduler": "none", "num_trials": 1}, steps=900, log_every=50).run(1)
+    (ended,) = make(tune, steps=900, log_every=50).run(1)
     assert ended.state == "done" and ended.looks[: len(trial.looks)] == trial.looks
 
 
