@@ -92,7 +92,7 @@ def start_local(num_cpus: int, object_store_bytes: int) -> None:
     Raises:
         UserError: it did not start, twice, or its token is not a secret.
     """
-    _closed()
+    private.closed()
     import ray
 
     for last in (False, True):
@@ -114,14 +114,6 @@ def start_local(num_cpus: int, object_store_bytes: int) -> None:
                     f"ray: did not start ({error}); is the machine overloaded? run the same again"
                 ) from None
             logger.warning("ray: did not start within 30 s on this busy machine; trying once more")
-
-
-def _closed() -> None:
-    """Whoever may talk to a Ray may run code in it: refuse to start one without a token that is a secret."""
-    if (mode := os.environ.get("RAY_AUTH_MODE")) != "token":
-        raise UserError(f"RAY_AUTH_MODE: {mode}: other users and machines could run code as you; unset it")
-    if "RAY_AUTH_TOKEN" not in os.environ:
-        private.checked(Path(os.environ["RAY_AUTH_TOKEN_PATH"]))
 
 
 @contextmanager
@@ -171,7 +163,20 @@ def release(reserved: set[str]) -> None:
         remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(name))))
 
 
-def wait_for(config: RunConfig, needed: Mapping[str, float]) -> dict[str, float]:
+def wait_for(config: SetupConfig, needed: Mapping[str, float]) -> dict[str, float]:
+    """What the cluster has, once it has `grown`.
+
+    Raises:
+        UserError: nodes have come meanwhile, and do not agree with the others.
+    """
+    before = _alive()
+    has = grown(config.ray, needed)
+    if _alive() - before:
+        nodes.agree(config)
+    return has
+
+
+def grown(config: RayConfig, needed: Mapping[str, float]) -> dict[str, float]:
     """What the cluster has, once that is as much as `needed`, or after `ray.wait_seconds`.
 
     A cluster that was joined may grow: an autoscaler is asked to, and somebody may add a node by hand.
@@ -181,10 +186,10 @@ def wait_for(config: RunConfig, needed: Mapping[str, float]) -> dict[str, float]
 
     has = ray.cluster_resources()
     lacking = [f"{n:g} {kind}s ({has.get(kind, 0):g} there)" for kind, n in needed.items() if has.get(kind, 0) < n]
-    if not lacking or config.ray.address == "local" or not config.ray.wait_seconds:
+    if not lacking or config.address == "local" or not config.wait_seconds:
         return has
-    say(f"ray: waiting up to {config.ray.wait_seconds} s for {' and '.join(lacking)}; an autoscaler is asked for them")
-    deadline = time.monotonic() + config.ray.wait_seconds
+    say(f"ray: waiting up to {config.wait_seconds} s for {' and '.join(lacking)}; an autoscaler is asked for them")
+    deadline = time.monotonic() + config.wait_seconds
     request_resources(bundles=[{kind: 1} for kind, n in needed.items() for _ in range(int(n))])
     try:
         while time.monotonic() < deadline:
@@ -198,11 +203,32 @@ def wait_for(config: RunConfig, needed: Mapping[str, float]) -> dict[str, float]
     return has
 
 
+def read_everywhere(has: Mapping[str, float]) -> None:
+    """`data_context` with all CPUs of a cluster that has these resources; of none, Ray says nothing at all.
+
+    Raises:
+        UserError: it has none.
+    """
+    cpus = int(has.get("CPU", 0))
+    if not cpus:
+        raise UserError(
+            "ray.address: no node of the cluster has a CPU for tasks; add one, or let the autoscaler (max_workers) and "
+            "wait longer (ray.wait_seconds)"
+        )
+    data_context(cpus)
+
+
 def leaving() -> set[str]:
     """Ids of nodes that are about to be taken away: a preempted spot instance, a drained Kubernetes node."""
     import ray._private.state  # as Ray Train's own watcher asks; its public question is a barrier on all workers
 
     return set(ray._private.state.state.get_draining_nodes())
+
+
+def _alive() -> set[str]:
+    import ray
+
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
 
 
 def num_gpus() -> int:
@@ -218,9 +244,8 @@ def describe() -> str:
 
     has = ray.cluster_resources()
     store = has.get("object_store_memory", 0) / (1 << 20)
-    nodes = sum(node["Alive"] for node in ray.nodes())
     cpus, gpus = has.get("CPU", 0), has.get("GPU", 0)
-    return f"{ray.__version__}: {nodes} nodes, {cpus:.0f} CPUs, {gpus:.0f} GPUs, {store:.0f} MB object store"
+    return f"{ray.__version__}: {len(_alive())} nodes, {cpus:.0f} CPUs, {gpus:.0f} GPUs, {store:.0f} MB object store"
 
 
 def data_context(cpus: int) -> None:
