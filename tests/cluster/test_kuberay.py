@@ -119,6 +119,8 @@ def test_ray_wants_a_token_and_nothing_is_reachable_from_outside(objects):
             assert all(peer.podSelector for peer in rule.from_), f"{name}: who comes in is named"
             inside = all(peer.podSelector == policy.podSelector for peer in rule.from_)
             assert inside or rule.ports, f"{name}: on a port that is named"
+    (to_mlflow,) = policies["mlflow"].ingress
+    assert [peer.podSelector for peer in to_mlflow.from_] == [policies["ray-nodes"].podSelector]
     job = one(objects, "RayJob").spec
     labels = job.submitterPodTemplate.metadata.labels
     assert any(peer.podSelector.matchLabels == labels for rule in policies["ray-nodes"].ingress for peer in rule.from_)
