@@ -4,11 +4,13 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pipelines import private, secret
 from pipelines.config import RayConfig, RunConfig, SetupConfig
@@ -17,6 +19,8 @@ from pipelines.errors import UserError
 from pipelines.stages import JOIN_AT, nodes
 
 logger = logging.getLogger("selfray.ray")
+HEAD_PORT = 6379
+CONNECT_S = 10
 
 
 def connect(config: SetupConfig) -> None:
@@ -59,20 +63,39 @@ def join(address: str) -> None:
     """Connect to a cluster that is there; `auto` is the one that this job was submitted to.
 
     Raises:
-        UserError: it does not answer.
+        UserError: it does not answer, or refuses the token.
     """
     import ray
+    from ray.exceptions import AuthenticationError
 
     at = os.environ.get(JOIN_AT, address) if address == "auto" else secret.resolve(address, "ray.address")
     host, _, port = at.rpartition(":")
     if host in ("127.0.0.1", "localhost"):  # Ray would take the machine's outer address for it
         at = f"[::ffff:127.0.0.1]:{port}"
+    if at != "auto":
+        _reach(at, address)
     with _own_sigterm():
         try:
             ray.init(address=at, logging_level=logging.ERROR, log_to_driver=False)
+        except AuthenticationError:
+            raise UserError(
+                f"ray.address: {address}: the cluster refused the token; give its own: RAY_AUTH_TOKEN_PATH=FILE"
+            ) from None
         except (ConnectionError, RuntimeError, ValueError) as error:
             reason = secret.shown(str(error)).strip().split("\n")[0]
             raise UserError(f"ray.address: {address}: no cluster answers ({reason})") from None
+
+
+def _reach(at: str, address: str) -> None:
+    """Ray would ask a host that does not answer for three minutes, and fill the screen meanwhile."""
+    try:
+        place = urlsplit(f"//{at}")
+        socket.create_connection((place.hostname or "", place.port or HEAD_PORT), timeout=CONNECT_S).close()
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"ray.address: {address}: no cluster answers there ({error}); give HOST:PORT of the head, whose port is "
+            f"{HEAD_PORT} unless changed"
+        ) from None
 
 
 @contextmanager
@@ -216,13 +239,6 @@ def read_everywhere(has: Mapping[str, float]) -> None:
             "wait longer (ray.wait_seconds)"
         )
     data_context(cpus)
-
-
-def leaving() -> set[str]:
-    """Ids of nodes that are about to be taken away: a preempted spot instance, a drained Kubernetes node."""
-    import ray._private.state  # as Ray Train's own watcher asks; its public question is a barrier on all workers
-
-    return set(ray._private.state.state.get_draining_nodes())
 
 
 def _alive() -> set[str]:
