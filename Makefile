@@ -13,7 +13,7 @@ test: env
 	$(BIN)/python -m pytest
 
 test-all: env
-	$(BIN)/python -m pytest -m "not gpu"
+	$(BIN)/python -m pytest -m "not gpu and not soak"
 
 lint: env
 	$(BIN)/ruff check .

@@ -62,10 +62,18 @@ class Jobs:
         """
         # The driver saves a checkpoint when it is asked to stop; Ray kills it after 3 s unless told to wait.
         environment = {"working_dir": folder, "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "120"}}
-        with self._said():
-            self._client.submit_job(
-                entrypoint=entrypoint, submission_id=submission_id, runtime_env=environment, metadata=metadata
-            )
+        with self._said("the cluster does not take the job"):
+            try:
+                self._client.submit_job(
+                    entrypoint=entrypoint, submission_id=submission_id, runtime_env=environment, metadata=metadata
+                )
+            except RuntimeError as error:
+                if "already exists" not in str(error):
+                    raise
+                raise UserError(
+                    f"{submission_id}: somebody has submitted the same a moment ago; `selfray logs {submission_id} "
+                    "--follow` shows it"
+                ) from None
 
     def all(self) -> list["JobDetails"]:
         """What Selfray has submitted, oldest first."""

@@ -21,6 +21,7 @@ from typing import Any
 import psutil
 
 from cluster.local_node import LOOPBACK
+from pipelines import private
 from pipelines.errors import UserError
 from pipelines.stages import JOIN_AT, STATE
 from ssl_core.config import Config
@@ -73,8 +74,9 @@ def up(folder: Path, num_nodes: int, cpus_per_node: int, object_store_mb: int = 
     """Start a head and `num_nodes` - 1 more nodes, and wait until jobs can be submitted.
 
     Raises:
-        UserError: one is up already, or a node does not start.
+        UserError: one is up already, others could use it, or a node does not start.
     """
+    private.closed()
     if (there := load(folder)) and there.alive():
         raise UserError(
             f"cluster: {len(there.alive())} nodes are up already at {there.address}; "
@@ -104,7 +106,11 @@ def join(folder: Path, cpus: int, prefix: Sequence[str] = ()) -> Cluster:
 
     Args:
         prefix: a command that runs the node's own, e.g. in a mount namespace of its own.
+
+    Raises:
+        UserError: none is up, others could use it, or the node does not start.
     """
+    private.closed()
     made = load(folder)
     if made is None or not made.alive():
         raise UserError(f"cluster: none is up in {folder}")

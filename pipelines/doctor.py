@@ -135,7 +135,7 @@ def _nodes(config: RunConfig) -> Iterator[Finding]:
     from pipelines import mlflow_store
     from pipelines.stages import nodes
 
-    here = [path for path in nodes.source_paths(config).values() if path.exists()]
+    here = [path for path in nodes.paths_read(config).values() if path.exists()]
     seen = nodes.ask(storage_root(config), here, mlflow_store.address(config, storage_root(config)))
     for node in seen if len(seen) > 1 else ():
         cpus, gpus = node.resources.get("CPU", 0), node.resources.get("GPU", 0)

@@ -46,7 +46,7 @@ class Places(Config):
 
 def places(model: str, changes: Mapping[str, Any]) -> Places:
     """Storage and tracking of an evaluation; arguments as of `plan`."""
-    tree = with_changes(_tree(model), changes)
+    tree = with_changes(read(model), changes)
     return parse_as(Places, {key: tree[key] for key in Places.model_fields if key in tree})
 
 
@@ -61,15 +61,15 @@ def plan(model: str, on: Path, changes: Mapping[str, Any], root: Path) -> tuple[
         UserError: there is no such model or data, or the keys do not fit.
     """
     tree: dict[str, Any] = {"model": model, "on": str(on), "source": source(on)}
-    if _is_yaml(model):
-        given = _tree(model)
+    if is_yaml(model):
+        given = read(model)
         if "method" in given:
             raise UserError(f"{model}: is a training's recipe; with --on give its checkpoint or a registered version")
-        tree = {"name": f"{_plain(Path(model).stem)}-on-{_plain(on.stem)}", "views": {"eval": VIEW}, **given, **tree}
+        tree = {"name": f"{plain(Path(model).stem)}-on-{plain(on.stem)}", "views": {"eval": VIEW}, **given, **tree}
         config = parse_as(EvaluationConfig, tree, changes)
         return config, _foreign(config, root)
     encoder = found.find(model, root, mlflow_store.storage(places(model, changes), root))
-    tree |= {"name": f"{_plain(encoder.title)}-on-{_plain(on.stem)}", "encoder": encoder.card.encoder}
+    tree |= {"name": f"{plain(encoder.title)}-on-{plain(on.stem)}", "encoder": encoder.card.encoder}
     tree |= {"views": {"eval": encoder.card.view}, "ingest": {"max_pixels": encoder.card.max_pixels}}
     return parse_as(EvaluationConfig, tree, changes), encoder
 
@@ -117,6 +117,29 @@ def source(on: Path) -> dict[str, Any]:
     return {"name": "image_folder", "path": str(on)}
 
 
+def is_yaml(model: str) -> bool:
+    """Whether it is the file of a foreign encoder."""
+    return Path(model).suffix in (".yaml", ".yml")
+
+
+def read(model: str) -> dict[str, Any]:
+    """What the file of a foreign encoder says; of any other model there is nothing to read.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    if not is_yaml(model):
+        return {}
+    if not Path(model).exists():
+        raise UserError(f"{model}: no such file")
+    return read_tree(Path(model))
+
+
+def plain(text: str) -> str:
+    """As run names allow it."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:45] or "data"
+
+
 def _parquet(on: Path) -> dict[str, Any]:
     """Files named train... and test... are the splits; a column `label` holds the labels."""
     pattern = str(on / "**/*.parquet" if on.is_dir() else on)
@@ -156,20 +179,3 @@ def _foreign(config: EvaluationConfig, root: Path) -> Found:
     )
     kept = found.keep(encoder.state_dict(), card, root)
     return Found(kept.folder, kept.card, kept.title, {**kept.tags, "selfray.weights": str(weights)})
-
-
-def _is_yaml(model: str) -> bool:
-    return Path(model).suffix in (".yaml", ".yml")
-
-
-def _tree(model: str) -> dict[str, Any]:
-    if not _is_yaml(model):
-        return {}
-    if not Path(model).exists():
-        raise UserError(f"{model}: no such file")
-    return read_tree(Path(model))
-
-
-def _plain(text: str) -> str:
-    """As run names allow it."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:45] or "data"

@@ -1,4 +1,4 @@
-"""Planned rows to pieces, one per read task, free of Ray; memory grows with the rows asked for, not with the data set.
+"""Planned rows to pieces, one per read task, free of Ray; memory grows with the rows asked for, 16 bytes each.
 
 Shapes: F files, R row groups, n rows of a piece.
 """

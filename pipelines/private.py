@@ -62,3 +62,15 @@ def checked(path: Path) -> Path:
     if mine and stat.S_IMODE(found.st_mode) & 0o077:
         raise UserError(f"{path}: others may read the token; chmod 600 {path}, and change it if it was seen")
     return path
+
+
+def closed() -> None:
+    """Whoever may talk to a Ray may run code in it: refuse to start one without a token that is a secret.
+
+    Raises:
+        UserError: others could use it.
+    """
+    if (mode := os.environ.get("RAY_AUTH_MODE")) != "token":
+        raise UserError(f"RAY_AUTH_MODE: {mode}: other users and machines could run code as you; unset it")
+    if "RAY_AUTH_TOKEN" not in os.environ:
+        checked(Path(os.environ["RAY_AUTH_TOKEN_PATH"]))

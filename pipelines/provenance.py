@@ -1,16 +1,21 @@
 """Where a run came from: commit, uncommitted changes, versions, machine."""
 
 import getpass
+import json
 import os
 import platform
 import subprocess
 import sys
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from pipelines import secret
 
 MAX_PATCH_BYTES = 1_000_000
 CODE = Path(__file__).resolve().parent.parent
+BROUGHT = "commit.json"
+"""Lies beside code that was sent to a cluster without its checkout: what `commit` and `user` said at home."""
 
 
 class Commit(NamedTuple):
@@ -26,7 +31,12 @@ class Commit(NamedTuple):
 
 
 def commit(folder: Path = CODE) -> Commit:
-    """Ask git about the checkout that `folder` belongs to; one that merely contains it (a .venv) does not count."""
+    """Ask git about the checkout that `folder` belongs to; one that merely contains it (a .venv) does not count.
+
+    Of code that came without one: what was brought along.
+    """
+    if brought := _brought(folder):
+        return Commit(*(brought[name] for name in Commit._fields))
     head = _git(folder, "rev-parse", "HEAD").strip()
     if not head or not _git(folder, "ls-files", "--", "."):
         return Commit("", "", False, "")
@@ -35,6 +45,13 @@ def commit(folder: Path = CODE) -> Commit:
         patch = patch[:MAX_PATCH_BYTES] + f"\n[cut: the patch has {len(patch)} characters]\n"
     dirty = bool(_git(folder, "status", "--porcelain").strip())
     return Commit(head, _git(folder, "branch", "--show-current").strip(), dirty, patch)
+
+
+def bring(folder: Path) -> None:
+    """Write into `folder` what a copy of the code there cannot ask git for, without the secrets known here."""
+    here = commit()
+    brought = {**here._asdict(), "patch": secret.masked(here.patch), "user": user()}
+    (folder / BROUGHT).write_text(json.dumps(brought))
 
 
 def environment() -> dict[str, object]:
@@ -52,10 +69,18 @@ def environment() -> dict[str, object]:
 
 
 def user() -> str:
+    """Who started the run; of a job, who submitted it."""
+    if brought := _brought(CODE):
+        return str(brought["user"])
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user id need not have a name
         return str(os.getuid())
+
+
+def _brought(folder: Path) -> dict[str, Any] | None:
+    path = folder / BROUGHT
+    return dict(json.loads(path.read_text())) if path.exists() else None
 
 
 def _git(folder: Path, *arguments: str) -> str:

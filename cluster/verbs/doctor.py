@@ -18,9 +18,10 @@ def _doctor(options: argparse.Namespace) -> int:
     config = load(options.recipe, options.set)
     if options.address is None:
         return doctor.examine(config)
+    from cluster.entrypoint import of_recipe
     from cluster.jobs import Jobs
     from cluster.submit import submit
     from cluster.verbs.jobs import follow
 
     jobs = Jobs(options.address)
-    return follow(jobs, submit(jobs, config, "doctor", again=True).submission_id)
+    return follow(jobs, submit(jobs, of_recipe("doctor", config), again=True).submission_id)

@@ -3,23 +3,31 @@
 import argparse
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines.errors import UserError
 from pipelines.verbs.base import Verbs
+from pipelines.verbs.models import EMBEDDING, add_embedding
 
 if TYPE_CHECKING:
+    from cluster.entrypoint import Entrypoint
     from cluster.jobs import Jobs
 
-VERBS = ("run", "ingest", "pretrain", "evaluate", "register", "tune")
+VERBS = ("run", "ingest", "pretrain", "evaluate", "register", "tune", "embed")
 ADDRESS = "URL of the cluster's dashboard; by default that of `selfray cluster up`"
 STOP_S = 130
 
 
 def add(verbs: Verbs) -> None:
-    parser = verbs.add_for_recipe("submit", "run a recipe as a job of a cluster", _submit)
+    parser = verbs.add_for_recipe("submit", "run a recipe as a job of a cluster; or embed, or score a model", _submit)
     parser.add_argument(
         "--verb", dest="job", choices=VERBS, default="run", help="what to do with the recipe (default run)"
     )
+    parser.add_argument("--on", metavar="DATA", help="with --verb evaluate: score the MODEL given in place of a recipe")
+    embed = parser.add_argument_group("with --verb embed, whose version or model's folder stands in place of a recipe")
+    add_embedding(embed, required=False)
+    parser.set_defaults(**dict.fromkeys(EMBEDDING))
     parser.add_argument("--again", action="store_true", help="also if the same has been done there before")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--follow", action="store_true", default=True, help="show its log until it ends (default)")
@@ -37,18 +45,39 @@ def add(verbs: Verbs) -> None:
 def _submit(options: argparse.Namespace) -> int:
     from cluster.jobs import Jobs
     from cluster.submit import submit
-    from pipelines.config import load
     from pipelines.display import say
 
-    config = load(options.recipe, options.set)
+    wanted = _wanted(options)
     jobs = Jobs(options.address)
-    made = submit(jobs, config, options.job, again=options.again)
+    made = submit(jobs, wanted, again=options.again)
     size = f"{made.num_files} files, {made.num_bytes / 1e6:.1f} MB"
     say(f"submitted {made.submission_id} to {jobs.address} (working directory: {size})")
     if not options.follow:
         say(_come_back(jobs, made.submission_id))
         return 0
     return follow(jobs, made.submission_id)
+
+
+def _wanted(options: argparse.Namespace) -> "Entrypoint":
+    """
+    Raises:
+        UserError: what is given does not fit the verb.
+    """
+    from cluster import entrypoint
+    from pipelines.config import load
+
+    given = {name: getattr(options, name) for name in EMBEDDING}
+    if options.job != "embed" and (more := [name for name, value in given.items() if value is not None]):
+        raise UserError(f"--{more[0].replace('_', '-')}: is for embedding; add --verb embed")
+    if options.job != "evaluate" and options.on is not None:
+        raise UserError("--on: is for evaluating; add --verb evaluate")
+    if options.job == "embed" and options.set:
+        raise UserError("--set: embed reads no recipe; see the options of `selfray embed --help`")
+    if options.job == "embed":
+        return entrypoint.of_embedding(options.recipe, given)
+    if options.on is not None:
+        return entrypoint.of_evaluation(options.recipe, Path(options.on), options.set)
+    return entrypoint.of_recipe(options.job, load(options.recipe, options.set))
 
 
 def _jobs(options: argparse.Namespace) -> int:

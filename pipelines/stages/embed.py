@@ -154,9 +154,7 @@ def _chunks(
 ) -> Iterator[Chunk]:
     """Embed parts that are not done; what each batch left behind, as it is done."""
     engine.connect_to(options.ray, options.num_actors + 1)
-    import ray
-
-    engine.data_context(int(ray.cluster_resources()["CPU"]))
+    engine.read_everywhere(engine.grown(options.ray, {"CPU": 1}))
     model = output / embeddings.PARTS / "model"  # where the actors of other nodes find it
     model.mkdir(exist_ok=True)
     for name in (WEIGHTS, CARD):

@@ -4,11 +4,13 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pipelines import private, secret
 from pipelines.config import RayConfig, RunConfig, SetupConfig
@@ -17,6 +19,8 @@ from pipelines.errors import UserError
 from pipelines.stages import JOIN_AT, nodes
 
 logger = logging.getLogger("selfray.ray")
+HEAD_PORT = 6379
+CONNECT_S = 10
 
 
 def connect(config: SetupConfig) -> None:
@@ -59,20 +63,39 @@ def join(address: str) -> None:
     """Connect to a cluster that is there; `auto` is the one that this job was submitted to.
 
     Raises:
-        UserError: it does not answer.
+        UserError: it does not answer, or refuses the token.
     """
     import ray
+    from ray.exceptions import AuthenticationError
 
     at = os.environ.get(JOIN_AT, address) if address == "auto" else secret.resolve(address, "ray.address")
     host, _, port = at.rpartition(":")
     if host in ("127.0.0.1", "localhost"):  # Ray would take the machine's outer address for it
         at = f"[::ffff:127.0.0.1]:{port}"
+    if at != "auto":
+        _reach(at, address)
     with _own_sigterm():
         try:
             ray.init(address=at, logging_level=logging.ERROR, log_to_driver=False)
+        except AuthenticationError:
+            raise UserError(
+                f"ray.address: {address}: the cluster refused the token; give its own: RAY_AUTH_TOKEN_PATH=FILE"
+            ) from None
         except (ConnectionError, RuntimeError, ValueError) as error:
             reason = secret.shown(str(error)).strip().split("\n")[0]
             raise UserError(f"ray.address: {address}: no cluster answers ({reason})") from None
+
+
+def _reach(at: str, address: str) -> None:
+    """Ray would ask a host that does not answer for three minutes, and fill the screen meanwhile."""
+    try:
+        place = urlsplit(f"//{at}")
+        socket.create_connection((place.hostname or "", place.port or HEAD_PORT), timeout=CONNECT_S).close()
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"ray.address: {address}: no cluster answers there ({error}); give HOST:PORT of the head, whose port is "
+            f"{HEAD_PORT} unless changed"
+        ) from None
 
 
 @contextmanager
@@ -92,7 +115,7 @@ def start_local(num_cpus: int, object_store_bytes: int) -> None:
     Raises:
         UserError: it did not start, twice, or its token is not a secret.
     """
-    _closed()
+    private.closed()
     import ray
 
     for last in (False, True):
@@ -114,14 +137,6 @@ def start_local(num_cpus: int, object_store_bytes: int) -> None:
                     f"ray: did not start ({error}); is the machine overloaded? run the same again"
                 ) from None
             logger.warning("ray: did not start within 30 s on this busy machine; trying once more")
-
-
-def _closed() -> None:
-    """Whoever may talk to a Ray may run code in it: refuse to start one without a token that is a secret."""
-    if (mode := os.environ.get("RAY_AUTH_MODE")) != "token":
-        raise UserError(f"RAY_AUTH_MODE: {mode}: other users and machines could run code as you; unset it")
-    if "RAY_AUTH_TOKEN" not in os.environ:
-        private.checked(Path(os.environ["RAY_AUTH_TOKEN_PATH"]))
 
 
 @contextmanager
@@ -171,7 +186,20 @@ def release(reserved: set[str]) -> None:
         remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(name))))
 
 
-def wait_for(config: RunConfig, needed: Mapping[str, float]) -> dict[str, float]:
+def wait_for(config: SetupConfig, needed: Mapping[str, float]) -> dict[str, float]:
+    """What the cluster has, once it has `grown`.
+
+    Raises:
+        UserError: nodes have come meanwhile, and do not agree with the others.
+    """
+    before = _alive()
+    has = grown(config.ray, needed)
+    if _alive() - before:
+        nodes.agree(config)
+    return has
+
+
+def grown(config: RayConfig, needed: Mapping[str, float]) -> dict[str, float]:
     """What the cluster has, once that is as much as `needed`, or after `ray.wait_seconds`.
 
     A cluster that was joined may grow: an autoscaler is asked to, and somebody may add a node by hand.
@@ -181,10 +209,10 @@ def wait_for(config: RunConfig, needed: Mapping[str, float]) -> dict[str, float]
 
     has = ray.cluster_resources()
     lacking = [f"{n:g} {kind}s ({has.get(kind, 0):g} there)" for kind, n in needed.items() if has.get(kind, 0) < n]
-    if not lacking or config.ray.address == "local" or not config.ray.wait_seconds:
+    if not lacking or config.address == "local" or not config.wait_seconds:
         return has
-    say(f"ray: waiting up to {config.ray.wait_seconds} s for {' and '.join(lacking)}; an autoscaler is asked for them")
-    deadline = time.monotonic() + config.ray.wait_seconds
+    say(f"ray: waiting up to {config.wait_seconds} s for {' and '.join(lacking)}; an autoscaler is asked for them")
+    deadline = time.monotonic() + config.wait_seconds
     request_resources(bundles=[{kind: 1} for kind, n in needed.items() for _ in range(int(n))])
     try:
         while time.monotonic() < deadline:
@@ -198,11 +226,25 @@ def wait_for(config: RunConfig, needed: Mapping[str, float]) -> dict[str, float]
     return has
 
 
-def leaving() -> set[str]:
-    """Ids of nodes that are about to be taken away: a preempted spot instance, a drained Kubernetes node."""
-    import ray._private.state  # as Ray Train's own watcher asks; its public question is a barrier on all workers
+def read_everywhere(has: Mapping[str, float]) -> None:
+    """`data_context` with all CPUs of a cluster that has these resources; of none, Ray says nothing at all.
 
-    return set(ray._private.state.state.get_draining_nodes())
+    Raises:
+        UserError: it has none.
+    """
+    cpus = int(has.get("CPU", 0))
+    if not cpus:
+        raise UserError(
+            "ray.address: no node of the cluster has a CPU for tasks; add one, or let the autoscaler (max_workers) and "
+            "wait longer (ray.wait_seconds)"
+        )
+    data_context(cpus)
+
+
+def _alive() -> set[str]:
+    import ray
+
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
 
 
 def num_gpus() -> int:
@@ -218,9 +260,8 @@ def describe() -> str:
 
     has = ray.cluster_resources()
     store = has.get("object_store_memory", 0) / (1 << 20)
-    nodes = sum(node["Alive"] for node in ray.nodes())
     cpus, gpus = has.get("CPU", 0), has.get("GPU", 0)
-    return f"{ray.__version__}: {nodes} nodes, {cpus:.0f} CPUs, {gpus:.0f} GPUs, {store:.0f} MB object store"
+    return f"{ray.__version__}: {len(_alive())} nodes, {cpus:.0f} CPUs, {gpus:.0f} GPUs, {store:.0f} MB object store"
 
 
 def data_context(cpus: int) -> None:

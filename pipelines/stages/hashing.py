@@ -23,7 +23,10 @@ SIDE = 32
 
 
 def hashes(config: SetupConfig, shards: Path, listing: Manifest, root: Path) -> dict[str, NDArray[np.int64]]:
-    """`train_id` and `train_phash` [N], `test_id` and `test_phash`: 16 bytes a sample are held, never the pictures."""
+    """`train_id` and `train_phash` [N], `test_id` and `test_phash`: 16 bytes a sample, never the pictures.
+
+    While they are made it is 48: the planned rows of all read tasks, the hashes as they come, and those put together.
+    """
     path = root / fingerprint([listing.digest, "phash", SIDE])[:16] / "hashes.safetensors"
     if not path.exists():
         _stream(config, shards, listing, path)

@@ -83,7 +83,7 @@ def _new_records(
     engine.connect(config)
     import ray
 
-    engine.data_context(int(ray.cluster_resources()["CPU"]))
+    engine.read_everywhere(engine.wait_for(config, {"CPU": 1}))
     rules = Rules(config.ingest.max_pixels, config.ingest.test_fraction, config.ingest.row_group_kb << 10)
     for first in range(0, len(todo), PARTS_AT_ONCE):
         some = todo[first : first + PARTS_AT_ONCE]

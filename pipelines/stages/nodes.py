@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pipelines.config import SetupConfig
+from pipelines.config import RunConfig, SetupConfig
 from pipelines.errors import UserError
 
 ANSWER_S = 120
@@ -60,10 +60,11 @@ def ask(storage: Path, paths: Sequence[Path], tracking: str | None = None) -> li
     nodes = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
     names = {i: f"{node['NodeManagerAddress']}/{i[:6]}" for i, node in nodes.items()}
     try:
-        asked = time.time()
         first = _on_each(names, lambda _: (_write, str(probe), [str(path) for path in paths], tracking))
-        answered = time.time()
         unread = _on_each(names, lambda _: (_read, str(probe), names))
+        asked = time.time()
+        clocks = _on_each(names, lambda _: (_clock,))  # last: the first task on a node takes seconds
+        answered = time.time()
     finally:
         shutil.rmtree(probe, ignore_errors=True)
     return [
@@ -72,7 +73,7 @@ def ask(storage: Path, paths: Sequence[Path], tracking: str | None = None) -> li
             name=names[i],
             resources=dict(nodes[i]["Resources"]),
             versions=first[i]["versions"],
-            clock_ahead=min(0.0, first[i]["time"] - asked) + max(0.0, first[i]["time"] - answered),
+            clock_ahead=ahead(clocks[i], asked, answered),
             missing=frozenset(first[i]["missing"]),
             unread=frozenset(unread[i]),
             cannot_write=first[i]["cannot_write"],
@@ -83,6 +84,11 @@ def ask(storage: Path, paths: Sequence[Path], tracking: str | None = None) -> li
     ]
 
 
+def ahead(told: float, asked: float, answered: float) -> float:
+    """Seconds that a clock is before (-) or after (+) ours at least, having been read between two of our times."""
+    return min(0.0, told - asked) + max(0.0, told - answered)
+
+
 def agree(config: SetupConfig) -> None:
     """Whether the nodes of the joined cluster can work on one run.
 
@@ -91,7 +97,7 @@ def agree(config: SetupConfig) -> None:
     """
     from pipelines.summary import storage_root
 
-    here = [path for path in source_paths(config).values() if path.exists()]
+    here = [path for path in paths_read(config).values() if path.exists()]
     faults = disagreements(config, ask(storage_root(config), here))
     if faults:
         raise UserError("; ".join(faults))
@@ -105,7 +111,7 @@ def disagreements(config: SetupConfig, seen: Sequence[Seen]) -> list[str]:
             f"storage: {config.storage}: not one folder on all nodes: {_some(apart, len(seen))} cannot read what the "
             "others write there; --set storage=A_FOLDER_THAT_ALL_NODES_MOUNT"
         )
-    for key, path in source_paths(config).items():
+    for key, path in paths_read(config).items():
         if blind := [node.name for node in seen if str(path) in node.missing]:
             faults.append(
                 f"{key}: {path}: exists on this node, but not on {_some(blind, len(seen))}; put the data where all "
@@ -119,15 +125,19 @@ def disagreements(config: SetupConfig, seen: Sequence[Seen]) -> list[str]:
     return faults
 
 
-def source_paths(config: SetupConfig) -> dict[str, Path]:
-    """Dotted key -> folder or file that the source reads; of a pattern, the folder before its first wildcard."""
+def paths_read(config: SetupConfig) -> dict[str, Path]:
+    """Dotted key -> folder or file that nodes read; of a pattern, the folder before its first wildcard."""
+    parts = {"source": config.source}
+    if isinstance(config, RunConfig):  # an encoder that is only evaluated is packed by the driver
+        parts["encoder"] = config.encoder
     found = {}
-    for name in type(config.source).model_fields:
-        value = getattr(config.source, name)
-        if isinstance(value, Path):
-            path = value.expanduser().absolute()
-            plain = next((p for p in (path, *path.parents) if not set("*?[") & set(str(p))), path)
-            found[f"source.{name}"] = plain
+    for part, values in parts.items():
+        for name in type(values).model_fields:
+            value = getattr(values, name)
+            if isinstance(value, Path):
+                path = value.expanduser().absolute()
+                plain = next((p for p in (path, *path.parents) if not set("*?[") & set(str(p))), path)
+                found[f"{part}.{name}"] = plain
     return found
 
 
@@ -170,13 +180,16 @@ def _write(node_id: str, probe: str, paths: list[str], tracking: str | None) -> 
         "cannot_write": reason,
         "disk_free": shutil.disk_usage(there).free,
         "tracking": _unreachable(tracking) if tracking and tracking.startswith("http") else "",
-        "time": time.time(),
     }
 
 
 def _read(node_id: str, probe: str, names: dict[str, str]) -> list[str]:
     """Names of the nodes whose file is not there; asked for by name, since NFS caches listings."""
     return [name for other, name in names.items() if not (Path(probe) / other).is_file()]
+
+
+def _clock(node_id: str) -> float:
+    return time.time()
 
 
 def _unreachable(url: str) -> str:

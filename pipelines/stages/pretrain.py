@@ -13,6 +13,7 @@ from pipelines.config import RunConfig
 from pipelines.errors import Interrupted, UserError
 from pipelines.stages import engine
 from pipelines.stages.base import Stage
+from pipelines.stages.notices import Notices
 from pipelines.stages.verification import verify
 from pipelines.start import Start
 from pipelines.worker import FAILURE, SAVE, STOP
@@ -111,13 +112,10 @@ def _fit(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool, begin
             ended.set()
 
     threading.Thread(target=train, daemon=True).start()
-    leaving: set[str] = set()
+    notices = Notices(config.ray)
     try:
         while not ended.wait(0.2):
-            if config.ray.address != "local" and (new := engine.leaving() - leaving):
-                leaving |= new
-                outbox.note(folder, f"{len(new)} nodes are about to leave: saving a checkpoint")
-                (folder / SAVE).touch()
+            notices.poll([folder])
     except KeyboardInterrupt:
         (folder / STOP).touch()
         outbox.note(folder, "Ctrl-C: saving a checkpoint, then stopping (again: stop at once)")

@@ -1,6 +1,7 @@
 """What each Ray Train worker runs: its share of the plan, through the loop."""
 
 import os
+import platform
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import ray.train
+import ray.util
 import torch
 from ray.train.torch import get_device
 
@@ -41,6 +43,7 @@ def work(given: dict[str, Any]) -> None:
     """
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
     config, shards, folder = parse(given["config"]), ShardSet.model_validate(given["shards"]), Path(given["folder"])
+    _shared(folder, shards.folder / manifest.NAME)
     if (folder / FAILURE).exists():
         return
     context = ray.train.get_context()
@@ -64,6 +67,17 @@ def work(given: dict[str, Any]) -> None:
         part.replace(folder / FAILURE)
         if worker.size > 1:
             raise  # the others may be waiting for this one; after the restart all find FAILURE and end
+
+
+def _shared(*paths: Path) -> None:
+    """Whether this node sees what the driver made; it may have come long after the nodes were asked.
+
+    Raises:
+        UserError: it does not; Ray may find another node for the next try.
+    """
+    if missing := [path for path in paths if not path.exists()]:
+        node = f"{ray.util.get_node_ip_address()} ({platform.node()})"
+        raise UserError(f"storage: {missing[0]} is not there on node {node}; mount the storage on all nodes")
 
 
 def _sole_writer(worker: Worker) -> AbstractContextManager[None]:

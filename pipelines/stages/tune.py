@@ -22,6 +22,7 @@ from pipelines.config import RunConfig
 from pipelines.display import say
 from pipelines.errors import Interrupted, UserError
 from pipelines.stages import engine, trial
+from pipelines.stages.notices import Notices
 from pipelines.tuning.campaign import Campaign
 from pipelines.tuning.records import Look, Trial
 from pipelines.worker import STOP
@@ -93,7 +94,7 @@ def run_trials(campaign: Campaign, next_trial: Next, config: RunConfig, at_a_tim
 
     threading.Thread(target=fit, daemon=True).start()  # Ctrl-C stays ours: trials end at a checkpoint
     try:
-        _wait(campaign, ended)
+        _wait(campaign, ended, Notices(config.ray))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     if campaign.fault:
@@ -104,10 +105,10 @@ def run_trials(campaign: Campaign, next_trial: Next, config: RunConfig, at_a_tim
         raise Interrupted("stopped; every trial that was running has saved a checkpoint")
 
 
-def _wait(campaign: Campaign, ended: threading.Event) -> None:
+def _wait(campaign: Campaign, ended: threading.Event, notices: Notices) -> None:
     try:
         while not ended.wait(0.2):
-            pass
+            notices.poll(t.work for t in campaign.trials if t.state == "running" and t.work.exists())
     except KeyboardInterrupt:
         say("tune  Ctrl-C: the running trials save a checkpoint, then it stops (again: stop at once)")
         campaign.stop()

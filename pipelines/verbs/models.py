@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from ssl_core.config import NamedConfig
 
+EMBEDDING = ("input", "image", "output", "tracking_uri", "num_actors", "batch_size", "shard_mb")
+"""Options of `add_embedding`, by their name in Python."""
 FORMATS = ("safetensors", "pt2", "onnx")
 
 
@@ -23,21 +25,32 @@ def add(verbs: Verbs) -> None:
     export.add_argument("--input", type=Path, help="pictures of yours to compare on too: as of `embed`; the first 64")
     export.add_argument("--image", default="image", metavar="COLUMN", help="of Parquet: bytes, paths or both")
     export.add_argument("--attach", action="store_true", help="upload it to the version's run, say so on the version")
+    _places(export)
     embed = _for_version(verbs, "embed", "a folder of images or Parquet files to embeddings in Parquet", _embed)
-    embed.add_argument("--input", type=Path, required=True, help="folder of images, .parquet (file, folder, pattern)")
-    embed.add_argument("--image", default="image", metavar="COLUMN", help="of Parquet: bytes, paths or both")
     embed.add_argument("--ray-address", default="local", help="of a running cluster; by default a Ray of our own")
-    embed.add_argument("--num-actors", type=_positive, default=1, help="encoders at work at the same time")
-    embed.add_argument("--batch-size", type=_positive, default=64)
-    embed.add_argument("--shard-mb", type=_positive, default=64, help="input per part, the unit that a kill may cost")
+    add_embedding(embed)
+
+
+def add_embedding(parser: argparse._ActionsContainer, *, required: bool = True) -> None:
+    """Options of `embed` that are the same for a job of a cluster: EMBEDDING."""
+    _places(parser, required=required)
+    images = "folder of images, .parquet (file, folder, pattern)"
+    parser.add_argument("--input", type=Path, required=required, help=images)
+    parser.add_argument("--image", default="image", metavar="COLUMN", help="of Parquet: bytes, paths or both")
+    parser.add_argument("--num-actors", type=_positive, default=1, help="encoders at work at the same time")
+    parser.add_argument("--batch-size", type=_positive, default=64)
+    parser.add_argument("--shard-mb", type=_positive, default=64, help="input per part, the unit that a kill may cost")
 
 
 def _for_version(verbs: Verbs, name: str, text: str, verb: Verb) -> argparse.ArgumentParser:
     parser = verbs.add(name, text, verb)
     parser.add_argument("version", help="NAME, NAME@alias or NAME/VERSION (by default @candidate), or a model's folder")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--tracking-uri", help="MLflow server or sqlite:///PATH; by default MLFLOW_TRACKING_URI")
     return parser
+
+
+def _places(parser: argparse._ActionsContainer, *, required: bool = True) -> None:
+    parser.add_argument("--output", type=Path, required=required, metavar="DIR")
+    parser.add_argument("--tracking-uri", help="MLflow server or sqlite:///PATH; by default MLFLOW_TRACKING_URI")
 
 
 def _export(options: argparse.Namespace) -> int:

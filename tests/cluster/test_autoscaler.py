@@ -32,6 +32,9 @@ def test_it_is_closed(name):
     mounts = config["file_mounts"]
     assert isinstance(mounts, dict)
     (token,) = mounts
+    docker = config["docker"]
+    assert isinstance(docker, dict)
+    assert f"--env RAY_AUTH_TOKEN_PATH={token}" in docker["run_options"], "`ray exec` may ask the cluster"
     for key in ("head_start_ray_commands", "worker_start_ray_commands"):
         commands = config[key]
         assert isinstance(commands, list)

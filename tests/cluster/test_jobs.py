@@ -6,17 +6,21 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
 import pytest
 
 from cluster import local_nodes
+from cluster.jobs import Jobs
 from pipelines import checkpoint, outbox
 from pipelines.audit import of_run
 from pipelines.errors import UserError
 from tests.support.commands import selfray, start, until
+from tests.support.images import good_tree
 from tests.support.mlflow_server import free_port
+from tests.support.registry import pack_tiny
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -76,12 +80,62 @@ def test_ctrl_c_detaches_stop_saves_a_checkpoint_and_resubmitting_goes_on(here, 
 
 
 @pytest.mark.slow
+def test_a_model_embeds_and_is_scored_there(here, tmp_path):
+    """With paths as they are meant here: the job runs in another folder."""
+    packed, raw = pack_tiny(tmp_path / "model"), good_tree(tmp_path / "raw", 40)
+    output = here.storage / "embedded"
+    options = ("--verb", "embed", "--input", str(raw), "--output", str(output), "--batch-size", "8")
+    done = selfray("submit", str(packed), *options, *here.at)
+    said = f"embedded:  40 samples, 0 quarantined, {packed}: {output}"
+    assert done.returncode == 0 and said in done.stdout, done.stdout
+    again = selfray("submit", str(packed), *options, *here.at)
+    assert again.returncode == 1 and "was done there already" in again.stdout
+    places = ("--on", str(raw), "--set", f"storage={here.storage}")
+    scored = selfray("submit", str(packed), "--verb", "evaluate", *places, *here.at)
+    assert scored.returncode == 0 and "submitted selfray-evaluate-model-on-raw-" in scored.stdout, scored.stdout
+    assert list(here.storage.glob("evaluate/*/report/report.md")), scored.stdout
+
+
+@pytest.mark.slow
 def test_gpus_that_do_not_come_end_the_job_with_its_reason(here):
     changes = ("--set", "train.device=cuda", "--set", "ray.wait_seconds=2", "--set", "train.steps=13")
     done = selfray("submit", here.recipe, "--verb", "pretrain", *changes, *here.at)
     assert done.returncode == 1, done.stdout
     assert "waiting up to 2 s for 2 GPUs (0 there)" in done.stdout
     assert "2 workers need 2 GPUs, the cluster has 0" in done.stdout and "Traceback" not in done.stdout
+
+
+def test_of_two_that_submit_the_same_at_once_the_second_is_told(here, tmp_path):
+    """Both have found the id free."""
+    (tmp_path / "file").touch()
+    jobs = Jobs(here.made.address)
+    jobs.submit("sleep 1", "selfray-twice", str(tmp_path), {"selfray": "run", "user": "a"})
+    with pytest.raises(UserError, match=r"^selfray-twice: somebody has submitted the same a moment ago; `selfray logs"):
+        jobs.submit("sleep 1", "selfray-twice", str(tmp_path), {"selfray": "run", "user": "b"})
+
+
+@pytest.mark.parametrize(
+    ("address", "token", "words"),
+    [
+        ("127.0.0.1:9", None, "no cluster answers"),
+        (None, "b" * 64, "the cluster refused the token"),
+    ],
+    ids=["a dead address", "a wrong token"],
+)
+def test_a_driver_that_cannot_join_says_why_in_one_line(address, token, words, here, tmp_path):
+    changes = ("--set", f"storage={tmp_path}", "--set", f"ray.address={address or here.made.gcs}")
+    environment = {}
+    if token:
+        (tmp_path / "token").write_text(token)
+        (tmp_path / "token").chmod(0o600)
+        environment["RAY_AUTH_TOKEN_PATH"] = str(tmp_path / "token")
+    began = time.monotonic()
+    done = selfray("ingest", here.recipe, *changes, **environment)
+    assert done.returncode == 1 and words in done.stdout, done.stdout
+    assert len(done.stdout.strip().splitlines()) == 1, done.stdout
+    assert time.monotonic() - began < 120
+    if token:
+        assert token not in done.stdout
 
 
 def test_data_that_is_not_there_is_said_by_the_job(here):

@@ -2,6 +2,8 @@
 
 import copy
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,16 @@ def test_everything_but_the_job_is_applied_together(objects):
     listed = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
     assert {*listed["resources"], "rayjob.yaml"} == {path.name for path in FILES}
     assert listed["namespace"] == one(objects, "Namespace").metadata.name == "selfray"
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="no kubectl here")
+def test_kustomize_renders_what_is_listed(objects):
+    done = subprocess.run(["kubectl", "kustomize", str(FOLDER)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rendered = [checked(tree) for tree in yaml.safe_load_all(done.stdout)]
+    named = sorted((each.kind, each.metadata.name) for each in rendered)
+    assert named == sorted((each.kind, each.metadata.name) for each in objects if each.kind != "RayJob")
+    assert all(each.metadata.namespace == "selfray" for each in rendered if each.kind != "Namespace")
 
 
 def test_the_job_runs_on_the_cluster_that_is_described(objects):
@@ -119,6 +131,8 @@ def test_ray_wants_a_token_and_nothing_is_reachable_from_outside(objects):
             assert all(peer.podSelector for peer in rule.from_), f"{name}: who comes in is named"
             inside = all(peer.podSelector == policy.podSelector for peer in rule.from_)
             assert inside or rule.ports, f"{name}: on a port that is named"
+    (to_mlflow,) = policies["mlflow"].ingress
+    assert [peer.podSelector for peer in to_mlflow.from_] == [policies["ray-nodes"].podSelector]
     job = one(objects, "RayJob").spec
     labels = job.submitterPodTemplate.metadata.labels
     assert any(peer.podSelector.matchLabels == labels for rule in policies["ray-nodes"].ingress for peer in rule.from_)

@@ -1,5 +1,9 @@
-"""kill -9 into a cluster of three nodes changes nothing: same losses, same weights, each sample once."""
+"""kill -9 into a cluster of nodes changes nothing: same losses, same weights, each sample once, one history in MLflow.
 
+Kills come at random steps, drawn from SEED: the same ones each time, until somebody changes it.
+"""
+
+import random
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -7,18 +11,22 @@ from pathlib import Path
 
 import pytest
 
+from cluster import local_nodes
 from pipelines import checkpoint
 from pipelines.audit import of_run
 from tests.pipelines.test_kills import assert_equal, recipe, undisturbed
-from tests.support.kill_runs import KilledRun
+from tests.support.mlflow_server import MlflowServer
 from tests.support.node_runs import NodesRun
+from tests.support.tracked import history, runs, written
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+SEED = 0
+ROLES = ("worker", "train node", "data node", "driver", "head", "mlflow")
 TRAIN = {"steps": 1000, "num_workers": 2, "checkpoint_seconds": 0.5, "max_failures": 100, "threads": 1}
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> KilledRun:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The undisturbed run, on a Ray of one node."""
     return undisturbed(tmp_path_factory.mktemp("whole"), TRAIN)
 
@@ -30,40 +38,78 @@ def nodes() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture
-def run(tmp_path: Path, nodes: Path) -> Iterator[NodesRun]:
-    run = NodesRun(tmp_path, recipe(TRAIN), nodes)
-    yield run
-    run.close()
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    server = MlflowServer(tmp_path_factory.mktemp("mlflow"))
+    server.start()
+    yield server
+    server.kill()
+
+
+def assert_tracked_once(run: NodesRun) -> None:
+    """One run with one child for the pre-training, which has every point that was written, and each once."""
+    config, folder = run.config(), run.folder()
+    assert folder is not None
+    (parent,), children = runs(config, run.storage)
+    (child,) = (each for each in children if each.data.tags["selfray.stage"] == "pretrain")
+    assert parent.info.status == child.info.status == "FINISHED"
+    assert history(config, run.storage, child) == written(folder)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def ended(nodes: Path) -> Iterator[None]:
     yield
-    from cluster import local_nodes
-
     local_nodes.down(nodes)
 
 
-@pytest.mark.parametrize("role", ["worker", "train node", "data node", "driver", "head"])
-def test_a_kill_changes_nothing(role, run, whole):
-    run.up()
-    run.start()
-    assert run.until(lambda: run.step() >= 100 and run.kill(role), 300), run.printed()
-    at = run.step()
-    if role in ("driver", "head"):
-        assert run.wait(200) != 0
+@pytest.mark.parametrize("role", ROLES)
+def test_a_kill_changes_nothing(role, tmp_path, nodes, server, whole):
+    moment = random.Random(f"{SEED} {role}").randrange(50, 700)
+    run = NodesRun(tmp_path, {**recipe(TRAIN), "name": role.replace(" ", "-")}, nodes, server)
+    try:
         run.up()
         run.start()
-    assert run.wait(600) == 0, run.printed()
-    assert at < TRAIN["steps"], "it was killed while training"
-    assert_equal(run, whole)
-    folder = run.folder()
-    assert folder is not None
-    found = of_run(folder)
-    if role != "data node":  # whose tasks Ray runs again elsewhere, or the workers with them
-        assert len(found.restarts) == 1
-    print(f"\n{role} killed at step {at}\n{found.markdown()}")
+        assert run.until(lambda: run.step() >= moment and run.kill(role), 300), run.printed()
+        at = run.step()
+        if role == "mlflow":
+            assert run.until(lambda: run.step() >= at + 100, 300), "training goes on without it"
+        run.repair(role)
+        assert run.wait(600) == 0, run.printed()
+        assert at < TRAIN["steps"], "it was killed while training"
+        assert_equal(run, whole)
+        assert_tracked_once(run)
+        found = of_run(run.folder() or tmp_path)
+        if role != "data node":  # whose tasks Ray runs again elsewhere, or the workers with them
+            assert len(found.restarts) == (role != "mlflow")
+        print(f"\nseed {SEED}: {role} killed at step {at}\n{found.markdown()}")
+    finally:
+        run.close()
+
+
+def test_workers_on_two_nodes_are_fed_by_nodes_that_only_read(tmp_path, whole):
+    """Four nodes of one CPU: two train, the others read and augment for them; the same comes out as on one node."""
+    nodes = Path(tempfile.mkdtemp(prefix="sn-", dir="/tmp"))
+    run = NodesRun(tmp_path, recipe(TRAIN), nodes, num_nodes=4, cpus=1)
+    fed: set[int] = set()
+
+    def seen() -> bool:
+        if sum(trainers := run.trainers()) == 2:
+            assert max(trainers) == 1, "the workers are on two nodes"
+            at_work = zip(trainers, run.readers(), strict=True)
+            fed.update(node for node, (trains, reads) in enumerate(at_work) if reads and not trains)
+        return bool(fed)
+
+    try:
+        run.up()
+        run.start()
+        assert run.until(seen, 300), run.printed()
+        assert run.wait(600) == 0, run.printed()
+        assert_equal(run, whole)
+        print(f"\nnodes that only read: {sorted(fed)}")
+    finally:
+        run.close()
+        local_nodes.down(nodes)
+        shutil.rmtree(nodes, ignore_errors=True)
 
 
 def test_a_notice_that_a_node_will_leave_makes_a_checkpoint_first(tmp_path, nodes, whole):

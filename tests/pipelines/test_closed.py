@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cluster import local_nodes
 from pipelines import exposure
 from pipelines.__main__ import main
 from pipelines.errors import UserError
@@ -95,10 +96,18 @@ def test_ray_listens_on_loopback_alone():
     assert [(name, address) for name, address in listening if "127.0.0.1" not in address.ip] == []
 
 
-def test_ray_does_not_start_without_a_secret(monkeypatch, tmp_path):
+STARTS = {
+    "a Ray of our own": lambda folder: start_local(1, 256 << 20),
+    "local nodes": lambda folder: local_nodes.up(folder, num_nodes=1, cpus_per_node=1),
+    "one more node": lambda folder: local_nodes.join(folder, cpus=1),
+}
+
+
+@pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
+def test_ray_does_not_start_without_a_secret(start, monkeypatch, tmp_path):
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     with pytest.raises(UserError, match="could run code as you; unset it"):
-        start_local(1, 256 << 20)
+        start(tmp_path)
     token = tmp_path / "token"
     token.write_text("t" * 64)
     token.chmod(0o644)
@@ -106,5 +115,6 @@ def test_ray_does_not_start_without_a_secret(monkeypatch, tmp_path):
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
     monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
     with pytest.raises(UserError, match="others may read the token"):
-        start_local(1, 256 << 20)
+        start(tmp_path)
+    assert list(tmp_path.iterdir()) == [token], "nothing was begun"
     assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in os.environ

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cluster.submit import RECIPE, pack
+from cluster.entrypoint import RECIPE, of_recipe
+from cluster.submit import pack
 from pipelines import private, secret
 from pipelines.config import flat, parse
 from pipelines.errors import UserError
@@ -62,10 +63,10 @@ def test_a_database_password_stays_off_the_command_line(monkeypatch, tmp_path):
 
 
 def test_a_job_takes_the_reference_with_it_and_no_login(tmp_path):
-    pack(parse(TREE, {"tracking.uri": "${env:MLFLOW_URI}"}), tmp_path / "job")
+    pack(of_recipe("run", parse(TREE, {"tracking.uri": "${env:MLFLOW_URI}"})), tmp_path / "job")
     assert parse(yaml.safe_load((tmp_path / "job" / RECIPE).read_text())).tracking.uri == "${env:MLFLOW_URI}"
     with pytest.raises(UserError, match=r"holds a login, which does not travel with a job; write \$\{env:NAME\}"):
-        pack(parse(TREE, {"tracking.uri": WRITTEN}), tmp_path / "again")
+        of_recipe("run", parse(TREE, {"tracking.uri": WRITTEN}))
 
 
 def test_the_token_file_is_ours_alone(tmp_path):

@@ -13,6 +13,7 @@ import psutil
 import yaml
 
 from pipelines import outbox
+from pipelines.config import RunConfig, load
 from tests.support.processes import ray_processes
 
 ROLES = {"worker": "RayTrainWorker", "controller": "TrainController", "raylet": "raylet/raylet", "driver": ""}
@@ -36,6 +37,10 @@ class KilledRun:
     def write(self, tree: dict[str, Any]) -> None:
         """The recipe of the next start."""
         self._recipe.write_text(yaml.safe_dump({**tree, "storage": str(self.storage)}))
+
+    def config(self) -> RunConfig:
+        """What the recipe says now."""
+        return load(self._recipe)
 
     def start(self) -> None:
         with self._log.open("ab") as log:

@@ -23,6 +23,7 @@ class Object(BaseModel):
 class Meta(Object):
     name: Name | None = None
     generateName: StrictStr | None = None
+    namespace: Name | None = None
     labels: Strings = {}
 
 

@@ -9,6 +9,7 @@ import psutil
 
 from cluster import local_nodes
 from tests.support.kill_runs import ROLES, KilledRun
+from tests.support.mlflow_server import MlflowServer
 from tests.support.processes import ray_processes
 
 
@@ -19,28 +20,44 @@ class NodesRun(KilledRun):
         folder: as in KilledRun.
         tree: the recipe.
         nodes: folder of the cluster, short.
+        server: what tracks the run; None: the embedded store.
+        num_nodes: the head included.
+        cpus: of each node but the head.
     """
 
-    def __init__(self, folder: Path, tree: dict[str, Any], nodes: Path):
-        super().__init__(folder, tree)
-        self._tree, self._nodes = tree, nodes
+    def __init__(
+        self,
+        folder: Path,
+        tree: dict[str, Any],
+        nodes: Path,
+        server: MlflowServer | None = None,
+        num_nodes: int = 3,
+        cpus: int = 2,
+    ):
+        self._tree = {**tree, "tracking": {"uri": server.uri}} if server else tree
+        super().__init__(folder, self._tree)
+        self._nodes, self._server, self._num_nodes, self._cpus = nodes, server, num_nodes, cpus
 
     def up(self) -> None:
-        """Start the cluster, or what it has lost of its three nodes."""
+        """Start the cluster, or what it has lost of its nodes."""
         made = local_nodes.load(self._nodes)
         if made is None or not made.nodes[0].process():
             local_nodes.down(self._nodes)
             made = local_nodes.up(self._nodes, num_nodes=1, cpus_per_node=1)
-        while len(made.alive()) < 3:
-            made = local_nodes.join(self._nodes, cpus=2)
+        while len(made.alive()) < self._num_nodes:
+            made = local_nodes.join(self._nodes, cpus=self._cpus)
         self.write({**self._tree, "ray": {"address": made.gcs}})
 
     def kill(self, role: str) -> bool:
-        """As in KilledRun, and: `train node`, `data node` (the raylet of one), `head` (its whole node)."""
+        """As in KilledRun, and: `train node`, `data node` (the raylet of one), `head` (its whole node), `mlflow`."""
         made = local_nodes.load(self._nodes)
         assert made is not None
         if role == "driver":
             return super().kill(role)
+        if role == "mlflow":
+            assert self._server is not None
+            self._server.kill()
+            return True
         alive = made.alive()
         if role == "head":
             psutil.Process(alive[0].pid).kill()  # the kernel ends the rest of it
@@ -55,6 +72,28 @@ class NodesRun(KilledRun):
             return False
         found[-1].kill()
         return True
+
+    def repair(self, role: str) -> None:
+        """What somebody has to do after the kill of that role; of the others the run takes care itself."""
+        if role == "mlflow":
+            assert self._server is not None
+            self._server.start()
+        if role in ("driver", "head"):
+            assert self.wait(200) != 0
+            self.up()
+            self.start()
+
+    def trainers(self) -> list[int]:
+        """How many workers each living node trains with, the head first."""
+        made = local_nodes.load(self._nodes)
+        assert made is not None
+        return [len(ray_processes(ROLES["worker"], node.pid)) for node in made.alive()]
+
+    def readers(self) -> list[bool]:
+        """Whether each living node reads shards at this moment, the head first."""
+        made = local_nodes.load(self._nodes)
+        assert made is not None
+        return [bool(ray_processes("ray::Read", node.pid)) for node in made.alive()]
 
     def notice(self) -> bool:
         """Tell the cluster that the node which trains will be taken away in five minutes, as a cloud would."""

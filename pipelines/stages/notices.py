@@ -1,0 +1,32 @@
+"""Nodes that are about to be taken away: a preempted spot instance, a drained Kubernetes node."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from pipelines import outbox
+from pipelines.config import RayConfig
+from pipelines.worker import SAVE
+
+
+class Notices:
+    """What the driver has heard of them; a Ray of our own has one node, and nobody announces its end."""
+
+    def __init__(self, config: RayConfig):
+        self._joined = config.address != "local"
+        self._known: set[str] = set()
+
+    def poll(self, folders: Iterable[Path]) -> None:
+        """Ask the trainings in these folders for a checkpoint, once for each time that more nodes are to leave."""
+        if not self._joined or not (new := _leaving() - self._known):
+            return
+        self._known |= new
+        for folder in folders:
+            outbox.note(folder, f"{len(new)} nodes are about to leave: saving a checkpoint")
+            (folder / SAVE).touch()
+
+
+def _leaving() -> set[str]:
+    """Ids of nodes."""
+    import ray._private.state  # as Ray Train's own watcher asks; its public question is a barrier on all workers
+
+    return set(ray._private.state.state.get_draining_nodes())
