@@ -18,6 +18,7 @@ MODULES = (
     "pipelines.verbs.models",
     "pipelines.verbs.look",
     "cluster.verbs.doctor",
+    "cluster.verbs.plan",
     "cluster.verbs.jobs",
     "cluster.verbs.local",
 )

@@ -16,6 +16,7 @@ from pipelines import private, secret
 from pipelines.config import RayConfig, RunConfig, SetupConfig
 from pipelines.display import say
 from pipelines.errors import UserError
+from pipelines.forecast import Node
 from pipelines.stages import JOIN_AT, nodes
 
 logger = logging.getLogger("selfray.ray")
@@ -252,6 +253,17 @@ def num_gpus() -> int:
     import ray
 
     return int(ray.cluster_resources().get("GPU", 0))
+
+
+def members() -> list[Node]:
+    """The nodes of the Ray that this process is connected to."""
+    import ray
+
+    return [
+        Node(f"{node['NodeManagerAddress']}/{node['NodeID'][:6]}", node["NodeManagerAddress"], node["Resources"])
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
 
 
 def describe() -> str:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines import checkpoint, manifest, outbox
+from pipelines import checkpoint, forecast, manifest, outbox
 from pipelines.artifacts import Checkpoint, ShardSet
 from pipelines.audit import audit
 from pipelines.config import RunConfig
@@ -39,6 +39,7 @@ def run(config: RunConfig, shards: ShardSet, folder: Path, begin: Start | None =
     use_gpu = fits(config)
     for leftover in (FAILURE, STOP, SAVE):
         (folder / leftover).unlink(missing_ok=True)
+    outbox.note(folder, forecast.placement_line(config, engine.members(), use_gpu))
     _fit(config, shards, folder, use_gpu, begin)
     if (folder / FAILURE).exists():
         raise UserError((folder / FAILURE).read_text())
@@ -87,7 +88,7 @@ def fits(config: RunConfig) -> bool:
         needed["GPU"] = workers
     has = engine.wait_for(config, needed)
     cpus, gpus = int(has.get("CPU", 0)), int(has.get("GPU", 0))
-    use_gpu = config.train.device == "cuda" or (config.train.device == "auto" and gpus >= workers)
+    use_gpu = on_gpus(config, gpus)
     if use_gpu and gpus < workers:
         raise UserError(f"train.num_workers: {workers} workers need {workers} GPUs, the cluster has {gpus}")
     if cpus < needed["CPU"]:
@@ -96,6 +97,11 @@ def fits(config: RunConfig) -> bool:
             f"the cluster has {cpus}; lower them, or raise ray.num_cpus on a local Ray"
         )
     return use_gpu
+
+
+def on_gpus(config: RunConfig, gpus: int) -> bool:
+    """Whether training takes GPUs, on a cluster that has so many."""
+    return config.train.device == "cuda" or (config.train.device == "auto" and gpus >= config.train.num_workers)
 
 
 def _fit(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool, begin: Start | None) -> None:

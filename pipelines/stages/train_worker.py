@@ -114,7 +114,7 @@ def train_here(
         return told(given, worker.folder)
 
     order = training_order(config, listing)
-    monitor = look or _monitor(config, shards, listing, labels, worker)
+    monitor = look or usual_monitor(config, shards, listing, labels, worker)
     train(config, worker, order, open_batches, monitor, labels if reads_labels else None, milestones, begin)
 
 
@@ -150,7 +150,7 @@ def _trial(config: RunConfig, record: Path, worker: Worker) -> None:
     )
 
 
-def _monitor(
+def usual_monitor(
     config: RunConfig, shards: ShardSet, listing: Manifest, labels: Mapping[int, int] | None, worker: Worker
 ) -> Monitor | None:
     if worker.rank != 0 or not config.train.monitor_samples:

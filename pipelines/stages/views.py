@@ -24,7 +24,9 @@ from pipelines.manifest import Manifest
 from pipelines.order import Order
 from pipelines.pieces import GROUPS_AT_ONCE, Layout, sizes
 from pipelines.reading import Arrays, Piece, Views, read_piece
+from pipelines.train_loop import num_steps
 from ssl_core.build import build_chain
+from ssl_core.catalog import find
 from ssl_core.config import NamedConfig
 
 BLOCKS_AT_ONCE = 512
@@ -60,16 +62,11 @@ def training_batches(
     Yields: `view0`, `view1`, ... [B, size, size, 3] uint8, one per view kind, `planned_id` [B] int64, the samples of
     the order, and `sample_id` [B], the same but where a sample did not decode: there it is the one in its place.
     """
-    from ssl_core.catalog import find
-
-    kinds = find("ssl_core.methods", config.method.name).view_kinds
-    views = _views(config, kinds, stage)
+    views = _training_views(config, stage)
     order = training_order(config, manifest)
     share = config.train.global_batch_size // size
-    sample_bytes = sum(int(np.prod(build_chain(view).view_shape)) for view in views.chains)
-    batches = max(1, (config.data.block_mb << 20) // (sample_bytes * share))
     layout = Layout(folder, manifest, "train")
-    spans = order.spans(start, stop, batches)
+    spans = order.spans(start, stop, _batches_per_block(config, views, share))
 
     def execution() -> tuple[int, Iterator[Arrays]]:
         """The next blocks, started: how many batches come before the last `LEAD` blocks, and all batches."""
@@ -81,6 +78,14 @@ def training_batches(
         return sum(span.stop - span.start for span in some[:-LEAD]), chain([next(arrays)], arrays)
 
     yield from _back_to_back(execution)
+
+
+def training_pieces(config: RunConfig, folder: Path, manifest: Manifest, size: int) -> tuple[Iterator[Piece], Views]:
+    """The blocks that the first of `size` workers would stream, and what is made of their rows; nothing is read yet."""
+    views, order = _training_views(config, None), training_order(config, manifest)
+    batches = _batches_per_block(config, views, config.train.global_batch_size // size)
+    layout, steps = Layout(folder, manifest, "train"), num_steps(config.train, order.batches_per_epoch)
+    return (layout.piece(order.share(span, 0, size), span.epoch) for span in order.spans(0, steps, batches)), views
 
 
 def both_splits(config: SetupConfig, folder: Path, manifest: Manifest, limit: int | None) -> tuple[Dataset, int]:
@@ -169,6 +174,15 @@ def _stream(pieces: Sequence[Piece], views: Views) -> Dataset:
 
 def _read_block(piece: Piece, views: Views) -> Iterator[Block]:
     yield BlockAccessor.batch_to_block(read_piece(piece, views))
+
+
+def _training_views(config: RunConfig, stage: Path | None) -> Views:
+    return _views(config, find("ssl_core.methods", config.method.name).view_kinds, stage)
+
+
+def _batches_per_block(config: RunConfig, views: Views, share: int) -> int:
+    sample_bytes = sum(int(np.prod(build_chain(view).view_shape)) for view in views.chains)
+    return max(1, (config.data.block_mb << 20) // (sample_bytes * share))
 
 
 def _views(config: SetupConfig, kinds: Sequence[str], stage: Path | None = None) -> Views:

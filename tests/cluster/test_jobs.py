@@ -151,6 +151,15 @@ def test_doctor_examines_the_cluster_from_inside(here):
     assert done.stdout.count("2 CPUs, 0 GPUs, 256 MB object store") == 3
 
 
+def test_a_plan_is_rehearsed_on_the_cluster(here):
+    done = selfray("plan", here.recipe, *here.at)
+    assert done.returncode == 0, done.stdout
+    assert "workers       2 of 1 CPU each: 2 on 127.0.0.1/" in done.stdout, done.stdout
+    assert "readers       2 at once of 1 CPU each; room for " in done.stdout and "too few" not in done.stdout
+    for word in ("samples/s", "time", "memory", "object store", "disk"):
+        assert f"\n{word}  " in done.stdout, word
+
+
 def test_a_wrong_token_is_refused_with_what_to_do(here, tmp_path):
     (tmp_path / "token").write_text("b" * 64)
     done = selfray("jobs", *here.at, RAY_AUTH_TOKEN_PATH=str(tmp_path / "token"))

@@ -1,0 +1,77 @@
+"""plan: what a run will need and take, before it starts."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from pipelines.verbs.base import Verbs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pipelines.artifacts import ShardSet
+    from pipelines.config import RunConfig
+
+
+def add(verbs: Verbs) -> None:
+    text = "what pre-training will need and take (nodes, memory, disk, time), from a rehearsal of some seconds"
+    parser = verbs.add_for_recipe("plan", text, _plan)
+    parser.add_argument("--address", metavar="URL", help="on the cluster with this dashboard, by a job on it")
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from pipelines.config import load
+
+    config = load(options.recipe, options.set)
+    if options.address is None:
+        return _here(config)
+    from cluster.entrypoint import of_recipe
+    from cluster.jobs import Jobs
+    from cluster.submit import submit
+    from cluster.verbs.jobs import follow
+
+    jobs = Jobs(options.address)
+    return follow(jobs, submit(jobs, of_recipe("plan", config), again=True).submission_id)
+
+
+def _here(config: "RunConfig") -> int:
+    from pipelines import forecast, manifest, summary
+    from pipelines.display import say
+    from pipelines.stages import engine
+
+    root = summary.storage_root(config)
+    try:
+        engine.connect(config)
+        from pipelines.stages.pretrain import on_gpus
+        from pipelines.stages.rehearse import SECONDS, rehearse
+        from pipelines.stages.views import training_order
+
+        shards = _shards(config, root)
+        listing = manifest.load(shards.folder)
+        order = training_order(config, listing)
+        use_gpu = on_gpus(config, engine.num_gpus())
+        say(f"plan: rehearsing: reading and training steps, {SECONDS:g} s each once they are warm")
+        seen = rehearse(config, shards, use_gpu)
+        rows = forecast.rows(config, listing, order, seen, engine.members(), use_gpu)
+    finally:
+        engine.close()
+    for row in rows:
+        say(f"{row.what:14}{row.value}")
+    return 0
+
+
+def _shards(config: "RunConfig", root: "Path") -> "ShardSet":
+    """Those that the run will read; made where they are missing, as `selfray ingest` does."""
+    from pipelines import flow
+    from pipelines.artifacts import Nothing, ShardSet
+    from pipelines.display import say
+    from pipelines.inputs import RECORD
+    from pipelines.stages.ingest import INGEST
+
+    folder = INGEST.folder(config, Nothing(), root)
+    if (folder / RECORD).exists():
+        say(f"plan: the shards are there: {folder}")
+        return ShardSet.model_validate_json((folder / RECORD).read_text())
+    say("plan: no shards yet; ingesting first (the run reuses them)")
+    made = flow.up_to("ingest", config, root)
+    assert isinstance(made, ShardSet)
+    return made

@@ -1,0 +1,74 @@
+"""The forecast against what a run then takes, on a real Ray."""
+
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipelines import forecast, manifest, outbox
+from pipelines.artifacts import Nothing, ShardSet
+from pipelines.config import RunConfig, parse
+from pipelines.display import repeating
+from pipelines.forecast import Measured
+from pipelines.stages import engine, ingest, pretrain
+from tests.support.processes import ray_processes
+from tests.support.recipe import TREE
+
+pytestmark = pytest.mark.timeout(600)
+CHANGES = {  # steps long enough to be what limits, a second of them between two points
+    "views.global.size": 16,
+    "views.eval.size": 16,
+    "encoder.width": 32,
+    "encoder.depth": 3,
+    "train.global_batch_size": 128,
+    "train.steps": 120,
+    "train.log_every": 5,
+    "train.threads": 1,
+}
+WITHIN = 0.3
+
+
+@pytest.fixture(scope="module")
+def shards(ray_session, tmp_path_factory) -> ShardSet:
+    return ingest.run(parse(TREE), Nothing(), tmp_path_factory.mktemp("shards"))
+
+
+def test_a_run_takes_what_was_forecast(shards, tmp_path):
+    """Rehearsed before and after, since other programs come and go on the machine: the run must lie about between."""
+    from pipelines.stages.rehearse import rehearse
+
+    config, listing = parse(TREE, CHANGES), manifest.load(shards.folder)
+    before = rehearse(config, shards, use_gpu=False)
+    resident: list[int] = []
+    with repeating(0.2, lambda: resident.extend(map(_resident, ray_processes("RayTrainWorker")))):
+        pretrain.run(config, shards, tmp_path)
+    after = rehearse(config, shards, use_gpu=False)
+    took = _steady_seconds(tmp_path, config)
+    told = sorted(_forecast(config, shards, measured) for measured in (before, after))
+    print(f"\nforecast {told[0]:.1f} to {told[1]:.1f} s, took {took:.1f} s")
+    print(f"memory forecast {before.worker_bytes / 1e6:.0f} MB, took {max(resident) / 1e6:.0f} MB")
+    assert told[0] * (1 - WITHIN) < took < told[1] * (1 + WITHIN)
+    assert before.worker_bytes == pytest.approx(max(resident), rel=WITHIN)
+    stored = sum(file.num_bytes for file in listing.train) / listing.num_rows("train")
+    assert before.sample_bytes == pytest.approx(stored, rel=WITHIN)  # an epoch is one block here
+    assert "workers: 1 of 1 CPU each: 1 on " in (tmp_path / outbox.NOTES).read_text()
+
+
+def _resident(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_info().rss)
+    except psutil.NoSuchProcess:  # it ended while we looked
+        return 0
+
+
+def _forecast(config: RunConfig, shards: ShardSet, seen: Measured) -> float:
+    nodes = engine.members()
+    pace = forecast.pace(config, seen, nodes, forecast.placement(config, nodes, use_gpu=False))
+    return forecast.seconds(config, seen, pace.seconds, config.train.steps or 0)
+
+
+def _steady_seconds(folder: Path, config: RunConfig) -> float:
+    """Of all steps, at the rate between the first and the last point: what comes before them is start-up."""
+    points = [point for point in outbox.read(folder) if "loss" in point.metrics]
+    first, last = points[0], points[-1]
+    return (last.time - first.time) / 1000 / (last.step - first.step) * last.total
