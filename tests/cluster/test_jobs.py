@@ -105,6 +105,7 @@ def test_gpus_that_do_not_come_end_the_job_with_its_reason(here):
     assert "2 workers need 2 GPUs, the cluster has 0" in done.stdout and "Traceback" not in done.stdout
 
 
+@pytest.mark.slow
 def test_of_two_that_submit_the_same_at_once_the_second_is_told(here, tmp_path):
     """Both have found the id free."""
     (tmp_path / "file").touch()
@@ -118,7 +119,7 @@ def test_of_two_that_submit_the_same_at_once_the_second_is_told(here, tmp_path):
     ("address", "token", "words"),
     [
         ("127.0.0.1:9", None, "no cluster answers"),
-        (None, "b" * 64, "the cluster refused the token"),
+        pytest.param(None, "b" * 64, "the cluster refused the token", marks=pytest.mark.slow),
     ],
     ids=["a dead address", "a wrong token"],
 )
