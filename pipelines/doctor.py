@@ -115,14 +115,14 @@ def _mlflow(config: RunConfig) -> Iterator[Finding]:
 
 
 def _ray(config: RunConfig) -> Iterator[Finding]:
-    from pipelines.stages import engine
+    from pipelines.stages import capacity, engine
 
     try:
         if config.ray.address == "local":
             engine.connect(config)
         else:
             engine.join(config.ray.address)
-        yield Finding("ok", "ray", engine.describe())
+        yield Finding("ok", "ray", capacity.describe())
         yield from _nodes(config)
     except UserError as error:
         yield Finding("FAULT", "ray", str(error), "see ray.address; `ray status` on the cluster says more")

@@ -36,7 +36,7 @@ def _plan(options: argparse.Namespace) -> int:
 def _here(config: "RunConfig") -> int:
     from pipelines import forecast, manifest, summary
     from pipelines.display import say
-    from pipelines.stages import engine
+    from pipelines.stages import capacity, engine
 
     root = summary.storage_root(config)
     try:
@@ -48,10 +48,10 @@ def _here(config: "RunConfig") -> int:
         shards = _shards(config, root)
         listing = manifest.load(shards.folder)
         order = training_order(config, listing)
-        use_gpu = on_gpus(config, engine.num_gpus())
+        use_gpu = on_gpus(config, capacity.num_gpus())
         say(f"plan: rehearsing: reading and training steps, {SECONDS:g} s each once they are warm")
         seen = rehearse(config, shards, use_gpu)
-        rows = forecast.rows(config, listing, order, seen, engine.members(), use_gpu)
+        rows = forecast.rows(config, listing, order, seen, capacity.members(), use_gpu)
     finally:
         engine.close()
     for row in rows:

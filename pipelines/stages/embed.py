@@ -28,7 +28,7 @@ from pipelines.model.embedder import Embedder
 from pipelines.model.loader import CARD, WEIGHTS, read_card
 from pipelines.shards import Job
 from pipelines.sources.base import Source
-from pipelines.stages import engine, nodes
+from pipelines.stages import capacity, engine, nodes
 from ssl_core.catalog import find
 from ssl_core.config import Config, NamedConfig
 
@@ -154,7 +154,7 @@ def _chunks(
 ) -> Iterator[Chunk]:
     """Embed parts that are not done; what each batch left behind, as it is done."""
     engine.connect_to(options.ray, options.num_actors + 1)
-    engine.read_everywhere(engine.grown(options.ray, {"CPU": 1}))
+    capacity.read_everywhere(capacity.grown(options.ray, {"CPU": 1}))
     model = output / embeddings.PARTS / "model"  # where the actors of other nodes find it
     model.mkdir(exist_ok=True)
     for name in (WEIGHTS, CARD):
@@ -185,7 +185,7 @@ def _mapped(data: Dataset, arguments: tuple[Any, ...], num_actors: int) -> Datas
             fn_constructor_args=arguments,
             batch_size=None,  # as the blocks come, each of one part
             concurrency=num_actors,
-            num_gpus=int(engine.num_gpus() > 0),
+            num_gpus=int(capacity.num_gpus() > 0),
             max_restarts=0,  # as in stages/embedding.py
         )
 

@@ -20,7 +20,7 @@ from pipelines.config import RunConfig, SetupConfig, fingerprint
 from pipelines.features import FeatureSet, raw_input
 from pipelines.manifest import Manifest
 from pipelines.model import loader
-from pipelines.stages import engine
+from pipelines.stages import capacity, engine
 from ssl_core.build import build_chain, drawn_encoder, untrained
 from ssl_core.config import NamedConfig
 from ssl_core.encoders.base import Encoder
@@ -138,7 +138,7 @@ def embed(config: SetupConfig, data: "Dataset", subjects: Sequence[Subject]) -> 
             fn_constructor_args=(network(config), subjects),
             batch_size=config.evaluate.batch_size,
             concurrency=1,
-            num_gpus=int(engine.num_gpus() > 0),
+            num_gpus=int(capacity.num_gpus() > 0),
             max_restarts=0,  # else Ray says on the terminal that restarts could lose the arguments; `run` again does it
         )
     parts = list(made.iter_batches(batch_size=None, batch_format="numpy"))

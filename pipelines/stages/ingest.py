@@ -16,7 +16,7 @@ from pipelines.errors import UserError
 from pipelines.manifest import Manifest
 from pipelines.shards import Job, PartRecord, Rules
 from pipelines.sources.base import Source
-from pipelines.stages import engine
+from pipelines.stages import capacity, engine
 from pipelines.stages.base import Stage
 from pipelines.tables import QUARANTINE
 from ssl_core.catalog import find
@@ -83,7 +83,7 @@ def _new_records(
     engine.connect(config)
     import ray
 
-    engine.read_everywhere(engine.wait_for(config, {"CPU": 1}))
+    capacity.read_everywhere(capacity.wait_for(config, {"CPU": 1}))
     rules = Rules(config.ingest.max_pixels, config.ingest.test_fraction, config.ingest.row_group_kb << 10)
     for first in range(0, len(todo), PARTS_AT_ONCE):
         some = todo[first : first + PARTS_AT_ONCE]

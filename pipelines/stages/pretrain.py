@@ -11,7 +11,7 @@ from pipelines.artifacts import Checkpoint, ShardSet
 from pipelines.audit import audit
 from pipelines.config import RunConfig
 from pipelines.errors import Interrupted, UserError
-from pipelines.stages import engine
+from pipelines.stages import capacity, engine
 from pipelines.stages.base import Stage
 from pipelines.stages.notices import Notices
 from pipelines.stages.verification import verify
@@ -39,7 +39,7 @@ def run(config: RunConfig, shards: ShardSet, folder: Path, begin: Start | None =
     use_gpu = fits(config)
     for leftover in (FAILURE, STOP, SAVE):
         (folder / leftover).unlink(missing_ok=True)
-    outbox.note(folder, forecast.placement_line(config, engine.members(), use_gpu))
+    outbox.note(folder, forecast.placement_line(config, capacity.members(), use_gpu))
     _fit(config, shards, folder, use_gpu, begin)
     if (folder / FAILURE).exists():
         raise UserError((folder / FAILURE).read_text())
@@ -86,7 +86,7 @@ def fits(config: RunConfig) -> bool:
     needed = {"CPU": workers * (1 + config.data.cpus)}
     if config.train.device == "cuda":
         needed["GPU"] = workers
-    has = engine.wait_for(config, needed)
+    has = capacity.wait_for(config, needed)
     cpus, gpus = int(has.get("CPU", 0)), int(has.get("GPU", 0))
     use_gpu = on_gpus(config, gpus)
     if use_gpu and gpus < workers:

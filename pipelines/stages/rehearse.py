@@ -27,7 +27,7 @@ from pipelines.forecast import Measured, placement
 from pipelines.manifest import Manifest
 from pipelines.order import Order
 from pipelines.reading import Arrays, Piece, read_piece
-from pipelines.stages import engine
+from pipelines.stages import capacity
 from pipelines.stages.train_worker import usual_monitor
 from pipelines.stages.views import training_order, training_pieces
 from pipelines.train_loop import train
@@ -74,10 +74,10 @@ def rehearse(config: RunConfig, shards: ShardSet, use_gpu: bool) -> Measured:
     Raises:
         UserError: no node is free, or training could not take its first steps either.
     """
-    if use_gpu and not engine.num_gpus():
+    if use_gpu and not capacity.num_gpus():
         raise UserError("train.device: cuda, and the cluster has no GPU just now to rehearse on")
     beside = max(
-        placement(config, engine.members(), use_gpu).workers.values(), default=1
+        placement(config, capacity.members(), use_gpu).workers.values(), default=1
     )  # workers of a node share its threads
     given = config.model_dump(mode="json"), shards.model_dump(mode="json")
     read: Read = _done(ray.remote(num_cpus=1, max_retries=0)(_read).remote(*given))

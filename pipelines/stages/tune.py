@@ -21,7 +21,7 @@ from ray.tune.search import Searcher
 from pipelines.config import RunConfig
 from pipelines.display import say
 from pipelines.errors import Interrupted, UserError
-from pipelines.stages import engine, trial
+from pipelines.stages import capacity, trial
 from pipelines.stages.notices import Notices
 from pipelines.tuning.campaign import Campaign
 from pipelines.tuning.records import Look, Trial
@@ -53,7 +53,7 @@ def max_concurrent(config: RunConfig, wanted: int | None) -> tuple[int, str]:
     needed = {"CPU": each * (wanted or 1)}
     if config.train.device == "cuda":
         needed["GPU"] = workers * (wanted or 1)
-    has = engine.wait_for(config, needed)
+    has = capacity.wait_for(config, needed)
     cpus, gpus = int(has.get("CPU", 0)), int(has.get("GPU", 0))
     local = config.ray.address == "local" and config.ray.num_cpus is None
     usable = min(cpus, max(os.cpu_count() or 1, each)) if local else cpus
@@ -119,7 +119,7 @@ def _wait(campaign: Campaign, ended: threading.Event, notices: Notices) -> None:
 def _tuner(campaign: Campaign, next_trial: Next, config: RunConfig, at_a_time: int, scratch: Path) -> Any:
     warnings.filterwarnings("ignore", module=r"ray\.tune.*")
     alone = config.train.num_workers == 1  # for more workers Ray Train does the reserving; Tune must hold something
-    held = {"CPU": float(alone), "GPU": float(alone and config.train.device != "cpu" and engine.num_gpus() > 0)}
+    held = {"CPU": float(alone), "GPU": float(alone and config.train.device != "cpu" and capacity.num_gpus() > 0)}
     held["memory"] = 1.0
     return tune.Tuner(
         tune.with_resources(trial.run, held),

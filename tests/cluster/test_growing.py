@@ -13,7 +13,7 @@ from cluster import local_nodes
 from pipelines.artifacts import ShardSet
 from pipelines.config import parse
 from pipelines.errors import UserError
-from pipelines.stages.engine import read_everywhere
+from pipelines.stages.capacity import read_everywhere
 from tests.support.commands import start, until
 from tests.support.recipe import TREE
 

@@ -10,7 +10,7 @@ from pipelines.artifacts import Nothing, ShardSet
 from pipelines.config import RunConfig, parse
 from pipelines.display import repeating
 from pipelines.forecast import Measured
-from pipelines.stages import engine, ingest, pretrain
+from pipelines.stages import capacity, ingest, pretrain
 from tests.support.processes import ray_processes
 from tests.support.recipe import TREE
 
@@ -62,7 +62,7 @@ def _resident(process: psutil.Process) -> int:
 
 
 def _forecast(config: RunConfig, shards: ShardSet, seen: Measured) -> float:
-    nodes = engine.members()
+    nodes = capacity.members()
     pace = forecast.pace(config, seen, nodes, forecast.placement(config, nodes, use_gpu=False))
     return forecast.seconds(config, seen, pace.seconds, config.train.steps or 0)
 
