@@ -48,15 +48,19 @@ def _byline(review: Review) -> str:
     against = review.against.first if review.against else "nothing: there is no champion yet"
     if "champion" in review.facts.aliases:
         against = "its floors: it is the champion"
-    return f"{review.uri}{aliases} - reviewed {review.time} UTC against {against}; gates from {review.gates_from}"
+    time = review.time[:16].replace("T", " ")
+    return f"{review.uri}{aliases} - reviewed {time} UTC against {against}; gates from {review.gates_from}"
 
 
 def _gates(review: Review) -> str:
     rows = tables.gates(review)
     tags = {"pass": "pass", "FAIL": "fail", "n/a": ""}
-    cells = [[f'<span class="tag {tags[line[0]]}">{line[0]}</span>', *line[1:]] for line in rows.cells]
+    cells = [
+        [f'<span class="tag {tags[passed]}">{passed}</span>', re.sub("([._])", r"\1<wbr>", escape(name)), *more]
+        for passed, name, *more in rows.cells
+    ]  # long names may break: MLflow shows the page in a narrow frame
     bad = {i: "bad" for i, gate in enumerate(review.judged) if gate.passed is False}
-    return page.table(rows.header, cells, marked=bad, markup=(0,))
+    return page.table(rows.header, cells, marked=bad, markup=(0, 1))
 
 
 def _against(review: Review) -> str:

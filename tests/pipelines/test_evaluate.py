@@ -20,7 +20,7 @@ from tests.support.recipe import TREE
 pytestmark = pytest.mark.timeout(300)
 LABELS = {"a": 0, "b": 1}
 SETTINGS = {"evaluate.resamples": 200, "evaluate.view_samples": 12, "evaluate.map_samples": 20}
-SETTINGS["evaluate.robustness"] = {"corruptions": ["contrast"], "severities": [2], "max_samples": 12}
+SETTINGS["evaluate.robustness"] = {"corruptions": ["contrast"], "severities": [2], "max_samples": 7}
 
 
 def write(root: Path, *, labelled: bool) -> None:
@@ -84,7 +84,7 @@ def test_outcomes_of_each_test_sample_are_kept_beside_the_report(full: tuple[Run
     found = outcomes.load(made.folder / "report")
     assert sorted(found.sample_id.tolist()) == list(range(60, 80))
     assert {"knn_top1_k20", "linear_top1", "retrieval_map"} <= set(found.values)
-    assert set(found.some) == {"robust_top1"} and len(found.ids("robust_top1")) == 12
+    assert set(found.some) == {"robust_top1"} and len(found.ids("robust_top1")) == 7
     assert set(found.ids("robust_top1").tolist()) < set(range(60, 80))
     for name, values in found.values.items():
         assert len(values) == len(found.ids(name))
@@ -106,7 +106,7 @@ def test_classes_and_confusions_come_from_one_prediction(full: tuple[RunConfig, 
 
 def test_accuracy_and_drop_under_each_corruption_have_intervals(full: tuple[RunConfig, ProbeReport]) -> None:
     found = full[1].scores.robustness
-    assert found is not None and found.num_test == 12
+    assert found is not None and found.num_test == 7
     numbers = found.metrics()
     assert set(found.intervals) == set(numbers) - {"robust_top1"}  # a score, which has its own
     assert all(low <= numbers[name] <= high for name, (low, high) in found.intervals.items())

@@ -17,7 +17,7 @@ from tests.support.mlflow_server import free_port
 
 CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
 MISSING = "" if CHROMIUM and DRIVER else "needs chromium and chromedriver (Debian: apt-get install chromium-driver)"
-_NOT_OURS = ("favicon", "ERR_INTERNET_DISCONNECTED", "ERR_NAME_NOT_RESOLVED", "ERR_BLOCKED_BY_CLIENT")
+_NOT_OURS = ("users/current", "favicon", "ERR_INTERNET_DISCONNECTED", "ERR_NAME_NOT_RESOLVED", "ERR_BLOCKED_BY_CLIENT")
 
 
 class Browser:
