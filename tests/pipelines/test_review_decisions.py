@@ -1,6 +1,5 @@
 """Decisions on a real MLflow server: one winner, no half promotion, nothing forgotten."""
 
-import itertools
 import os
 import signal
 import subprocess
@@ -11,63 +10,15 @@ import time
 import pytest
 
 from pipelines.errors import UserError
-from pipelines.mlflow_store import use
-from pipelines.model import versions
 from pipelines.review import decisions, flow
 from pipelines.review.decisions import Decision
 from pipelines.review.registry import CHAMPION, PREVIOUS, Registry
 from pipelines.review.settle import compare, settle
+from tests.support.decided import aliases, decide, next_entry
 from tests.support.flaky_proxy import FlakyProxy
 from tests.support.reviewed import recipe, register
 
 pytestmark = pytest.mark.timeout(600)
-NUMBERS = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def models(mlflow_server, tmp_path_factory):
-    """Three versions of `two`, all fit to be champion."""
-    root = tmp_path_factory.mktemp("decisions")
-    for seed in (0, 1, 2):
-        register(root, recipe(root, "two", **{"tracking.uri": mlflow_server.uri}), 45, seed=seed)
-    return Registry(mlflow_server.uri)
-
-
-@pytest.fixture
-def fresh(models):
-    """A registered model of its own with versions 1 to 3, whose artifacts are not looked at."""
-    name, client = f"fresh{next(NUMBERS)}", models.client
-    run_id = client.get_model_version("two", "1").run_id
-    log = decisions.begin(client, name, client.get_run(run_id).info.experiment_id)
-    client.create_registered_model(name, tags={decisions.LOG_TAG: log})
-    for _ in range(3):
-        client.create_model_version(name, source="models:/two/1", run_id=run_id)
-    client.set_registered_model_alias(name, "candidate", "2")
-    yield name
-    use(models.uri)  # a test may have gone through a proxy
-
-
-def decide(server, name, version, kind="promote", by="a", **more):
-    """Append and carry out, without gates."""
-    log = decisions.read(server, name)
-    entry = next_entry(log, version, kind, by, **more)
-    decisions.append(server, name, log, entry)
-    settle(server, name)
-    return entry
-
-
-def next_entry(log, version, kind="promote", by="a", **more):
-    champion, previous = (log.last.champion, log.last.previous) if log.last else (None, None)
-    if kind != "reject":
-        champion, previous = version, champion
-    return Decision(
-        number=len(log.entries) + 1, kind=kind, version=version, champion=champion, previous=previous, by=by,
-        why="because", time=decisions.now(), **more,
-    )  # fmt: skip
-
-
-def aliases(server, name):
-    return {alias: int(version) for alias, version in server.model(name).aliases.items()}
 
 
 def test_promote_reject_roll_back_and_their_history(models):
@@ -242,80 +193,6 @@ def test_a_deleted_version_does_not_lock_the_model(models, fresh):
     server.client.delete_model_version(fresh, "1")
     assert compare(server, fresh, decisions.read(server, fresh)).is_settled  # the copy is served all the same
     assert list(aliases(server, f"{fresh}-prod")) == [CHAMPION]
-
-
-def test_a_model_of_copies_is_not_judged_by_its_own_numbers(models, fresh):
-    server = models
-    for version in (3, 1, 2):
-        decide(server, fresh, version)
-    decisions.enforce(server, fresh)
-    settle(server, fresh)
-    before = aliases(server, f"{fresh}-prod")
-    for verb in (settle, decisions.read):
-        with pytest.raises(UserError, match=rf"^{fresh}-prod: holds copies of {fresh}'s champions; give {fresh}$"):
-            verb(server, f"{fresh}-prod")
-    assert aliases(server, f"{fresh}-prod") == before
-
-
-def test_of_two_who_promote_on_a_model_without_a_log_one_wins(models, tmp_path):
-    server, name = models, "unlogged"
-    for seed in (0, 1):
-        register(tmp_path, recipe(tmp_path, name, **{"tracking.uri": server.uri}), 45, seed=seed)
-    server.client.delete_registered_model_tag(name, decisions.LOG_TAG)  # as one that an older Selfray registered
-    lost, start = [], threading.Barrier(2)
-
-    def one(version):
-        start.wait()
-        try:
-            flow.promote(server, name, version, by=f"reviewer {version}", why="mine")
-        except UserError as error:
-            lost.append(str(error))
-
-    threads = [threading.Thread(target=one, args=(version,)) for version in (1, 2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    (winner,) = decisions.read(server, name).entries
-    assert len(lost) == 1 and f"promote version {winner.version} by {winner.by}" in lost[0]
-    assert server.champion(name) == winner.version
-
-
-def test_who_adopts_late_takes_the_log_that_is_there(models):
-    client = models.client
-    client.create_registered_model("late")
-    client.create_model_version("late", source="models:/two/1", run_id=client.get_model_version("two", "1").run_id)
-    assert decisions._adopt(models, "late") == decisions._adopt(models, "late")
-
-
-def test_a_model_registered_without_a_log_gets_one(models):
-    client = models.client
-    client.create_registered_model("foreign")
-    client.create_model_version("foreign", source="models:/two/1", run_id=client.get_model_version("two", "1").run_id)
-    decide(models, "foreign", 1)
-    assert models.champion("foreign") == 1 and len(decisions.read(models, "foreign").entries) == 1
-    with pytest.raises(UserError, match="not registered by Selfray"):
-        flow.examine(models, versions.parse("foreign/1"))
-
-
-def test_enforced_champions_are_copies_in_a_model_of_the_reviewers(models, fresh):
-    server, prod = models, f"{fresh}-prod"
-    decide(server, fresh, 3)
-    log = decisions.read(server, fresh)
-    assert decisions.enforce(server, fresh).entries == log.entries
-    with pytest.raises(UserError, match="log has just moved"):
-        decisions.append(server, fresh, log, next_entry(log, 1))
-    decide(server, fresh, 1)
-    decide(server, fresh, 2)
-    assert decisions.read(server, fresh).enforced
-    sources = {int(v.version): v.source for v in server.versions(prod)}
-    assert sorted(sources.values()) == [f"models:/{fresh}/{number}" for number in (1, 2, 3)]
-    numbers = {source: number for number, source in sources.items()}
-    server.client.set_registered_model_alias(prod, CHAMPION, str(numbers[f"models:/{fresh}/3"]))
-    assert settle(server, fresh)[1] and aliases(server, prod)[CHAMPION] == numbers[f"models:/{fresh}/2"]
-    decide(server, fresh, 1, kind="rollback")
-    wanted = {CHAMPION: numbers[f"models:/{fresh}/1"], PREVIOUS: numbers[f"models:/{fresh}/2"]}
-    assert aliases(server, prod) == wanted and len(server.versions(prod)) == 3
 
 
 @pytest.mark.slow

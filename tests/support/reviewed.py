@@ -142,3 +142,12 @@ def _audit() -> Audit:
         epochs=(epoch,), dropped_per_epoch=0, steps=12, total=12, wrong_steps=(), restarts=(7,), taken_again=1,
         ingest_quarantined=0, quarantined=(),
     )  # fmt: skip
+
+
+def results(case: Any) -> dict[str, Any]:
+    """Gate -> whether a review's case passes it."""
+    return {gate.name: gate.passed for gate in case.review.judged}
+
+
+def gate(case: Any, name: str) -> Any:
+    return next(gate for gate in case.review.judged if gate.name == name)
