@@ -79,6 +79,7 @@ def test_a_killed_worker_changes_nothing(shards, undisturbed, tmp_path):
     assert made.digest == pretrain.run(parse(TREE, CHANGES), shards, undisturbed).digest
 
 
+@pytest.mark.slow
 def test_workers_killed_in_the_middle_of_a_checkpoint_write_change_nothing(shards, undisturbed, tmp_path):
     half_written: list[Path] = []
 
@@ -104,6 +105,7 @@ def test_workers_killed_in_the_middle_of_a_checkpoint_write_change_nothing(shard
     assert not list((tmp_path / "checkpoints").glob(".*")), "what a kill left is gone"
 
 
+@pytest.mark.slow
 def test_a_killed_controller_changes_nothing(shards, undisturbed, tmp_path):
     """Ray Train does not restart its controller; we do, and its orphans write nothing."""
     killed: list[int] = []
@@ -172,6 +174,7 @@ def test_a_loss_that_is_not_finite_reaches_the_user_as_one_line(shards, tmp_path
 @pytest.fixture
 def copied(shards, tmp_path) -> ShardSet:
     """Shards that a test may damage."""
+    (tmp_path / "stage").mkdir()
     return shards.model_copy(update={"folder": Path(shutil.copytree(shards.folder, tmp_path / "shards"))})
 
 
