@@ -37,6 +37,7 @@ def run(config: RunConfig, shards: ShardSet, folder: Path, begin: Start | None =
     engine.connect(config)
     verify(shards.folder, listing)
     use_gpu = fits(config)
+    folder.mkdir(parents=True, exist_ok=True)
     for leftover in (FAILURE, STOP, SAVE):
         (folder / leftover).unlink(missing_ok=True)
     outbox.note(folder, forecast.placement_line(config, capacity.members(), use_gpu))

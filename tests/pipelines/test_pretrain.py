@@ -174,7 +174,6 @@ def test_a_loss_that_is_not_finite_reaches_the_user_as_one_line(shards, tmp_path
 @pytest.fixture
 def copied(shards, tmp_path) -> ShardSet:
     """Shards that a test may damage."""
-    (tmp_path / "stage").mkdir()
     return shards.model_copy(update={"folder": Path(shutil.copytree(shards.folder, tmp_path / "shards"))})
 
 
