@@ -152,6 +152,7 @@ def test_doctor_examines_the_cluster_from_inside(here):
     assert done.stdout.count("2 CPUs, 0 GPUs, 256 MB object store") == 3
 
 
+@pytest.mark.slow
 def test_a_plan_is_rehearsed_on_the_cluster(here):
     done = selfray("plan", here.recipe, *here.at)
     assert done.returncode == 0, done.stdout

@@ -33,6 +33,7 @@ def shards(ray_session, tmp_path_factory) -> ShardSet:
     return ingest.run(parse(TREE), Nothing(), tmp_path_factory.mktemp("shards"))
 
 
+@pytest.mark.slow
 def test_a_run_takes_what_was_forecast(shards, tmp_path):
     """Rehearsed before and after, since other programs come and go on the machine: the run must lie about between."""
     from pipelines.stages.rehearse import rehearse

@@ -128,6 +128,7 @@ def test_a_killed_controller_changes_nothing(shards, undisturbed, tmp_path):
     assert found.is_exact and len(found.restarts) == 1
 
 
+@pytest.mark.slow
 def test_one_worker_goes_on_where_two_were_stopped(shards, undisturbed, tmp_path):
     half = parse(TREE, {**CHANGES, "train.steps": 60})
     from pipelines.errors import Interrupted
