@@ -8,7 +8,7 @@ from pipelines.errors import UserError
 from pipelines.model import versions
 from pipelines.model.check import check
 from pipelines.model.versions import Reference
-from pipelines.review import card, common_data, decisions, gather, html
+from pipelines.review import card, decisions, gather, html, same_data
 from pipelines.review.comparison import Comparison, compare
 from pipelines.review.config import ReviewConfig
 from pipelines.review.decisions import MAX_WHY, Decision, Kind, Log
@@ -199,10 +199,10 @@ def _champion(
         return None, Comparison(first=f"{name} version {alias}", second=subject.facts.title, unpaired=str(error))
     if champion.facts.lineage.data_key == subject.facts.lineage.data_key != "":
         return champion, compare(champion, subject)
-    pair = common_data.scored(server, champion, subject)
+    pair = same_data.scored(server, champion, subject)
     if pair is None:
         found = compare(champion, subject)
-        advice = f"`{common_data.command(server, champion, subject)}` scores the champion on the data of this version"
+        advice = f"`{same_data.command(server, champion, subject)}` scores the champion on the data of this version"
         return champion, found.model_copy(update={"unpaired": f"{found.unpaired}; {advice}"})
     by = " and ".join(each.facts.lineage.run_id for each in pair)
     return champion, compare(*pair).model_copy(update={"evaluations": f"the evaluations by runs {by}"})
