@@ -56,7 +56,8 @@ class RowGroups:
         """
         self._reading = group, time.monotonic()
         try:
-            return self._file(group.path).read_row_group(group.number, columns=list(columns))
+            # Reading takes as long as handing it to another thread; the file is mapped, so nothing is fetched ahead.
+            return self._file(group.path).read_row_group(group.number, columns=list(columns), use_threads=False)
         except (OSError, pa.ArrowInvalid) as error:
             said = " ".join(str(error).split())
             raise UserError(f"{group.path}: row group {group.number} cannot be read: {said}; ingest again") from None
@@ -68,7 +69,7 @@ class RowGroups:
             if self._open is not None:
                 self._open[1].close()
                 self._open = None
-            file = footer.opened(Path(path), memory_map=True)
+            file = footer.opened(Path(path), memory_map=True, pre_buffer=False)
             self._open = path, file
             footer.must_be(file, SAMPLES, Path(path))
         return self._open[1]
