@@ -68,7 +68,8 @@ class Browser:
         deadline = time.monotonic() + seconds
         while not holds():
             if time.monotonic() > deadline:
-                raise AssertionError(f"{what!r} never came; the page shows: {self.text()[:2000]}")
+                said = f"its scripts: {self.errors()}; the page shows: {self.text()[:2000]}"
+                raise AssertionError(f"{what!r} never came; {said}")
             time.sleep(0.3)
         return self.text()
 
