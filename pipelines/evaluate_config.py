@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, SerializeAsAny
 
-from ssl_core.augment._corruptions import KINDS, Kind
+from ssl_core.augment._corruptions import COMMON, Kind
 from ssl_core.catalog import find, named_in, names
 from ssl_core.config import Config, NamedConfig
 
@@ -24,8 +24,8 @@ def _probes(given: Mapping[str, Any]) -> tuple[NamedConfig, ...]:
 
 
 class RobustnessConfig(Config):
-    corruptions: Annotated[tuple[Kind, ...], Field(min_length=1)] = KINDS
-    """Which of the common corruptions; see ssl_core/augment/_corruptions.py."""
+    corruptions: Annotated[tuple[Kind, ...], Field(min_length=1)] = COMMON
+    """Which of the common corruptions: the paper's 15; see ssl_core/augment/_corruptions.py."""
     severities: Annotated[tuple[Annotated[int, Field(ge=1, le=5)], ...], Field(min_length=1)] = (1, 2, 3, 4, 5)
     max_samples: PositiveInt = 2000
     """Of the test split, spread evenly over it: each is encoded once per corruption and severity."""

@@ -11,11 +11,16 @@ from scipy import ndimage, stats
 from torch import from_numpy
 from torchvision.transforms.v2.functional import adjust_brightness
 
-from ssl_core.augment._corruptions import KINDS, Kind, _poisson_bounds, corrupt
+from ssl_core.augment._corruption_noise import poisson_bounds
+from ssl_core.augment._corruptions import KINDS, Kind, corrupt
 from ssl_core.augment.image_corrupt import ImageCorrupt
 from ssl_core.augment.image_eval import ImageEval
 from tests.support.pictures import picture
 
+FIXED = {"defocus_blur", "brightness", "contrast", "pixelate", "jpeg", "gaussian_blur", "zoom_blur"}
+"""Kinds that draw nothing."""
+UNORDERED = {"elastic", "glass_blur"}
+"""As published, one part of their settings grows while another falls; see test_augment_corruptions_published.py."""
 FLAT = np.full((64, 64, 3), 128, np.uint8)
 
 
@@ -23,15 +28,20 @@ def gap(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(a.astype(float) - b.astype(float)).mean())
 
 
+def unlike(a: np.ndarray, b: np.ndarray) -> float:
+    return 1 - float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
+
+
 @pytest.mark.parametrize("size", [32, 224])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in UNORDERED])
 def test_each_severity_is_worse_than_the_one_before(kind: Kind, size: int):
     pictures = [picture(size, size, seed=i) for i in range(2)]
+    distance = unlike if kind == "frost" else gap  # it dims what its ice then brightens
     damage = [
-        float(np.mean([gap(corrupt(p, kind, severity, i, 7), p) for i, p in enumerate(pictures)]))
+        float(np.mean([distance(corrupt(p, kind, severity, i, 7), p) for i, p in enumerate(pictures)]))
         for severity in range(1, 6)
     ]
-    assert damage[0] > 0.1
+    assert damage[0] > (0.005 if kind == "frost" else 0.1)
     # CIFAR-10-C's third and fourth motion differ beyond three standard deviations only
     assert all(worse > 0.99 * better for better, worse in pairwise(damage))
     assert damage[4] > 1.2 * damage[0]
@@ -44,7 +54,7 @@ def test_a_corruption_is_keyed_and_leaves_its_input(kind: Kind):
     first = corrupt(view, kind, 3, 5, 11)
     assert first.shape == view.shape and first.dtype == np.uint8
     assert np.array_equal(first, corrupt(view, kind, 3, 5, 11))
-    is_random = kind.endswith("_noise") or kind == "motion_blur"
+    is_random = kind not in FIXED
     assert np.array_equal(first, corrupt(view, kind, 3, 6, 11)) != is_random
     assert np.array_equal(first, corrupt(view, kind, 3, 5, 12)) != is_random
     assert corrupt(picture(1, 1), kind, 5, 0, 0).shape == (1, 1, 3)
@@ -62,7 +72,7 @@ def test_gaussian_noise_is_normal_with_the_stated_deviation():
 
 @pytest.mark.parametrize("photons", [3, 60, 500])
 def test_the_poisson_table_is_scipys(photons: int):
-    bounds, width = _poisson_bounds(photons)
+    bounds, width = poisson_bounds(photons)
     for level in (0, 1, 100, 255):
         want = stats.poisson.cdf(np.arange(width), photons * level / 255)
         assert np.allclose(bounds[level * width : (level + 1) * width] - level, want, atol=1e-9)
@@ -135,7 +145,7 @@ def test_the_chain_corrupts_the_eval_view(kind: Kind):
         assert np.array_equal(made[i], corrupt(clean[i], kind, 2, int(sample), 5))
 
 
-@pytest.mark.parametrize("bad", [{"severity": 0}, {"severity": 6}, {"kind": "fog"}, {"crop_fraction": 0}])
+@pytest.mark.parametrize("bad", [{"severity": 0}, {"severity": 6}, {"kind": "rain"}, {"crop_fraction": 0}])
 def test_a_wrong_value_names_its_key(bad: dict[str, object]):
     with pytest.raises(ValidationError, match=next(iter(bad))):
         ImageCorrupt.Config(**bad)
