@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 PATIENCE_S = 10.0  # how long the end of a stage waits for a server that is away
-INGESTED, SCORED = "ingest", ("evaluate", "fine_tune", "evaluations")
+INGESTED, SCORED = "ingest", ("evaluate", "evaluations")
 """Stages whose data set and scores belong on the parent run too."""
 
 logger = logging.getLogger("selfray.tracking")

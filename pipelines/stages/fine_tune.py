@@ -1,7 +1,8 @@
 """Fine-tuning as evaluation: all weights trained on the labels of train, through pre-training's Ray Train path.
 
 Each training lies in `fine_tuned/KEY` below the storage, named by what it depends on: it is resumed where it was
-stopped and reused by later evaluations. Shapes: N test samples, D encoder width, C classes.
+stopped and reused by later evaluations. In MLflow it is a run of its own beside the evaluation's, with the curves of a
+pre-training and the score they end in. Shapes: N test samples, D encoder width, C classes.
 """
 
 import json
@@ -15,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pipelines import checkpoint, display, lock, outbox
+from pipelines import checkpoint, display, lock, outbox, tracking
 from pipelines.artifacts import Checkpoint, ShardSet
 from pipelines.config import RunConfig, SetupConfig, fingerprint, parse
 from pipelines.errors import UserError
@@ -61,7 +62,7 @@ def fine_tune(
             f"evaluate.fine_tune.global_batch_size: {settings.global_batch_size} is more than the "
             f"{listing.num_rows('train')} train samples; lower it"
         )
-    tuned = training_config(config, settings, len(listing.classes or ()))
+    tuned, root = training_config(config, settings, len(listing.classes or ())), folder.parent.parent
     found = {}
     for subject in subjects:
         if subject.name == "raw_input":
@@ -71,9 +72,13 @@ def fine_tune(
         tested = [tuned.views["eval"].model_dump(mode="json"), config.evaluate.max_samples]
         read = [pretrain.PRETRAIN.keys(tuned), tested, decay]
         key = fingerprint([VERSION, shards.digest, subject.identity, read])[:16]
-        work = folder.parent.parent / "fine_tuned" / key
+        work, name = root / "fine_tuned" / key, f"fine_tune/{subject.name}"
         work.mkdir(parents=True, exist_ok=True)
-        with lock.alone(work / ".lock"), _told(folder, f"fine_tune {subject.name}", work):
+        with (
+            lock.alone(work / ".lock"),
+            tracking.stage_run(config, root, name, work, reused=(work / HITS).exists()),
+            _told(folder, name, work),
+        ):
             found[subject.name] = _hits(tuned, shards, listing, labels["test"], begin, work)
     return found
 
@@ -114,8 +119,10 @@ def _hits(
     if not kept.exists():
         (work / "begin.json").write_text(json.dumps(asdict(begin)))
         made = pretrain.run(tuned, shards, work, begin)
-        part = kept.with_suffix(".part")
-        save_file({"hits": hits(tuned, made, listing, labels)}, part)
+        part, right = kept.with_suffix(".part"), hits(tuned, made, listing, labels)
+        score = {SCORE: float(right.double().mean())}
+        outbox.append(work, step=made.step, total=made.step, metrics=score, final=True)
+        save_file({"hits": right}, part)
         part.replace(kept)
     return load_file(kept)["hits"]
 

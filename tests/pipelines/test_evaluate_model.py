@@ -3,7 +3,7 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -17,6 +17,10 @@ from pipelines.stages import fine_tune, leak_check
 from ssl_core.build import drawn_encoder
 from ssl_core.config import NamedConfig
 from tests.support.images import encoded, write_tree
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("ray_session")]
 ENCODER, VIEW = {"name": "convnet", "width": 4, "depth": 2}, {"name": "image_eval", "size": 16}
@@ -194,6 +198,16 @@ def test_fine_tuning_learns_what_the_labels_say_and_resumes(model: str, images: 
     assert low <= scores.encoder["fine_tune_top1"] <= high and "fine_tune_top1" in scores.gains
     assert "fine_tune v1: all weights, 12 epochs" in (made.folder / "report" / "report.md").read_text()
 
+    client = mlflow_store.connect(mlflow_store.embedded(root))
+    for name, score in (("encoder", scores.encoder), ("random_init", scores.random_init)):
+        curves = _tuned(client, name)
+        history = client.get_metric_history(curves.info.run_id, "loss")
+        loss = [point.value for point in sorted(history, key=lambda point: point.step)]
+        assert curves.info.status == "FINISHED" and len(loss) > 2 and loss[-1] < loss[0]
+        assert curves.data.metrics["fine_tune_top1"] == pytest.approx(score["fine_tune_top1"])
+        parent = client.get_run(curves.data.tags["mlflow.parentRunId"])  # of which the training's loss is no result
+        assert "fine_tune_top1" in parent.data.metrics and "loss" not in parent.data.metrics
+
     trainings = {_begun(work): work for work in (root / "fine_tuned").iterdir()}
     work = trainings[str(made.checkpoint.folder)]
     path, floor = (checkpoint.latest(w / "checkpoints")[0] for w in (work, trainings[None]))
@@ -204,6 +218,13 @@ def test_fine_tuning_learns_what_the_labels_say_and_resumes(model: str, images: 
     before = path.stat().st_mtime_ns
     assert evaluate(model, images, root, **TUNE).scores == scores
     assert path.stat().st_mtime_ns == before, "it went on from its last checkpoint, which was the end"
+
+
+def _tuned(client: "MlflowClient", subject: str) -> "Run":
+    """The MLflow run of the one fine-tuning of a subject."""
+    (experiment,) = [e for e in client.search_experiments() if e.name == "selfray"]
+    (run,) = client.search_runs([experiment.experiment_id], f"tags.`selfray.stage` = 'fine_tune/{subject}'")
+    return run
 
 
 def _begun(work: Path) -> str | None:
