@@ -25,6 +25,11 @@ class Robustness(Config):
     """Name as in `metrics` -> 95 % interval over test samples; empty: nothing was resampled."""
 
     @property
+    def asked(self) -> tuple[frozenset[str], tuple[int, ...]]:
+        """Corruptions and severities: means over others are no comparison."""
+        return frozenset(self.top1), self.severities
+
+    @property
     def mean(self) -> float:
         return sum(map(_mean, self.top1.values())) / len(self.top1)
 

@@ -69,9 +69,10 @@ def health(found: Scores, champion: Scores | None) -> Rows:
 
 
 def robustness(found: Scores, champion: Scores | None) -> Rows:
-    """Accuracy under each corruption, averaged over severities."""
-    here = found.robustness.metrics() if found.robustness else {}
-    theirs = champion.robustness.metrics() if champion and champion.robustness else {}
+    """Accuracy under each corruption, averaged over severities; the champion's where it met the same ones."""
+    ours, other = found.robustness, champion.robustness if champion else None
+    here = ours.metrics() if ours else {}
+    theirs = other.metrics() if ours and other and other.asked == ours.asked else {}
     intervals = {**found.intervals, **(found.robustness.intervals if found.robustness else {})}  # the mean is a score
     cells = [
         [name, _with_interval(f"{value:.3f}", intervals.get(name)), _number(theirs.get(name))]

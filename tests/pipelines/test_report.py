@@ -13,6 +13,8 @@ from sklearn.datasets import load_digits
 
 from pipelines import diagnostics, plots
 from pipelines.report import ClassScores, LeakPair, Leaks, Scores, json_text, markdown, rich_table, rows, verdict
+from pipelines.review import tables
+from pipelines.robustness import Robustness
 
 GOOD = Scores(
     encoder={"knn_top1_k200": 0.62, "linear_top1": 0.7, "few_label_n5_top1": 0.5, "few_label_n5_top1_std": 0.04},
@@ -244,3 +246,13 @@ def test_without_labels_the_report_says_so_and_keeps_the_health():
     assert verdict(scores) == "no labels, so not scored | rankme 12.3"
     text = markdown(scores)
     assert "not scored" in text and "`rankme`" in text and "random-init" not in text
+
+
+def test_means_over_other_corruptions_are_no_comparison() -> None:
+    both = Robustness(severities=(1, 5), clean=0.8, top1={"snow": (0.7, 0.5), "fog": (0.6, 0.4)}, num_test=100)
+    fewer = both.model_copy(update={"top1": {"snow": (0.7, 0.5)}})
+    here, same, other = (GOOD.model_copy(update={"robustness": each}) for each in (both, both, fewer))
+    assert {row[2] for row in tables.robustness(here, other).cells} == {"-"}
+    assert [row[1] for row in tables.robustness(here, same).cells] == [
+        row[2] for row in tables.robustness(here, same).cells
+    ]
