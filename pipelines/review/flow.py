@@ -197,15 +197,21 @@ def _champion(
         champion = gather.of_version(server, server.find(Reference(name, None, alias)))
     except UserError as error:  # the reviewer is to see this version all the same, and why nothing can be compared
         return None, Comparison(first=f"{name} version {alias}", second=subject.facts.title, unpaired=str(error))
-    if champion.facts.lineage.data_key == subject.facts.lineage.data_key != "":
-        return champion, compare(champion, subject)
+    found = compare(champion, subject)
+    if not found.unpaired:
+        return champion, found
     pair = same_data.scored(server, champion, subject)
     if pair is None:
-        found = compare(champion, subject)
         advice = f"`{same_data.command(server, champion, subject)}` scores the champion on the data of this version"
         return champion, found.model_copy(update={"unpaired": f"{found.unpaired}; {advice}"})
+    found = compare(*pair)
+    if found.unpaired and champion.facts.headline and subject.facts.headline:  # both can be scored
+        both = " and ".join(f"`{same_data.command(server, each, subject)}`" for each in (champion, subject))
+        return champion, found.model_copy(update={"unpaired": f"{found.unpaired}: {both}"})
+    if found.unpaired:
+        return champion, found
     by = " and ".join(each.facts.lineage.run_id for each in pair)
-    return champion, compare(*pair).model_copy(update={"evaluations": f"the evaluations by runs {by}"})
+    return champion, found.model_copy(update={"evaluations": f"the evaluations by runs {by}"})
 
 
 def _signed(by: str, why: str) -> None:

@@ -3,6 +3,7 @@
 import base64
 import json
 import shutil
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from pipelines.errors import UserError
 from pipelines.inputs import RECORD, Inputs
 from pipelines.mlflow_store import storage
 from pipelines.model import loader, versions
-from pipelines.review import config, flow
+from pipelines.review import config, flow, same_data
 from pipelines.review.comparison import compare
 from pipelines.review.config import Gates, ReviewConfig
 from pipelines.review.registry import Registry
@@ -84,13 +85,37 @@ def test_the_interval_decides_a_regression_not_the_point(served):
 def test_other_data_cannot_be_compared(served):
     server, root = served
     name, other = f"max_regression.{HEADLINE}", root / "made" / "m-5-52-other" / "shards"
-    found = gate(examine(server, "m/6"), name)
+    case = examine(server, "m/6")
+    found = gate(case, name)
     assert found.passed is False and "scored on different data" in found.why
     assert f"`selfray evaluate m/1 --on {other} --set tracking.uri={server.uri}` scores the champion" in found.why
+    keys = {k: v for k, v in case.subject.facts.config.items() if k != "evaluate.robustness"}  # null
+    keys["evaluate.robustness.severities"] = [1, 5]
+    harder = replace(case.subject, facts=case.subject.facts.model_copy(update={"config": keys}))
+    command = same_data.command(server, case.champion, harder)
+    assert command.endswith("""--set 'evaluate.robustness={"severities": [1, 5]}'""")
     score_again(root, recipe(root, "m"), 1, other, 40)  # which that command does
     case = flow.examine(server, versions.parse("m/6"))
     found = gate(case, name)
     assert found.passed and found.measured.startswith("+0.200 [") and "test samples of the evaluations by" in found.why
+
+
+def test_scores_by_other_protocols_are_compared_once_both_were_scored_anew(tmp_path):
+    root, data = tmp_path, tmp_path / "made" / "old-0-40-" / "shards"  # where MLflow first saw these data
+    register(root, recipe(root, "old"), 40, protocols={"knn": "knn v0: cosine, k=20"})
+    register(root, recipe(root, "old", **{"optim.lr": 0.02}), 52, seed=1)
+    server, name = Registry(storage(recipe(root, "old"), root)), f"max_regression.{HEADLINE}"
+    server.client.set_registered_model_alias("old", "champion", "1")
+    found = gate(flow.examine(server, versions.parse("old/2")), name)
+    assert found.passed is False and "were scored by different protocols of knn" in found.why
+    assert all(f"`selfray evaluate old/{version} --on {data} " in found.why for version in (1, 2))
+    score_again(root, recipe(root, "old"), 1, data, 40)
+    assert gate(flow.examine(server, versions.parse("old/2")), name).passed  # the second's own protocol is the new one
+    register(root, recipe(root, "old", **{"optim.lr": 0.03}), 52, seed=2, protocols={"knn": "knn v2: cosine, k=20"})
+    assert gate(flow.examine(server, versions.parse("old/3")), name).passed is False
+    score_again(root, recipe(root, "old"), 3, data, 50)
+    found = gate(flow.examine(server, versions.parse("old/3")), name)
+    assert found.passed and found.measured.startswith("+0.167 [") and "test samples of the evaluations by" in found.why
 
 
 def test_overlap_of_test_and_train_fails_and_names_samples(served):
