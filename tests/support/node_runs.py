@@ -49,7 +49,7 @@ class NodesRun(KilledRun):
             made = local_nodes.up(self._nodes, num_nodes=1, cpus_per_node=1)
         while len(made.alive()) < self._num_nodes:
             made = local_nodes.join(self._nodes, cpus=self._cpus)
-        self.write({**self._tree, "ray": {"address": made.gcs}})
+        self.write({**self._tree, "ray": {**self._tree.get("ray", {}), "address": made.gcs}})
 
     def kill(self, role: str) -> bool:
         """As in KilledRun, and: `train node`, `data node` (the raylet of one), `head` (its whole node), `mlflow`.
