@@ -32,9 +32,9 @@ def weights(folder: Path) -> str:
     return checkpoint.digest(path)
 
 
-def undisturbed(folder: Path, train: dict[str, Any], optim: dict[str, Any] = TREE["optim"]) -> Path:
+def undisturbed(folder: Path, train: dict[str, Any]) -> Path:
     """Folder of the same pre-training, nothing killed; in this process, on the session's Ray."""
-    config, stage = parse({**recipe(train), "optim": optim}), folder / "pretrain"
+    config, stage = parse(recipe(train)), folder / "pretrain"
     stage.mkdir(parents=True)
     pretrain.run(config, ingest.run(config, Nothing(), folder / "shards"), stage)
     return stage
