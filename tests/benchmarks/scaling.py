@@ -63,7 +63,7 @@ def _strong(folder: Path, counts: tuple[int, ...], rounds: int, width: int) -> l
             stage = folder / f"{workers}-workers-{number}"
             stage.mkdir()
             pretrain.run(config, shards, stage)
-            points = [p.metrics for p in outbox.read(stage) if "data_wait" in p.metrics][FILLING:]
+            points = _points(stage)[FILLING:]
             took = [BATCH / point["samples_per_s"] for point in points]
             waited = [point["data_wait"] * step for point, step in zip(points, took, strict=True)]
             seconds[workers].append(median(took))
@@ -98,7 +98,7 @@ def _fixed(folder: Path, counts: tuple[int, ...], rounds: int) -> list[Row]:
                 made = local_nodes.join(cluster, cpus=1)
             found = [first_step(folder, *submit, f"seed={100 * count + number}") for number in range(rounds)]
             times = [seconds for seconds, _ in found]
-            rates = [[point.metrics["samples_per_s"] for point in outbox.read(stage)] for _, stage in found]
+            rates = [[point["samples_per_s"] for point in _points(stage)] for _, stage in found]
             rows.append(
                 {
                     "nodes": count,
@@ -111,3 +111,8 @@ def _fixed(folder: Path, counts: tuple[int, ...], rounds: int) -> list[Row]:
     finally:
         local_nodes.down(cluster)
     return rows
+
+
+def _points(stage: Path) -> list[dict[str, float]]:
+    """What the steps of a pre-training logged; its audit logs a point too."""
+    return [point.metrics for point in outbox.read(stage) if "samples_per_s" in point.metrics]
