@@ -1,7 +1,5 @@
 """Perceptual hashes of every sample of a data set, on the disk: a window of them per file, 16 bytes a sample.
 
-Imports no torch, as Ray Data's processes import this.
-
 Shapes: n samples of one split in a window.
 """
 
@@ -15,8 +13,8 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from pipelines.pieces import Split
 from pipelines.shards import write_aside
+from pipelines.sources.base import Split
 
 
 class Hashes(NamedTuple):

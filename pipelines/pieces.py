@@ -6,7 +6,7 @@ Shapes: F files, R row groups, n rows of a piece.
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,9 +14,9 @@ from pipelines.manifest import Manifest
 from pipelines.order import Ints, Rows
 from pipelines.reading import Piece
 from pipelines.row_groups import Group
+from pipelines.shards import SPLITS
+from pipelines.sources.base import Split
 
-Split = Literal["train", "test"]
-SPLITS: tuple[Split, Split] = ("train", "test")
 GROUPS_AT_ONCE = 8
 """Row groups per piece when a split is read front to back."""
 MIN_ROWS = 256

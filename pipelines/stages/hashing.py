@@ -1,7 +1,5 @@
 """Perceptual hashes of every sample of the shards, streamed window by window once per data set.
 
-Imports no torch, as its function runs in Ray Data's processes.
-
 Shapes: B samples of a batch, n of a window.
 """
 

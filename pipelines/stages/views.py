@@ -22,8 +22,10 @@ from pipelines.config import RunConfig, SetupConfig
 from pipelines.errors import UserError
 from pipelines.manifest import Manifest
 from pipelines.order import Order
-from pipelines.pieces import GROUPS_AT_ONCE, SPLITS, Layout, Split, sizes, windows
+from pipelines.pieces import GROUPS_AT_ONCE, Layout, sizes, windows
 from pipelines.reading import Arrays, Piece, Views, read_piece
+from pipelines.shards import SPLITS
+from pipelines.sources.base import Split
 from pipelines.train_loop import num_steps
 from ssl_core.build import build_chain
 from ssl_core.catalog import find
