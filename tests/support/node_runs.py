@@ -77,11 +77,12 @@ class NodesRun(KilledRun):
             return bool(found)
         trains = {node.pid: bool(ray_processes(ROLES["worker"], node.pid)) for node in others}
         wanted = [node for node in others if trains[node.pid] == (role == "train node")]
-        if not wanted or not any(trains.values()):
+        raylets = ray_processes(ROLES["raylet"], wanted[-1].pid) if wanted and any(trains.values()) else []
+        if not raylets:
             return False
-        (raylet,) = ray_processes(ROLES["raylet"], wanted[-1].pid)
-        raylet.kill()
-        psutil.Process(wanted[-1].pid).wait(END_S)
+        node = psutil.Process(wanted[-1].pid)
+        raylets[-1].kill()
+        node.wait(END_S)
         return True
 
     def repair(self, role: str) -> None:
