@@ -22,6 +22,9 @@ ELASTIC = {**TRAIN, "num_workers": 2, "min_workers": 1, "max_failures": 100}
 CALM = {"lr": 1e-4, "warmup_fraction": 0}
 """Or thousands of steps would blow rounding up."""
 
+PATIENCE_S = 400
+"""Ray looks every 20 s what there is, and gives up waiting for what has gone after 20 more."""
+
 
 @pytest.fixture
 def nodes() -> Iterator[Path]:
@@ -45,7 +48,7 @@ def test_two_workers_become_one_and_two_again(tmp_path, nodes):
     def goes_on(workers: list[int]) -> bool:
         """Whether these were there, and the last of them have taken a hundred steps."""
         before = run.step()
-        seen = run.until(lambda: sizes(run) == workers and run.step() >= before + 100, 240)
+        seen = run.until(lambda: sizes(run) == workers and run.step() >= before + 100, PATIENCE_S)
         return seen and sizes(run) == workers
 
     try:
