@@ -6,7 +6,7 @@ Shapes: n samples of one split in a window.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ class Hashes(NamedTuple):
 
     sample_id: NDArray[np.int64]  # [n]
     phash: NDArray[np.uint64]  # [n]
+
+    def part(self, rows: slice) -> "Hashes":
+        return Hashes(self.sample_id[rows], self.phash[rows])
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,7 @@ def window_path(folder: Path, number: int) -> Path:
 
 def keep(path: Path, train: Hashes, test: Hashes) -> None:
     """Write one window, which may hold samples of both splits."""
-    sides = {"train": train, "test": test}
-    tensors = {f"{split}_id": side.sample_id for split, side in sides.items()}
-    tensors |= {f"{split}_phash": side.phash for split, side in sides.items()}
+    tensors: dict[str, NDArray[Any]] = {"train_id": train.sample_id, "train_phash": train.phash}
+    tensors |= {"test_id": test.sample_id, "test_phash": test.phash}
     with write_aside(path) as file:
         file.write(save(tensors))

@@ -126,7 +126,7 @@ def _parts(windows: Iterable[Hashes]) -> Iterator[tuple[int, Hashes]]:
     begin = 0
     for window in windows:
         for first in range(0, len(window.phash), _QUERIES):
-            yield begin + first, Hashes(*(column[first : first + _QUERIES] for column in window))
+            yield begin + first, window.part(slice(first, first + _QUERIES))
         begin += len(window.phash)
 
 

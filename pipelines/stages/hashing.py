@@ -42,7 +42,7 @@ def of_splits(config: SetupConfig, shards: Path, listing: Manifest, root: Path) 
             path = hashes.window_path(folder, number)
             if not path.exists():
                 found = _streamed(data)
-                hashes.keep(path, *(Hashes(*(x[part] for x in found)) for part in np.s_[:num_train, num_train:]))
+                hashes.keep(path, found.part(slice(num_train)), found.part(slice(num_train, None)))
         (folder / WHOLE).touch()
     return Kept(folder, "train"), Kept(folder, "test")
 
