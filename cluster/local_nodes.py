@@ -31,6 +31,8 @@ logger = logging.getLogger("selfray.ray")
 NAME = "cluster.json"
 DEFAULT = STATE / "cluster"
 START_S = 180
+TRAINER = "trainer"
+"""Each node but the head has one of it: with ray.worker_resource=trainer one worker trains on each, the head reads."""
 LONGEST_PATH = 43
 """Ray puts sockets some 60 characters below, and the kernel takes 107."""
 
@@ -185,6 +187,7 @@ def _worker(made: Cluster) -> dict[str, Any]:
         "node_manager_port": 0,
         "include_log_monitor": False,
         "num_gpus": 0,  # they are the head's
+        "resources": {TRAINER: 1},
     }
 
 

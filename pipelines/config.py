@@ -62,6 +62,8 @@ class TrainConfig(Config):
     """Optimizer steps; give this or `epochs`."""
     global_batch_size: PositiveInt = 256
     num_workers: PositiveInt = 1
+    min_workers: PositiveInt | None = None
+    """When nodes leave, go on with as few, and with more again when nodes come; by default `num_workers`."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bf16 autocast on CUDA and on CPUs with AMX, else fp32."""
@@ -84,13 +86,20 @@ class TrainConfig(Config):
     def _even_split(self) -> "TrainConfig":
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("give either epochs or steps")
-        parts = self.num_workers * self.accumulate
-        if self.global_batch_size % parts:
-            raise ValueError(
-                f"global_batch_size {self.global_batch_size} does not split over "
-                f"num_workers {self.num_workers} x accumulate {self.accumulate}"
-            )
+        if self.fewest_workers > self.num_workers:
+            raise ValueError(f"min_workers {self.min_workers} is more than num_workers {self.num_workers}")
+        for workers in range(self.fewest_workers, self.num_workers + 1):
+            if self.global_batch_size % (workers * self.accumulate):
+                raise ValueError(
+                    f"global_batch_size {self.global_batch_size} does not split over "
+                    f"num_workers {workers} x accumulate {self.accumulate}"
+                    + (f"; min_workers {self.min_workers} lets it come to that" if workers < self.num_workers else "")
+                )
         return self
+
+    @property
+    def fewest_workers(self) -> int:
+        return self.min_workers or self.num_workers
 
 
 class RegistryConfig(Config):
@@ -116,6 +125,8 @@ class RayConfig(Config):
     """`local` starts a Ray of our own; else the address of a running cluster; `auto`: the one this job runs in."""
     num_cpus: PositiveInt | None = None
     """Logical CPUs of the local Ray; by default what the run needs, at least the machine's cores."""
+    worker_resource: str | None = None
+    """A custom resource of Ray, e.g. `trainer`, of which each training worker takes one: nodes without it only read."""
     object_store_mb: Annotated[int, Field(ge=256)] = 512
     wait_seconds: NonNegativeInt = 300
     """How long to wait for a cluster to grow when it has too few CPUs or GPUs; a local Ray does not grow."""

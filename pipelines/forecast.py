@@ -96,7 +96,7 @@ class Pace(NamedTuple):
 def placement(config: RunConfig, nodes: Sequence[Node], use_gpu: bool) -> Placement:
     """As Ray packs them: workers on as few nodes as possible, readers on whatever CPUs these leave."""
     left = config.train.num_workers
-    kinds = ["CPU", *(["GPU"] if use_gpu else [])]
+    kinds = ["CPU", *(["GPU"] if use_gpu else []), *([own] if (own := config.ray.worker_resource) else [])]
     room = {node.name: min(map(node.has, kinds)) for node in nodes}
     workers: dict[str, int] = {}
     while left and room and room[most := max(room, key=lambda name: room[name])]:
@@ -179,7 +179,8 @@ def _placement_rows(config: RunConfig, placed: Placement, use_gpu: bool) -> list
     readers = config.train.num_workers * config.data.cpus
     room = sum(placed.readers.values())
     each = "1 CPU and 1 GPU each" if use_gpu else "1 CPU each"
-    workers = f"{config.train.num_workers} of {each}: {_where(placed.workers)}"
+    fewest, most = config.train.fewest_workers, config.train.num_workers
+    workers = f"{most if fewest == most else f'{fewest} to {most}'} of {each}: {_where(placed.workers)}"
     few = f"; that is {room}, too few" if room < readers else ""
     return [
         Row("workers", workers + (f"; {placed.unplaced} find no room" if placed.unplaced else "")),

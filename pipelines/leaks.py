@@ -1,9 +1,12 @@
 """Test samples that pre-training has seen: equal bytes, or pictures and features that are alike; no Ray.
 
-Shapes: N train samples, M test samples, P pairs, D feature width, S side of a small gray picture.
+Memory does not grow with the samples, only with the pairs found, some 100 bytes each.
+
+Shapes: N train samples, M test samples, P pairs, m test samples looked at at once, n rows of a part, D feature width,
+S side of a small gray picture.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -13,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipelines import footer
+from pipelines.hashes import Hashes
 from pipelines.manifest import Manifest, ShardFile
 from pipelines.scores import LeakKind, LeakPair, Leaks
 from pipelines.tables import CONTENT, SAMPLES
@@ -34,21 +38,13 @@ CLOSER = 0.01
 9 * 0.01^(m / 2) by chance (the volumes within the first and the tenth neighbor)."""
 _BLOCK = 1 << 24  # similarities held at once: 64 MB of float32
 _PART = 256  # pictures of either split held at once
+_QUERIES = 1 << 16  # test samples compared at once by their hashes: 16 MB
+_TESTS_AT_ONCE = 1 << 22  # and by their bytes: 64 MB
 _COARSE = 16  # pixels a side that are compared: finer ones are what recompression changes
 _TINY = 1e-6  # cosine distances that are rounding
 
 Gray = Callable[[Literal["train", "test"], NDArray[np.int64]], NDArray[np.float32]]
 """Gives the [n, S, S] pictures of n rows of a split; S is a multiple of 16."""
-
-
-class Hashes(NamedTuple):
-    """One split's perceptual hashes, in the order of the shards."""
-
-    sample_id: NDArray[np.int64]  # [N]
-    phash: NDArray[np.uint64]  # [N]
-
-
-_NOBODY = (np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
 class Pairs(NamedTuple):
@@ -57,6 +53,10 @@ class Pairs(NamedTuple):
     train: NDArray[np.int64]  # [P] sample ids
     test: NDArray[np.int64]  # [P]
     distance: NDArray[np.float64]  # [P]
+
+
+_NOBODY = (np.zeros(0, np.int64), np.zeros(0, np.int64))
+_NONE = Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
 
 
 class Shards(NamedTuple):
@@ -69,13 +69,27 @@ class Shards(NamedTuple):
 def equal_bytes(test: Path, train: Path) -> Pairs:
     """Test samples whose stored bytes equal those of a train sample, by what ingest noted of every sample.
 
-    Holds 16 bytes per test sample in memory, and one part of the others at a time.
-
     Args:
         test, train: folders of the shards of either; mostly the same.
     """
-    of_test = [_NOBODY, *(_noted(path, True) for path in sorted((test / "parts").glob("*-content.parquet")))]
-    ids, content = (np.concatenate(column) for column in zip(*of_test, strict=True))  # [M] each
+    return _joined(_equal_bytes(ids, content, train) for ids, content in _some_noted(test))
+
+
+def _some_noted(folder: Path) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """(sample ids, hashes of the bytes) of the test samples, some `_TESTS_AT_ONCE` at a time."""
+    held, num_held = [_NOBODY], 0
+    for path in sorted((folder / "parts").glob("*-content.parquet")):
+        if len((noted := _noted(path, True))[0]):
+            held.append(noted)
+            num_held += len(noted[0])
+        if num_held >= _TESTS_AT_ONCE:
+            yield np.concatenate([ids for ids, _ in held]), np.concatenate([content for _, content in held])
+            held, num_held = [_NOBODY], 0
+    yield np.concatenate([ids for ids, _ in held]), np.concatenate([content for _, content in held])
+
+
+def _equal_bytes(ids: NDArray[np.int64], content: NDArray[np.int64], train: Path) -> Pairs:
+    """The same for [m] test samples, against one part of the train samples after the other."""
     wanted = np.unique(content)  # [U]
     twin = np.full(len(wanted), -1)  # [U] the first train sample with this content
     for path in sorted((train / "parts").glob("*-content.parquet")) if len(wanted) else ():
@@ -84,7 +98,7 @@ def equal_bytes(test: Path, train: Path) -> Pairs:
         new = np.flatnonzero((wanted[place] == seen) & (twin[place] < 0))
         where, first = np.unique(place[new], return_index=True)
         twin[where] = train_ids[new[first]]
-    found = twin[np.searchsorted(wanted, content)]  # [M]
+    found = twin[np.searchsorted(wanted, content)]  # [m]
     same = found >= 0
     return Pairs(found[same], ids[same], np.zeros(int(same.sum())))
 
@@ -95,22 +109,62 @@ def _noted(path: Path, of_test: bool) -> tuple[NDArray[np.int64], NDArray[np.int
     return ids[test == of_test], content[test == of_test]
 
 
-def alike_pictures(train: Hashes, test: Hashes, gray: Gray) -> Pairs:
+def alike_pictures(train: Iterable[Hashes], test: Iterable[Hashes], gray: Gray) -> Pairs:
     """Test samples of which a train sample near by perceptual hash also is the same by its pixels.
 
     The hash alone takes many pictures of one kind for copies (a third of Fashion-MNIST's test split within six bits).
-    Memory does not grow with M * N.
+
+    Args:
+        train, test: all samples of either in windows, in the order of the shards; train is gone through once for every
+            `_QUERIES` of test.
     """
-    bits, keys = nearest_hashes(test.phash, train.phash, min(CANDIDATES, len(train.phash)))  # [M, k] each
+    return _joined(_alike_pictures(first, some, train, gray) for first, some in _parts(test))
+
+
+def _parts(windows: Iterable[Hashes]) -> Iterator[tuple[int, Hashes]]:
+    """At most `_QUERIES` samples at a time, with the number of the first."""
+    begin = 0
+    for window in windows:
+        for first in range(0, len(window.phash), _QUERIES):
+            yield begin + first, window.part(slice(first, first + _QUERIES))
+        begin += len(window.phash)
+
+
+def _alike_pictures(begin: int, test: Hashes, train: Iterable[Hashes], gray: Gray) -> Pairs:
+    """The same for [m] test samples, of which the first is row `begin`."""
+    bits, keys, ids = _nearest(test.phash, train)  # [m, k] each
     query, place = np.nonzero(bits <= MAX_BITS)  # [P] each
-    key, distance = keys[query, place], bits[query, place].astype(np.float64)  # [P] each
+    key, train_id, distance = (x[query, place] for x in (keys, ids, bits))  # [P] each
     alike = [
-        _correlation(gray("test", query[part]), gray("train", key[part])) >= MIN_CORRELATION
+        _correlation(gray("test", begin + query[part]), gray("train", key[part])) >= MIN_CORRELATION
         for part in np.split(np.arange(len(query)), range(_PART, len(query), _PART))
         if len(part)
     ]
     same = np.concatenate([np.zeros(0, np.bool_), *alike])  # [P]
-    return Pairs(train.sample_id[key[same]], test.sample_id[query[same]], distance[same])
+    return Pairs(train_id[same], test.sample_id[query[same]], distance[same].astype(np.float64))
+
+
+def _nearest(
+    queries: NDArray[np.uint64], train: Iterable[Hashes]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Of the CANDIDATES train samples nearest to each query: bits that differ, row, sample id, [m, k] each.
+
+    Of equals the first row first, whatever the windows.
+    """
+    bits, rows, ids = (np.zeros((len(queries), 0), np.int64) for _ in range(3))
+    begin = 0
+    for window in train:
+        near, place = nearest_hashes(queries, window.phash, min(CANDIDATES, len(window.phash)))  # [m, k] each
+        bits, rows = np.hstack([bits, near]), np.hstack([rows, begin + place])
+        ids = np.hstack([ids, window.sample_id[place]])
+        best = bits.argsort(axis=1, kind="stable")[:, :CANDIDATES]
+        bits, rows, ids = (np.take_along_axis(x, best, axis=1) for x in (bits, rows, ids))
+        begin += len(window.phash)
+    return bits, rows, ids
+
+
+def _joined(parts: Iterable[Pairs]) -> Pairs:
+    return Pairs(*(np.concatenate(column) for column in zip(_NONE, *parts, strict=True)))
 
 
 def alike_features(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> Pairs:
@@ -138,30 +192,31 @@ def summarize(found: Mapping[LeakKind, Pairs], num_checked: int, test: Shards, t
         found: `bytes`, `phash`, `features` -> pairs, strongest evidence first.
         num_checked: test samples looked at.
     """
-    seen: dict[int, tuple[LeakKind, int, float]] = {}
-    for kind, pairs in found.items():
-        order = np.lexsort((pairs.test, pairs.distance))
-        for row in order.tolist():
-            seen.setdefault(int(pairs.test[row]), (kind, int(pairs.train[row]), float(pairs.distance[row])))
-    num_exact = sum(kind == "bytes" for kind, _, _ in seen.values())
-    listed = list(seen.items())[:LISTED]
-    train_origin = _origins(train.folder, train.listing.train, (key for _, (_, key, _) in listed))
-    test_origin = _origins(test.folder, test.listing.test, (query for query, _ in listed))
+    strength = np.repeat(np.arange(len(found)), [len(pairs.test) for pairs in found.values()])  # [P]
+    train_id, test_id, distance = _joined(found.values())  # [P] each
+    order = np.lexsort((test_id, distance, strength))
+    _, first = np.unique(test_id[order], return_index=True)  # [U] the strongest and closest pair of each test sample
+    chosen = order[np.sort(first)]  # [U]
+    kinds = list(found)
+    num_exact = sum(int((strength[chosen] == n).sum()) for n, kind in enumerate(kinds) if kind == "bytes")
+    listed = chosen[:LISTED].tolist()
+    train_origin = _origins(train.folder, train.listing.train, train_id[listed].tolist())
+    test_origin = _origins(test.folder, test.listing.test, test_id[listed].tolist())
     return Leaks(
         num_exact=num_exact,
-        num_near=len(seen) - num_exact,
+        num_near=len(chosen) - num_exact,
         num_checked=num_checked,
-        rate=len(seen) / num_checked,
+        rate=len(chosen) / num_checked,
         pairs=[
             LeakPair(
-                train=key,
-                test=query,
-                kind=kind,
-                distance=distance,
+                train=(key := int(train_id[row])),
+                test=(query := int(test_id[row])),
+                kind=kinds[strength[row]],
+                distance=float(distance[row]),
                 train_origin=train_origin.get(key, ""),
                 test_origin=test_origin.get(query, ""),
             )
-            for query, (kind, key, distance) in listed
+            for row in listed
         ],
     )
 

@@ -4,9 +4,9 @@ Shapes: F files, R row groups, n rows of a piece.
 """
 
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
-from typing import Literal
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from pipelines.manifest import Manifest
 from pipelines.order import Ints, Rows
 from pipelines.reading import Piece
 from pipelines.row_groups import Group
+from pipelines.shards import SPLITS
+from pipelines.sources.base import Split
 
 GROUPS_AT_ONCE = 8
 """Row groups per piece when a split is read front to back."""
@@ -24,7 +26,7 @@ MIN_ROWS = 256
 class Layout:
     """Where the rows of a split lie: a few numbers per row group, a path per file."""
 
-    def __init__(self, folder: Path, manifest: Manifest, split: Literal["train", "test"]):
+    def __init__(self, folder: Path, manifest: Manifest, split: Split):
         files = manifest.files(split)
         self._paths = [str(folder / file.path) for file in files]
         self._begins = np.cumsum([0, *(len(file.row_groups) for file in files)])  # [F + 1] first row group of each
@@ -72,7 +74,23 @@ class Layout:
             yield Rows(first + group, chosen - (ends - self.sizes[first : first + run])[group])
 
 
-def sizes(manifest: Manifest, split: Literal["train", "test"]) -> Ints:
+class Window(NamedTuple):
+    """Some pieces of consecutive rows of train, then test."""
+
+    pieces: list[Piece]
+    num_train: int
+    """How many of the rows, the first ones, are train's."""
+
+
+def windows(folder: Path, manifest: Manifest, num_pieces: int) -> Iterator[Window]:
+    """All of train, then all of test, at most `num_pieces` pieces at a time: nobody ever holds all of it."""
+    each = ((split, piece) for split in SPLITS for piece in Layout(folder, manifest, split).in_order(None))
+    while some := list(islice(each, num_pieces)):
+        num_train = sum(len(piece.rows.row) for split, piece in some if split == "train")
+        yield Window([piece for _, piece in some], num_train)
+
+
+def sizes(manifest: Manifest, split: Split) -> Ints:
     """[R] rows in each row group of a split, in the manifest's order."""
     files = manifest.files(split)
     rows = chain.from_iterable(file.row_groups for file in files)

@@ -24,6 +24,7 @@ def _settings() -> None:
         "RAY_TMPDIR": str(STATE),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20",  # then it tries with as many as there is room for by now
         "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
         "RAY_CHDIR_TO_TRIAL_DIR": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",

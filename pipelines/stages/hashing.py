@@ -1,36 +1,50 @@
-"""Perceptual hashes of every sample of the shards, streamed once per data set and kept.
+"""Perceptual hashes of every sample of the shards, streamed window by window once per data set.
 
-Imports no torch, as its function runs in Ray Data's processes.
-
-Shapes: B samples of a batch, N of a split.
+Shapes: B samples of a batch, n of a window.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
 
+from pipelines import hashes
 from pipelines.config import SetupConfig, fingerprint
+from pipelines.hashes import Hashes, Kept
 from pipelines.manifest import Manifest
 from pipelines.stages import engine
 from ssl_core.catalog import find
 from ssl_core.perceptual_hash import perceptual_hash
 
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
 SIDE = 32
 """Pixels a side that the hash sees, of the center square: so a JPEG may shrink while it is decoded."""
+WHOLE = "whole"
+"""A file that is there once all windows are."""
 
 
-def hashes(config: SetupConfig, shards: Path, listing: Manifest, root: Path) -> dict[str, NDArray[np.int64]]:
-    """`train_id` and `train_phash` [N], `test_id` and `test_phash`: 16 bytes a sample, never the pictures.
+def of_splits(config: SetupConfig, shards: Path, listing: Manifest, root: Path) -> tuple[Kept, Kept]:
+    """Hashes of train and of test; the windows that an interrupted run has made are kept.
 
-    While they are made it is 48: the planned rows of all read tasks, the hashes as they come, and those put together.
+    In memory are those of one window and its planned rows, however many samples there are.
     """
-    path = root / fingerprint([listing.digest, "phash", SIDE])[:16] / "hashes.safetensors"
-    if not path.exists():
-        _stream(config, shards, listing, path)
-    return dict(load_file(path))
+    from pipelines.stages.views import BLOCKS_AT_ONCE, whole_splits
+
+    folder = root / fingerprint([listing.digest, "phash", SIDE, BLOCKS_AT_ONCE])[:16]
+    if not (folder / WHOLE).exists():
+        engine.connect(config)
+        engine.data_context(cpus=1 + config.data.cpus)
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, (data, num_train) in enumerate(whole_splits(small(config), shards, listing)):
+            path = hashes.window_path(folder, number)
+            if not path.exists():
+                found = _streamed(data)
+                hashes.keep(path, found.part(slice(num_train)), found.part(slice(num_train, None)))
+        (folder / WHOLE).touch()
+    return Kept(folder, "train"), Kept(folder, "test")
 
 
 def small(config: SetupConfig) -> SetupConfig:
@@ -44,23 +58,7 @@ def hashed(batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return {"sample_id": batch["sample_id"], "phash": perceptual_hash(list(batch["view0"])).view(np.int64)}
 
 
-def _stream(config: SetupConfig, shards: Path, listing: Manifest, path: Path) -> None:
-    from pipelines.stages.views import both_splits
-
-    engine.connect(config)
-    engine.data_context(cpus=1 + config.data.cpus)
-    data, num_train = both_splits(small(config), shards, listing, limit=None)
+def _streamed(data: "Dataset") -> Hashes:
     parts = list(data.map_batches(hashed, batch_format="numpy").iter_batches(batch_size=None, batch_format="numpy"))
-    sample_id, phash = (np.concatenate([part[name] for part in parts]) for name in ("sample_id", "phash"))  # [N]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".part")
-    save_file(
-        {
-            "train_id": sample_id[:num_train],
-            "train_phash": phash[:num_train],
-            "test_id": sample_id[num_train:],
-            "test_phash": phash[num_train:],
-        },
-        aside,
-    )
-    aside.replace(path)
+    sample_id, phash = (np.concatenate([part[name] for part in parts]) for name in ("sample_id", "phash"))  # [n]
+    return Hashes(sample_id, phash.view(np.uint64))

@@ -15,11 +15,11 @@ from pipelines.artifacts import Checkpoint, ShardSet
 from pipelines.config import SetupConfig
 from pipelines.features import FeatureSet
 from pipelines.inputs import RECORD
-from pipelines.leaks import Hashes, Pairs, Shards
+from pipelines.leaks import Pairs, Shards
 from pipelines.manifest import Manifest
 from pipelines.model.loader import read_card
 from pipelines.scores import LeakKind, Leaks, Pretraining
-from pipelines.stages.hashing import hashes, small
+from pipelines.stages import hashing
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -64,15 +64,13 @@ def _compared(config: SetupConfig, test: Shards, train: Shards, root: Path, more
 
     def gray(split: Literal["train", "test"], rows: NDArray[np.int64]) -> NDArray[np.float32]:
         side = train if split == "train" else test
-        return rows_at(small(config), *side, split, rows)["view0"].astype(np.float32) @ _LUMA
+        return rows_at(hashing.small(config), *side, split, rows)["view0"].astype(np.float32) @ _LUMA
 
-    of_train, of_test = (
-        Hashes(kept[f"{split}_id"], kept[f"{split}_phash"].view(np.uint64))
-        for split, kept in (("train", hashes(config, *train, root)), ("test", hashes(config, *test, root)))
-    )
+    of_train, _ = hashing.of_splits(config, *train, root)
+    _, of_test = hashing.of_splits(config, *test, root)
     found: dict[LeakKind, Pairs] = {
         "bytes": leaks.equal_bytes(test.folder, train.folder),
         "phash": leaks.alike_pictures(of_train, of_test, gray),
         **more,
     }
-    return leaks.summarize(found, len(of_test.sample_id), test, train)
+    return leaks.summarize(found, test.listing.num_rows("test"), test, train)

@@ -21,6 +21,9 @@ from pipelines.worker import FAILURE, SAVE, STOP
 if TYPE_CHECKING:
     from ray.train.torch import TorchTrainer
 
+RESIZE_S = 20
+"""Between two looks for room for more workers; Ray's view of what is there is that old anyway."""
+
 
 def run(config: RunConfig, shards: ShardSet, folder: Path, begin: Start | None = None) -> Checkpoint:
     """Train until the planned steps are done.
@@ -68,6 +71,7 @@ PRETRAIN = Stage(
         "data.cpus",
         "data.slow_read_seconds",
         "train.num_workers",
+        "train.min_workers",
         "train.device",
         "train.threads",
         "train.log_every",
@@ -83,8 +87,8 @@ PRETRAIN = Stage(
 
 def fits(config: RunConfig) -> bool:
     """Whether to train on GPUs; says when the cluster is too small: at once, or after `ray.wait_seconds`."""
-    workers = config.train.num_workers
-    needed = {"CPU": workers * (1 + config.data.cpus)}
+    workers, own = config.train.fewest_workers, config.ray.worker_resource
+    needed = {"CPU": workers * (1 + config.data.cpus), **({own: workers} if own else {})}
     if config.train.device == "cuda":
         needed["GPU"] = workers
     has = capacity.wait_for(config, needed)
@@ -97,12 +101,17 @@ def fits(config: RunConfig) -> bool:
             f"train.num_workers: {workers} workers and data.cpus {config.data.cpus} each need {needed['CPU']} CPUs, "
             f"the cluster has {cpus}; lower them, or raise ray.num_cpus on a local Ray"
         )
+    if own and has.get(own, 0) < workers:
+        raise UserError(
+            f"ray.worker_resource: {workers} workers need {workers} of '{own}', the cluster has {has.get(own, 0):g}; "
+            "start the nodes that are to train with it"
+        )
     return use_gpu
 
 
 def on_gpus(config: RunConfig, gpus: int) -> bool:
     """Whether training takes GPUs, on a cluster that has so many."""
-    return config.train.device == "cuda" or (config.train.device == "auto" and gpus >= config.train.num_workers)
+    return config.train.device == "cuda" or (config.train.device == "auto" and gpus >= config.train.fewest_workers)
 
 
 def _fit(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool, begin: Start | None) -> None:
@@ -174,6 +183,7 @@ def _trainer(
 
     from pipelines.stages.train_worker import work
 
+    fewest, most, own = config.train.fewest_workers, config.train.num_workers, config.ray.worker_resource
     return TorchTrainer(
         work,
         train_loop_config={
@@ -185,7 +195,10 @@ def _trainer(
         },
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
         scaling_config=ScalingConfig(
-            num_workers=config.train.num_workers, use_gpu=use_gpu, resources_per_worker={"CPU": 1}
+            num_workers=most if fewest == most else (fewest, most),
+            elastic_resize_monitor_interval_s=RESIZE_S,
+            use_gpu=use_gpu,
+            resources_per_worker={"CPU": 1, **({own: 1} if own else {})},
         ),
         run_config=TrainRun(  # a fresh name: our own checkpoints say where to go on, Ray's snapshot never does
             name=f"fit-{uuid.uuid4().hex[:8]}",

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,10 @@ from pipelines.config import RunConfig, SetupConfig
 from pipelines.errors import UserError
 from pipelines.manifest import Manifest
 from pipelines.order import Order
-from pipelines.pieces import GROUPS_AT_ONCE, Layout, sizes
+from pipelines.pieces import GROUPS_AT_ONCE, Layout, sizes, windows
 from pipelines.reading import Arrays, Piece, Views, read_piece
+from pipelines.shards import SPLITS
+from pipelines.sources.base import Split
 from pipelines.train_loop import num_steps
 from ssl_core.build import build_chain
 from ssl_core.catalog import find
@@ -33,9 +35,6 @@ BLOCKS_AT_ONCE = 512
 """Read tasks planned per execution: starting one costs about half a second, one task a few kB."""
 LEAD = 4
 """Blocks that are left of an execution when the next one starts: about what it takes to start."""
-
-Split = Literal["train", "test"]
-SPLITS: tuple[Split, Split] = ("train", "test")
 
 
 def training_order(config: RunConfig, manifest: Manifest) -> Order:
@@ -88,14 +87,21 @@ def training_pieces(config: RunConfig, folder: Path, manifest: Manifest, size: i
     return (layout.piece(order.share(span, 0, size), span.epoch) for span in order.spans(0, steps, batches)), views
 
 
-def both_splits(config: SetupConfig, folder: Path, manifest: Manifest, limit: int | None) -> tuple[Dataset, int]:
+def both_splits(config: SetupConfig, folder: Path, manifest: Manifest, limit: int) -> tuple[Dataset, int]:
     """The eval views of train, then test, in the order of the shards; and how many of them are train.
 
-    With a limit, about that many rows of each split, spread evenly over it.
+    About `limit` rows of each split, spread evenly over it.
     """
     views = _views(config, ("eval",))
     train, test = (list(Layout(folder, manifest, split).in_order(limit)) for split in SPLITS)
     return _stream([*train, *test], views), sum(len(piece.rows.row) for piece in train)
+
+
+def whole_splits(config: SetupConfig, folder: Path, manifest: Manifest) -> Iterator[tuple[Dataset, int]]:
+    """The same of every row, in one data set after the other, each of a bounded number of blocks."""
+    views = _views(config, ("eval",))
+    for window in windows(folder, manifest, BLOCKS_AT_ONCE):
+        yield _stream(window.pieces, views), window.num_train
 
 
 def one_split(
@@ -103,7 +109,7 @@ def one_split(
     folder: Path,
     manifest: Manifest,
     split: Split,
-    limit: int | None,
+    limit: int,
     chains: Sequence[NamedConfig],
 ) -> Dataset:
     """Several views of a split, `view0`, `view1`, ..., in the order of the shards; the limit as in `both_splits`."""

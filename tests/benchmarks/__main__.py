@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 BENCHMARKS = ("augment", "decode", "stream", "wait", "memory", "startup", "placement")
-LONG = ("modes", "probes", "campaign")  # only when asked for by name
+LONG = ("modes", "probes", "campaign", "scaling")  # only when asked for by name
 
 
 def main() -> int:

@@ -32,11 +32,11 @@ def run(quick: bool = False) -> Outcome:
         config = simclr(folder / "files", folder / "runs", SIZE, BATCH, {"train.steps": 2, "encoder.width": WIDTH})
         recipe = folder / "bench.yaml"
         recipe.write_text(yaml.safe_dump(config.model_dump(mode="json")))
-        _command(folder, "-m", "pipelines", "ingest", str(recipe))
+        command(folder, "-m", "pipelines", "ingest", str(recipe))
         ours: list[Times] = []
         bare: list[Times] = []
         for number in range(1 if quick else ROUNDS + 1):
-            ours.append(_ours(folder, recipe, number))
+            ours.append(first_step(folder, "pretrain", str(recipe), "--set", f"seed={number}")[0])
             bare.append(_bare(folder, number))
     measured = slice(0 if quick else 1, None)  # the first round brings the files into memory
     ours, bare = ours[measured], bare[measured]
@@ -63,18 +63,21 @@ def run(quick: bool = False) -> Outcome:
     )
 
 
-def _ours(folder: Path, recipe: Path, seed: int) -> Times:
-    """A seed of its own makes it train anew."""
+def first_step(folder: Path, *arguments: str) -> tuple[Times, Path]:
+    """Run a `selfray` command that pre-trains into `folder`/runs, with a seed of its own, so that it trains anew.
+
+    Returns: seconds until the end of the first step, by parts, and the folder of the stage.
+    """
     before = set(_stages(folder))
     begin = time.time()
-    _command(folder, "-m", "pipelines", "pretrain", str(recipe), "--set", f"seed={seed}")
+    command(folder, "-m", "pipelines", *arguments)
     (stage,) = set(_stages(folder)) - before
     first = next(outbox.read(stage))
     step = BATCH / first.metrics["samples_per_s"]
     waited = first.metrics["data_wait"] * step
     end = first.time / 1000
     marks = [begin, _made(stage / ".lock"), _made(stage / "ray"), end - step, end - step + waited, end]
-    return _parts(marks)
+    return _parts(marks), stage
 
 
 def _bare(folder: Path, number: int) -> Times:
@@ -82,7 +85,7 @@ def _bare(folder: Path, number: int) -> Times:
     scratch.mkdir()
     (shards,) = (folder / "runs" / "ingest").glob("*/train")
     begin = time.time()
-    _command(folder, "-m", "tests.benchmarks.bare_trainer", str(shards), str(scratch))
+    command(folder, "-m", "tests.benchmarks.bare_trainer", str(shards), str(scratch))
     at = {name: float(t) for name, t in (line.split("\t") for line in (scratch / "marks").read_text().splitlines())}
     return _parts([begin, at["imports"], _made(scratch / "ray"), at["worker"], at["first batch"], at["first step"]])
 
@@ -100,7 +103,7 @@ def _made(path: Path) -> float:
     return path.stat().st_ctime
 
 
-def _command(folder: Path, *arguments: str) -> None:
+def command(folder: Path, *arguments: str) -> None:
     path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, *arguments],

@@ -106,7 +106,7 @@ def test_every_benchmark_is_listed_and_an_unknown_one_refused():
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", ["stream", "wait", "memory", "startup", "placement"])
+@pytest.mark.parametrize("name", ["stream", "wait", "memory", "startup", "placement", "scaling"])
 def test_those_that_start_ray_run_at_tiny_sizes(name, tmp_path):
     command = [sys.executable, "-m", "tests.benchmarks", name, "--quick", "--json", str(tmp_path / "bench.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=580)

@@ -1,6 +1,7 @@
 """The Kubernetes manifests: fields that exist, files that agree with each other, and closed by default."""
 
 import copy
+import os
 import shlex
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 
 from pipelines.__main__ import _parser
 from pipelines.config import load
+from tests.support import crds
 from tests.support.kubernetes import ClusterSpec, JobSpec, Manifest, Pod, PolicySpec, checked, read
 
 FOLDER = Path(__file__).parents[2] / "cluster" / "kuberay"
@@ -50,6 +52,65 @@ def test_the_check_sees_typos_and_wrong_types():
         broken["spec"][place] = value
         with pytest.raises(ValidationError, match=place):
             checked(broken)
+
+
+QUANTITY = {"anyOf": [{"type": "integer"}, {"type": "string"}], "pattern": "^[0-9]+(Gi)?$"}
+CRD = {
+    "kind": "CustomResourceDefinition",
+    "spec": {
+        "group": "example.org",
+        "names": {"kind": "Thing"},
+        "versions": [
+            {
+                "name": "v1",
+                "schema": {
+                    "openAPIV3Schema": {
+                        "type": "object",
+                        "properties": {
+                            "metadata": {"type": "object"},
+                            "properties": {
+                                "type": "object",
+                                "required": ["size"],
+                                "properties": {
+                                    "size": {**QUANTITY, "x-kubernetes-int-or-string": True},
+                                    "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+                                    "items": {"type": "array", "items": {"type": "string", "enum": ["a", "b"]}},
+                                    "any": {"properties": {}, "x-kubernetes-preserve-unknown-fields": True},
+                                },
+                            },
+                        },
+                    }
+                },
+            }
+        ],
+    },
+}
+
+
+def test_a_schema_is_held_against_an_object_strictly(tmp_path):
+    (tmp_path / "thing.yaml").write_text(yaml.safe_dump(CRD))
+    (schema,) = crds.load(tmp_path).values()
+    whole = {"size": "5Gi", "labels": {"x": "y"}, "items": ["a"], "any": {"x": 1}}
+    for good in (whole, {**whole, "size": 5}):
+        assert crds.faults(schema, {"metadata": {"name": "x"}, "properties": good}) == []
+    for bad, words in (
+        ({"labels": {}}, "properties: 'size' is a required property"),
+        ({**whole, "size": "5 Gi"}, "properties.size: '5 Gi' does not match"),
+        ({**whole, "labels": {"x": 1}}, "properties.labels.x: 1 is not of type 'string'"),
+        ({**whole, "items": ["c"]}, "properties.items.0: 'c' is not one of"),
+        ({**whole, "sise": 5}, "properties: Additional properties are not allowed ('sise' was unexpected)"),
+    ):
+        (fault,) = crds.faults(schema, {"properties": bad})
+        assert fault.startswith(words)
+
+
+@pytest.mark.skipif("KUBERAY_CRDS" not in os.environ, reason="KUBERAY_CRDS names no folder of the operator's CRDs")
+def test_the_operators_own_schemas_take_them():
+    schemas = crds.load(Path(os.environ["KUBERAY_CRDS"]))
+    ours = [t for path in FILES for t in yaml.safe_load_all(path.read_text()) if t["apiVersion"].startswith("ray.io/")]
+    assert {tree["kind"] for tree in ours} == {"RayCluster", "RayJob"}
+    for tree in ours:
+        assert crds.faults(schemas[tree["apiVersion"], tree["kind"]], tree) == []
 
 
 def test_everything_but_the_job_is_applied_together(objects):

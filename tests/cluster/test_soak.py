@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cluster import local_nodes
-from tests.cluster.test_node_kills import ROLES, SEED, assert_tracked_once
+from tests.cluster.test_node_kills import ROLES, SEED, assert_ends_well, assert_tracked_once
 from tests.pipelines.test_kills import assert_equal, recipe, undisturbed
 from tests.support.mlflow_server import MlflowServer
 from tests.support.node_runs import NodesRun
@@ -21,7 +21,7 @@ TRAIN = {"steps": 20_000, "num_workers": 2, "checkpoint_seconds": 2, "max_failur
 
 @pytest.mark.soak
 @pytest.mark.timeout(3 * HOUR_S)
-def test_an_hour_of_kills_loses_nothing(tmp_path):
+def test_an_hour_of_kills_loses_nothing(tmp_path, ray_session):
     """One run after the other, each equal to the undisturbed one, until the hour is over."""
     whole = undisturbed(tmp_path / "whole", TRAIN)
     nodes, server = Path(tempfile.mkdtemp(prefix="so-", dir="/tmp")), MlflowServer(tmp_path)
@@ -61,7 +61,7 @@ def _killed(run: NodesRun, dice: random.Random) -> list[tuple[str, int]]:
             run.repair(role)
             run.up()  # the nodes that are gone come back
         due = time.monotonic() + EVERY_S
-    assert run.wait(60) == 0, run.printed()
+    assert_ends_well(run, 60)
     return kills
 
 

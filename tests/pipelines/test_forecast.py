@@ -53,6 +53,12 @@ def test_nodes_without_gpus_read_for_those_with():
     assert forecast.placement(config(), nodes, use_gpu=True) == Placement({"gpu": 2}, {"cpu": 16}, 0)
 
 
+def test_nodes_without_the_resource_of_workers_read_for_those_with():
+    nodes = [Node("head", "a", {"CPU": 9}), *(Node(name, "a", {"CPU": 2, "trainer": 1}) for name in ("x", "y"))]
+    placed = forecast.placement(config(ray__worker_resource="trainer"), nodes, use_gpu=False)
+    assert placed == Placement({"x": 1, "y": 1}, {"head": 9, "x": 1, "y": 1}, 0)
+
+
 def test_workers_that_find_no_room_are_said():
     nodes = [Node("a/1", "a", {"CPU": 1})]
     assert forecast.placement(config(), nodes, use_gpu=False) == Placement({"a/1": 1}, {}, 1)

@@ -1,5 +1,6 @@
 """Copies of train samples in test: found when planted, by every kind of evidence, and not where there are none."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,11 @@ import pytest
 import torch
 
 from pipelines import leaks, shards
-from pipelines.leaks import Hashes, Pairs
+from pipelines.hashes import Hashes
+from pipelines.leaks import Pairs
 from pipelines.manifest import Manifest
 from ssl_core.augment._opencv import cv2
-from ssl_core.perceptual_hash import perceptual_hash
+from ssl_core.perceptual_hash import nearest_hashes, perceptual_hash
 from tests.support.pictures import picture
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -42,10 +44,31 @@ def test_resized_and_recompressed_pictures_are_found_and_others_are_not(monkeypa
         return np.stack([sides[split][row] for row in rows]).astype(np.float32) @ LUMA
 
     hashes = hashed(sides["train"], 0), hashed(sides["test"], 100)
-    found = leaks.alike_pictures(*hashes, gray)
+    found = leaks.alike_pictures(*([side] for side in hashes), gray)
     assert ids(found) == [(104, 17), (109, 2), (120, 33)]
     monkeypatch.setattr(leaks, "_PART", 2)  # the same in parts
-    assert ids(leaks.alike_pictures(*hashes, gray)) == ids(found)
+    monkeypatch.setattr(leaks, "_QUERIES", 3)
+    again = leaks.alike_pictures(*(windows(side, 7) for side in hashes), gray)
+    assert all(np.array_equal(a, b) for a, b in zip(again, found, strict=True))
+
+
+def windows(side: Hashes, size: int) -> list[Hashes]:
+    """One of them without a sample, as those of the other split only are."""
+    cuts = [0, 0, *range(size, len(side.phash), size), len(side.phash)]
+    return [Hashes(*(x[a:b] for x in side)) for a, b in pairwise(cuts)]
+
+
+@pytest.mark.parametrize("size", [1, 3, 50, 5000])
+def test_the_nearest_by_hash_are_those_of_one_look_at_all_whatever_the_windows(size: int) -> None:
+    draw = np.random.default_rng(0)
+    keys, queries = draw.integers(0, 64, 300, np.uint64), draw.integers(0, 64, 20, np.uint64)  # many are equally far
+    sample_id = draw.permutation(300)
+    wanted_bits, wanted = nearest_hashes(queries, keys, leaks.CANDIDATES)
+    bits, rows, found = leaks._nearest(queries, windows(Hashes(sample_id, keys), size))
+    assert np.array_equal(bits, wanted_bits) and np.array_equal(rows, wanted)
+    assert np.array_equal(found, sample_id[wanted])
+    few = leaks._nearest(queries, windows(Hashes(sample_id[:2], keys[:2]), size))
+    assert [x.shape for x in few] == [(20, 2)] * 3 and [x.shape for x in leaks._nearest(queries, [])] == [(20, 0)] * 3
 
 
 def test_an_equal_hash_is_not_enough() -> None:
@@ -54,7 +77,7 @@ def test_an_equal_hash_is_not_enough() -> None:
     test = [np.full((32, 32, 3), 200, np.uint8), picture(32, 32, seed=2)]
     sides = {"train": train, "test": test}
     same = Hashes(np.arange(2), np.zeros(2, np.uint64))
-    found = leaks.alike_pictures(same, same, lambda s, rows: np.stack([sides[s][r] for r in rows]) @ LUMA)
+    found = leaks.alike_pictures([same], [same], lambda s, rows: np.stack([sides[s][r] for r in rows]) @ LUMA)
     assert ids(found) == []
 
 
@@ -79,14 +102,16 @@ def test_collapsed_features_accuse_nobody() -> None:
     assert ids(leaks.alike_features((same, torch.arange(40)), (same[:10], torch.arange(10)))) == []
 
 
-def test_equal_bytes_by_what_ingest_noted(tmp_path: Path) -> None:
-    rows = [(0, 11, False), (1, 12, False), (2, 13, False), (3, 12, True), (4, 99, True)]
-    for index, part in enumerate((rows[:2], rows[2:])):
+@pytest.mark.parametrize("at_once", [1, 2, 100])
+def test_equal_bytes_by_what_ingest_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    monkeypatch.setattr(leaks, "_TESTS_AT_ONCE", at_once)
+    rows = [(0, 11, False), (1, 12, False), (5, 11, True), (2, 13, False), (3, 12, True), (4, 99, True)]
+    for index, part in enumerate((rows[:3], rows[3:])):
         columns = [list(column) for column in zip(*part, strict=True)]
         path = shards.content_path(tmp_path, index)
         path.parent.mkdir(exist_ok=True)
         pq.write_table(pa.table(columns, schema=shards.CONTENT), path)
-    assert ids(leaks.equal_bytes(tmp_path, tmp_path)) == [(3, 1)]
+    assert ids(leaks.equal_bytes(tmp_path, tmp_path)) == [(3, 1), (5, 0)]
     for test, train in ((tmp_path / "elsewhere", tmp_path), (tmp_path, tmp_path / "elsewhere")):
         assert ids(leaks.equal_bytes(test, train)) == []
 
@@ -100,6 +125,10 @@ def test_each_test_sample_counts_once_by_its_strongest_evidence(tmp_path: Path) 
     assert (found.num_exact, found.num_near, found.rate) == (1, 1, 0.05)
     named = [(pair.test, pair.train, pair.kind, pair.distance) for pair in found.pairs]
     assert named == [(100, 5, "bytes", 0.0), (101, 9, "phash", 2.0)]
+    for kinds in ({}, {"bytes": leaks._NONE, "phash": leaks._NONE}):
+        assert leaks.summarize(kinds, 40, here, here).model_dump(include={"num_exact", "num_near"}) == {
+            "num_exact": 0, "num_near": 0
+        }  # fmt: skip
     many = Pairs(np.arange(50), np.arange(50), np.linspace(0, 1, 50))
     found = leaks.summarize({"features": many}, 200, here, here)
     assert (found.num_near, len(found.pairs)) == (50, 20)

@@ -12,10 +12,10 @@ from pipelines import duplicates, footer, manifest
 from pipelines.errors import UserError
 from pipelines.labels import Labels
 from pipelines.manifest import Manifest
-from pipelines.pieces import GROUPS_AT_ONCE, Layout
+from pipelines.pieces import GROUPS_AT_ONCE, Layout, windows
 from pipelines.stages import verification
 from pipelines.tables import CONTENT, LABELS
-from tests.support import scale
+from tests.support import constants, scale
 
 
 @pytest.mark.timeout(280)
@@ -68,6 +68,27 @@ def label_files(folder: Path, parts: list[list[int]]) -> list[Path]:
         paths.append(folder / f"{index}.parquet")
         pq.write_table(pa.table([ids, [f"class {i % 7}" for i in ids]], schema=LABELS), paths[-1])
     return paths
+
+
+def test_every_sample_is_planned_window_by_window():
+    made = scale.generated(3_000_000)
+    made = made.model_copy(update={"train": made.train[:-4], "test": made.train[-4:]})
+    tracemalloc.start()
+    found, largest = [], 0
+    for window in windows(Path("/x"), made, 100):
+        found.append((window.num_train, sum(len(piece.rows.row) for piece in window.pieces)))
+        largest = max(largest, len(window.pieces))
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000, "all of it would be 48 MB"
+    tracemalloc.stop()
+    assert largest == 100 and sum(rows for _, rows in found) == 3_000_000
+    mixed = [(train, rows) for train, rows in found if 0 < train < rows]
+    assert len(mixed) == 1 and sum(train for train, _ in found) == made.num_rows("train")
+
+
+def test_test_samples_are_looked_for_in_flat_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "WINDOW", 100_000)
+    few, many = (constants.leak_check(tmp_path / str(num), num, 20)["leak_check_mb"] for num in (200_000, 2_000_000))
+    assert many < 1.1 * few, f"{few} and {many} MB: all hashes would be 29 MB more"
 
 
 def test_labels_are_looked_up_file_by_file(tmp_path):

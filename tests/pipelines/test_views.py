@@ -12,7 +12,8 @@ from pipelines import manifest, outbox
 from pipelines.artifacts import Nothing, ShardSet
 from pipelines.config import parse
 from pipelines.errors import UserError
-from pipelines.stages import ingest, pacing, views
+from pipelines.stages import hashing, ingest, pacing, views
+from pipelines.stages.hashing import of_splits
 from pipelines.stages.views import both_splits, some_rows, training_batches, training_order
 from tests.support.recipe import TREE
 
@@ -90,7 +91,7 @@ def test_two_views_differ_and_epochs_differ(shards):
 
 def test_a_split_comes_in_shard_order_and_a_limit_spreads_over_it(shards):
     listing = manifest.load(shards.folder)
-    whole, num_train = both_splits(CONFIG, shards.folder, listing, None)
+    whole, num_train = both_splits(CONFIG, shards.folder, listing, 5000)
     ids = np.concatenate([b["sample_id"] for b in whole.iter_batches(batch_size=None, batch_format="numpy")])
     assert num_train == 1437
     assert len(ids) == 1797 == len(set(ids.tolist()))
@@ -98,6 +99,27 @@ def test_a_split_comes_in_shard_order_and_a_limit_spreads_over_it(shards):
     few = some_rows(CONFIG, shards.folder, listing, "test", 50, ("eval",))
     assert set(few["sample_id"].tolist()) <= set(ids.tolist())
     assert 40 <= len(few["sample_id"]) <= 50
+
+
+def test_hashes_of_all_samples_come_window_by_window_and_an_interrupted_run_goes_on(shards, tmp_path, monkeypatch):
+    listing = manifest.load(shards.folder)
+
+    def columns(root):
+        kept = of_splits(CONFIG, shards.folder, listing, root)
+        return [np.concatenate(column) for side in kept for column in zip(*side, strict=True)]
+
+    whole = columns(tmp_path / "whole")
+    both, num_train = both_splits(CONFIG, shards.folder, listing, 5000)
+    ids = np.concatenate([b["sample_id"] for b in both.iter_batches(batch_size=None, batch_format="numpy")])
+    assert np.array_equal(whole[0], ids[:num_train]) and np.array_equal(whole[2], ids[num_train:])
+    monkeypatch.setattr(views, "BLOCKS_AT_ONCE", 1)
+    assert all(np.array_equal(a, b) for a, b in zip(columns(tmp_path / "parts"), whole, strict=True))
+    first, *_, last = sorted((tmp_path / "parts").glob("*/*.safetensors"))
+    made = first.stat().st_mtime_ns
+    last.unlink()
+    (last.parent / hashing.WHOLE).unlink()  # as if killed before the last window
+    assert all(np.array_equal(a, b) for a, b in zip(columns(tmp_path / "parts"), whole, strict=True))
+    assert first.stat().st_mtime_ns == made and last.exists()
 
 
 def test_fewer_samples_than_one_batch_is_said_at_once(shards):

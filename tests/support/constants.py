@@ -8,6 +8,7 @@ import json
 import time
 import tracemalloc
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,16 +16,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines import consumption, footer, journal, manifest
+from pipelines import consumption, footer, hashes, journal, leaks, manifest
+from pipelines.hashes import Hashes, Kept
 from pipelines.labels import Labels
 from pipelines.mlflow_store import Value, connect, log_values
 from pipelines.order import Order
-from pipelines.pieces import Layout
+from pipelines.pieces import Layout, windows
 from pipelines.sources.image_folder import _Entry
 from pipelines.tables import LABELS, SAMPLES
 from tests.support import scale
 
 ROWS = 2_000_000
+WINDOW = 1_000_000
+"""Hashes that the leak check holds at once, about."""
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -84,6 +88,40 @@ def listing() -> dict[str, float]:
     return {"folder_listing_bytes_per_sample": size / len(kept)}
 
 
+def hashing() -> dict[str, float]:
+    """Planned rows of the three windows that are hashed first, one after the other."""
+    made = scale.generated(2 * ROWS)
+    tracemalloc.start()
+    for _ in islice(windows(Path("/shared/shards"), made, 512), 3):
+        pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return {"leak_check_planned_mb": peak / 1e6}
+
+
+def leak_check(folder: Path, num_train: int, num_test: int) -> dict[str, float]:
+    """Test samples looked for among train samples by random hashes, `WINDOW` of them to a file."""
+    draw = np.random.default_rng(0)
+
+    def side(rows: int) -> Hashes:
+        return Hashes(np.arange(rows), draw.integers(0, 2**64, rows, np.uint64))
+
+    for number, first in enumerate(range(0, num_train, WINDOW)):
+        test = side(num_test if first == 0 else 0)
+        hashes.keep(hashes.window_path(folder, number), side(min(WINDOW, num_train - first)), test)
+    blank = np.zeros((leaks._PART, 32, 32), np.float32)
+
+    def look() -> object:
+        return leaks.alike_pictures(Kept(folder, "train"), Kept(folder, "test"), lambda _, rows: blank[: len(rows)])
+
+    spent = seconds(look)
+    tracemalloc.start()
+    look()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return {"leak_check_ns_per_pair": 1e9 * spent / (num_train * num_test), "leak_check_mb": peak / 1e6}
+
+
 def points(folder: Path) -> dict[str, float]:
     """A metric point in the outbox and in MLflow over SQLite."""
     line = {
@@ -108,6 +146,7 @@ def main() -> None:
     with TemporaryDirectory() as name:
         folder = Path(name)
         found = {**ordering(), **blocks(), **files(folder), **listing(), **points(folder)}
+        found |= hashing() | leak_check(folder / "hashes", 10 * WINDOW, 100)
     print(json.dumps({key: float(f"{value:.3g}") for key, value in found.items()}, indent=1))
 
 

@@ -70,6 +70,12 @@ class KilledRun:
         os.kill(found[-1].pid, signal.SIGKILL)
         return True
 
+    def interrupt(self) -> None:
+        """Ctrl-C: it ends at a checkpoint."""
+        assert self._driver is not None
+        self._driver.send_signal(signal.SIGINT)
+        assert self.wait(120) == 130, self.printed()
+
     def step(self) -> int:
         """The newest step logged."""
         folder = self.folder()

@@ -2,7 +2,7 @@
 
 Field names and types as in the API references of Kubernetes (kubernetes.io/docs/reference/kubernetes-api) and of
 KubeRay 1.7 (docs.ray.io, "KubeRay CRD API reference"), written down here by hand. An API server prunes what it does
-not know in silence; here a typo fails.
+not know in silence; here a typo fails. tests/support/crds.py checks against KubeRay's schemas where somebody has them.
 """
 
 from pathlib import Path

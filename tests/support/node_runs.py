@@ -12,6 +12,9 @@ from tests.support.kill_runs import ROLES, KilledRun
 from tests.support.mlflow_server import MlflowServer
 from tests.support.processes import ray_processes
 
+END_S = 60
+"""A node looks twice a second whether one of its parts has died."""
+
 
 class NodesRun(KilledRun):
     """`selfray pretrain` on a head of 1 CPU and two nodes of 2: both workers fit on one of these.
@@ -46,31 +49,40 @@ class NodesRun(KilledRun):
             made = local_nodes.up(self._nodes, num_nodes=1, cpus_per_node=1)
         while len(made.alive()) < self._num_nodes:
             made = local_nodes.join(self._nodes, cpus=self._cpus)
-        self.write({**self._tree, "ray": {"address": made.gcs}})
+        self.write({**self._tree, "ray": {**self._tree.get("ray", {}), "address": made.gcs}})
 
     def kill(self, role: str) -> bool:
-        """As in KilledRun, and: `train node`, `data node` (the raylet of one), `head` (its whole node), `mlflow`."""
+        """As in KilledRun, and: `train node`, `data node` (the raylet of one), `head` (its whole node), `mlflow`.
+
+        A node whose part was killed has ended when this returns.
+        """
         made = local_nodes.load(self._nodes)
         assert made is not None
-        if role == "driver":
+        if role == "driver" or not self.running:
             return super().kill(role)
         if role == "mlflow":
             assert self._server is not None
             self._server.kill()
             return True
-        alive = made.alive()
+        head, *others = made.alive()
         if role == "head":
-            psutil.Process(alive[0].pid).kill()  # the kernel ends the rest of it
+            node = psutil.Process(head.pid)
+            node.kill()  # the kernel ends the rest of it
+            node.wait(END_S)
             return True
-        trains = {node.pid: bool(ray_processes(ROLES["worker"], node.pid)) for node in alive}
         if role in ("worker", "controller"):
-            found = [process for node in alive for process in ray_processes(ROLES[role], node.pid)]
-        else:
-            wanted = [node for node in alive[1:] if trains[node.pid] == (role == "train node")]
-            found = [raylet for node in wanted for raylet in ray_processes(ROLES["raylet"], node.pid)]
-        if not found or not any(trains.values()):
+            found = [process for node in (head, *others) for process in ray_processes(ROLES[role], node.pid)]
+            if found:
+                found[-1].kill()
+            return bool(found)
+        trains = {node.pid: bool(ray_processes(ROLES["worker"], node.pid)) for node in others}
+        wanted = [node for node in others if trains[node.pid] == (role == "train node")]
+        raylets = ray_processes(ROLES["raylet"], wanted[-1].pid) if wanted and any(trains.values()) else []
+        if not raylets:
             return False
-        found[-1].kill()
+        node = psutil.Process(wanted[-1].pid)
+        raylets[-1].kill()
+        node.wait(END_S)
         return True
 
     def repair(self, role: str) -> None:
