@@ -21,8 +21,10 @@ CONFIG = parse(
     TREE,
     {
         "train.steps": 100,  # of 89 in an epoch
-        "tune.space": {"method.temperature": {"choice": [0.1, 0.5]}},
-        "tune": {"searcher": "grid", "scheduler": "none", "looks": 1, "samples": 64, "view_samples": 16},
+        "tune": {
+            "space": {"method.temperature": {"choice": [0.1, 0.5]}},
+            **{"searcher": "grid", "scheduler": "none", "looks": 1, "samples": 64, "view_samples": 16},
+        },
     },
 )
 
