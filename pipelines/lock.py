@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from pipelines.errors import UserError
 
@@ -18,13 +19,23 @@ def alone(path: Path, patience_s: float = 0) -> Iterator[None]:
     """
     deadline = time.monotonic() + patience_s
     with path.open("w") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    message = f"{path.parent}: another process is at work there; wait for it, or end it"
-                    raise UserError(message) from None
-                time.sleep(0.1)
+        while not _taken(file):
+            if time.monotonic() >= deadline:
+                raise UserError(f"{path.parent}: another process is at work there; wait for it, or end it")
+            time.sleep(0.1)
         yield
+
+
+@contextmanager
+def tried(path: Path) -> Iterator[bool]:
+    """Whether the lock file is ours while the body runs; False, at once, where another process holds it."""
+    with path.open("w") as file:
+        yield _taken(file)
+
+
+def _taken(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False

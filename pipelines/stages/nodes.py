@@ -5,7 +5,7 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -58,7 +58,7 @@ def ask(storage: Path, paths: Sequence[Path], tracking: str | None = None) -> li
     probe = storage / f".nodes-{uuid.uuid4().hex[:12]}"
     probe.mkdir(parents=True)
     nodes = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
-    names = {i: f"{node['NodeManagerAddress']}/{i[:6]}" for i, node in nodes.items()}
+    names = _names(nodes)
     try:
         first = _on_each(names, lambda _: (_write, str(probe), [str(path) for path in paths], tracking))
         unread = _on_each(names, lambda _: (_read, str(probe), names))
@@ -82,6 +82,18 @@ def ask(storage: Path, paths: Sequence[Path], tracking: str | None = None) -> li
         )
         for i in names
     ]
+
+
+def on_all(function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+    """`function(node id, *arguments)` on every node: the node's name -> its result.
+
+    Raises:
+        UserError: a node does not answer.
+    """
+    import ray
+
+    names = _names({node["NodeID"]: node for node in ray.nodes() if node["Alive"]})
+    return {names[i]: result for i, result in _on_each(names, lambda _: (function, *arguments)).items()}
 
 
 def ahead(told: float, asked: float, answered: float) -> float:
@@ -141,12 +153,16 @@ def paths_read(config: SetupConfig) -> dict[str, Path]:
     return found
 
 
+def _names(nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    return {i: f"{node['NodeManagerAddress']}/{i[:6]}" for i, node in nodes.items()}
+
+
 def _some(names: Sequence[str], of: int) -> str:
     return f"{len(names)} of {of} nodes ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''})"
 
 
 def _on_each(names: dict[str, str], call: Callable[[str], tuple[Any, ...]]) -> dict[str, Any]:
-    """The result of `function(node id, name, *arguments)` on every node."""
+    """The result of `function(node id, *arguments)` on every node."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 

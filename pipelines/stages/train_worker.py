@@ -17,6 +17,7 @@ from ray.train.torch import get_device
 from pipelines import lock, manifest, outbox
 from pipelines.artifacts import ShardSet
 from pipelines.config import RunConfig, parse
+from pipelines.decoded_cache import DecodedCache
 from pipelines.display import repeating
 from pipelines.errors import Diverged, Interrupted, UserError
 from pipelines.manifest import Manifest
@@ -92,6 +93,7 @@ def train_here(
     look: Callable[[Method], dict[str, float]] | None = None,
     milestones: Collection[int] = (),
     begin: Start | None = None,
+    decoded: DecodedCache | None = None,
 ) -> None:
     """This worker's part of a pre-training, in this process.
 
@@ -99,6 +101,7 @@ def train_here(
         look: takes the place of the usual monitor.
         milestones: steps at which it looks and a checkpoint is saved.
         begin: of fine-tuning.
+        decoded: shared with other trainings on these shards.
     """
     if worker.rank == 0:
         how = f"{chosen_precision(config.train.precision, worker.device)}, {torch.get_num_threads()} threads each"
@@ -110,8 +113,8 @@ def train_here(
         raise UserError(f"method {config.method.name} reads labels; the source has none (source.labels)")
 
     def open_batches(start: int, stop: int) -> Iterator[Arrays]:
-        given = training_batches(config, shards.folder, listing, worker.rank, worker.size, start, stop, worker.folder)
-        return told(given, worker.folder)
+        place = shards.folder, listing, worker.rank, worker.size
+        return told(training_batches(config, *place, start, stop, worker.folder, decoded), worker.folder)
 
     order = training_order(config, listing)
     monitor = look or usual_monitor(config, shards, listing, labels, worker)

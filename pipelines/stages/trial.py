@@ -88,7 +88,8 @@ def train_trial(config: RunConfig, worker: TrialWorker) -> None:
             worker.ask(look.step)
     shared, spent = worker.plan, known[-1].seconds if known else 0.0
     eye = objective(config, shared, worker.device, spent) if worker.rank == 0 else None
-    train_here(config, shared.shards, worker, eye, plan.milestones(worker.total, shared.tune.looks))
+    milestones = plan.milestones(worker.total, shared.tune.looks)
+    train_here(config, shared.shards, worker, eye, milestones, decoded=shared.decoded)
     if eye and all(look.step < worker.total for look in worker.looks()):
         _look_at_the_end(config, worker, eye)
 

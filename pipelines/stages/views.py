@@ -7,6 +7,7 @@ it gets never depends on how Ray schedules (invariant 1), and a restart simply p
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -19,6 +20,7 @@ from ray.data.block import Block, BlockAccessor, BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
 from pipelines.config import RunConfig, SetupConfig
+from pipelines.decoded_cache import DecodedCache
 from pipelines.errors import UserError
 from pipelines.manifest import Manifest
 from pipelines.order import Order
@@ -54,14 +56,25 @@ def training_order(config: RunConfig, manifest: Manifest) -> Order:
 
 
 def training_batches(
-    config: RunConfig, folder: Path, manifest: Manifest, rank: int, size: int, start: int, stop: int, stage: Path
+    config: RunConfig,
+    folder: Path,
+    manifest: Manifest,
+    rank: int,
+    size: int,
+    start: int,
+    stop: int,
+    stage: Path,
+    decoded: DecodedCache | None = None,
 ) -> Iterator[Arrays]:
     """One worker's share of the global batches start..stop, counted over epochs, already augmented.
 
+    Args:
+        stage: folder that keeps rows which do not decode.
+        decoded: pixels that other readers of these shards have decoded, or may need.
     Yields: `view0`, `view1`, ... [B, size, size, 3] uint8, one per view kind, `planned_id` [B] int64, the samples of
     the order, and `sample_id` [B], the same but where a sample did not decode: there it is the one in its place.
     """
-    views = _training_views(config, stage)
+    views = replace(_training_views(config, stage), decoded=decoded)
     order = training_order(config, manifest)
     share = config.train.global_batch_size // size
     layout = Layout(folder, manifest, "train")

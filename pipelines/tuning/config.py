@@ -123,6 +123,8 @@ class TuneConfig(Config):
     confirm: ConfirmConfig = ConfirmConfig()
     max_concurrent: PositiveInt | None = None
     """Trials at a time; by default what the CPUs (GPUs) of the cluster hold."""
+    decoded_cache_mb: NonNegativeInt | Literal["auto"] = "auto"
+    """Decoded pixels that the trials share on each node; auto: a quarter of its free memory; 0: each decodes anew."""
 
     @field_validator("space")
     @classmethod

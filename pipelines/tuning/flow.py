@@ -55,20 +55,21 @@ def tune(config: RunConfig, root: Path, *, resume: bool = False) -> tuple[Findin
 def _search_and_confirm(
     config: RunConfig, settings: TuneConfig, shards: ShardSet, root: Path, folder: Path
 ) -> tuple[Findings, Plan]:
-    from pipelines.stages import trial
+    from pipelines.stages import sharing, trial
     from pipelines.stages.tune import max_concurrent, run_trials
 
     engine.connect(config)
     at_a_time, why = max_concurrent(config, settings.max_concurrent)
     threads = max(1, (os.cpu_count() or 1) // at_a_time)
-    shared = Plan(recipe=space.tree(config), tune=settings, shards=shards, threads=threads)
+    decoded = plan.decoded_cache(settings, shards, folder)
+    shared = Plan(recipe=space.tree(config), tune=settings, shards=shards, threads=threads, decoded=decoded)
     shared.keep(folder)
     runs = TrialRuns(folder)
     campaign = Campaign(shared, folder, config.seed, work_of(shards, root), [runs])
     said = f"tune: campaign {folder}, {campaign.num_planned} search trials, {at_a_time} at a time ({why})"
     say(f"{said}; {len(campaign.trials)} recorded before" if campaign.trials else said)
     try:
-        with table.watch(campaign, at_a_time):
+        with sharing.on_all_nodes(decoded), table.watch(campaign, at_a_time):
             run_trials(campaign, campaign.next_search, config, at_a_time)
             plan_confirmation(campaign)
             run_trials(campaign, campaign.next_confirmation, config, at_a_time)

@@ -5,6 +5,7 @@ from typing import Any
 
 from pipelines.artifacts import ShardSet
 from pipelines.config import RunConfig, fingerprint, parse
+from pipelines.decoded_cache import MADE_BY, DecodedCache
 from pipelines.errors import UserError
 from pipelines.tuning import records
 from pipelines.tuning.config import TuneConfig
@@ -12,8 +13,8 @@ from pipelines.tuning.space import Changes, section, tree
 from ssl_core.config import Config
 
 NAME = "campaign.json"
-GROWS = ("num_trials", "confirm", "max_concurrent")
-"""Keys of `tune:` that extend a campaign instead of making it another one."""
+GROWS = ("num_trials", "confirm", "max_concurrent", "decoded_cache_mb")
+"""Keys of `tune:` that extend or hasten a campaign instead of making it another one."""
 
 
 class Plan(Config):
@@ -23,6 +24,8 @@ class Plan(Config):
     shards: ShardSet
     threads: int | None = None
     """CPU threads of one trial's worker, where the recipe does not say."""
+    decoded: DecodedCache | None = None
+    """Pixels that the trials share; None: each decodes its own."""
 
     @property
     def prefix(self) -> str:
@@ -53,6 +56,14 @@ def folder(config: RunConfig, root: Path) -> Path:
     searched = section(config).model_dump(mode="json", exclude=set(GROWS))
     recipe = {key: value for key, value in tree(config).items() if key not in ("storage", "tracking", "ray")}
     return root / "tune" / fingerprint([recipe, searched])[:16]
+
+
+def decoded_cache(tune: TuneConfig, shards: ShardSet, campaign: Path) -> DecodedCache | None:
+    """That of a campaign's trials; None: `tune.decoded_cache_mb` is 0."""
+    limit = None if tune.decoded_cache_mb == "auto" else tune.decoded_cache_mb
+    if limit == 0:
+        return None
+    return DecodedCache(name=fingerprint([campaign.absolute(), shards.digest, MADE_BY])[:16], limit_mb=limit)
 
 
 def milestones(total: int, looks: int) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHMARKS = ("augment", "decode", "stream", "wait", "memory", "startup", "placement")
+BENCHMARKS = ("augment", "decode", "stream", "wait", "memory", "startup", "placement", "decoded")
 LONG = ("modes", "probes", "campaign", "scaling")  # only when asked for by name
 
 
