@@ -27,6 +27,7 @@ from ssl_core.build import build_chains, build_method
 from ssl_core.catalog import find, named_in
 from ssl_core.config import Config, NamedConfig
 from ssl_core.optim import OptimConfig
+from ssl_core.sharding import check_shardable
 
 FROM_ENVIRONMENT = ("tracking.uri", "ray.address")
 """Keys whose value may refer to environment variables; it is looked up where it is used and never dumped."""
@@ -62,6 +63,8 @@ class TrainConfig(Config):
     """Optimizer steps; give this or `epochs`."""
     global_batch_size: PositiveInt = 256
     num_workers: PositiveInt = 1
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """ddp: each worker holds the whole method; fsdp: its share of weights, gradients and optimizer state."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bf16 autocast on CUDA and on CPUs with AMX, else fp32."""
@@ -90,7 +93,14 @@ class TrainConfig(Config):
                 f"global_batch_size {self.global_batch_size} does not split over "
                 f"num_workers {self.num_workers} x accumulate {self.accumulate}"
             )
+        if self.compile and self.parallel == "fsdp":
+            raise ValueError("compile has not been tried with parallel fsdp; turn it off, or take parallel ddp")
         return self
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether workers hold shares only; a single one holds everything."""
+        return self.parallel == "fsdp" and self.num_workers > 1
 
 
 class RegistryConfig(Config):
@@ -165,7 +175,9 @@ class RunConfig(SetupConfig):
         if missing := sorted({*needed, "eval"} - set(self.views)):
             raise ValueError(f"views needs {', '.join(missing)}: method {self.method.name} reads {', '.join(needed)}")
         build_chains(self.views)
-        build_method(self.method, self.encoder, self.views, device="meta")
+        method = build_method(self.method, self.encoder, self.views, device="meta")
+        if self.train.parallel == "fsdp":
+            check_shardable(method)
         return self
 
 

@@ -16,6 +16,7 @@ from pipelines.order import Order
 from pipelines.patience import patiently
 from ssl_core.collectives import from_first
 from ssl_core.methods.base import Method
+from ssl_core.sharding import is_sharded
 
 STOP = "stop"
 SAVE = "save"
@@ -75,17 +76,23 @@ class Worker:
             self._write("the point", step, lambda: outbox.append(self.folder, step=step, total=total, metrics=metrics))
 
     def save(self, step: int, method: Method, optimizer: torch.optim.Optimizer, extra: dict[str, object]) -> None:
-        """Write a checkpoint, and with it make the points up to here final.
+        """Write a checkpoint, and with it make the points up to here final; all workers call it at the same step.
 
         Raises:
             UserError: the storage is full or not writable, and stays so.
         """
+        sharded = is_sharded(method)
+        if self.rank != 0 and not sharded:
+            return
+        held = checkpoint.contents(method, optimizer)
+        if sharded:  # once, before what may be tried again: the others do not wait for a disk
+            held = checkpoint.gathered(held, keep=self.rank == 0)
         if self.rank != 0:
             return
 
         def write() -> None:
             consumption.flush(self.folder)
-            checkpoint.save(self.checkpoints, step, method, optimizer, extra)
+            checkpoint.write(self.checkpoints, step, held, extra)
             outbox.commit(self.folder, step)
             (self.folder / SAVE).unlink(missing_ok=True)
 

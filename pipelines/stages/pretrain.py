@@ -68,6 +68,7 @@ PRETRAIN = Stage(
         "data.cpus",
         "data.slow_read_seconds",
         "train.num_workers",
+        "train.parallel",
         "train.device",
         "train.threads",
         "train.log_every",
