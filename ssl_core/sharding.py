@@ -39,8 +39,8 @@ def shard_(method: nn.Module, device: torch.device, *, bf16: bool) -> None:
     heads). Build the optimizer afterwards: the parameters are new ones.
 
     Args:
-        bf16: gather blocks in bfloat16, half the bytes, and compute them in it, from float32 and back to it. Blocks with
-            BatchNorm and the rest stay float32, as do sums of gradients, shares and the optimizer's state.
+        bf16: gather blocks in bfloat16, half the bytes, and compute them in it, from float32 and back to it. Blocks
+            with BatchNorm and all the rest stay float32, as do sums of gradients, shares and the optimizer's state.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
