@@ -97,11 +97,6 @@ class TrainConfig(Config):
             raise ValueError("compile has not been tried with parallel fsdp; turn it off, or take parallel ddp")
         return self
 
-    @property
-    def is_sharded(self) -> bool:
-        """Whether workers hold shares only; a single one holds everything."""
-        return self.parallel == "fsdp" and self.num_workers > 1
-
 
 class RegistryConfig(Config):
     examples: NonNegativeInt = 0

@@ -144,7 +144,7 @@ def rows(
     kept = 2 * seen.checkpoint_bytes
     store, need = sum(node.has("object_store_memory") for node in nodes), store_need(config, seen)
     gpu = f", {size(seen.gpu_bytes)} of its GPU" if use_gpu else ""
-    whole = " (rehearsed unsharded, an upper bound)" if train.is_sharded else ""
+    whole = " (rehearsed unsharded, an upper bound)" if train.parallel == "fsdp" and train.num_workers > 1 else ""
     return [
         Row(
             "samples", f"{order.num_rows} train, {listing.num_rows('test')} test, {listing.num_quarantined} quarantined"

@@ -58,7 +58,7 @@ def train(
     Args:
         order: what `open_batches` follows.
         monitor: looks at the representation now and then: given to rank 0 only, or to all workers where
-            `config.train.is_sharded`, since none of them could encode alone.
+            `worker.holds_shares`, since none of them could encode alone.
         labels: sample id -> class number, for a method that reads labels.
         milestones: steps at which the monitor looks and a checkpoint is saved, instead of every `monitor_every`.
         begin: weights to start from and how the learning rate falls with depth, for fine-tuning.
@@ -68,7 +68,7 @@ def train(
         Interrupted: asked to stop; a checkpoint of this very step is kept.
     """
     settings = config.train
-    sharded = settings.is_sharded
+    sharded = worker.holds_shares(settings)
     place = "cpu" if sharded else worker.device  # where sharded it need not fit on the device
     method = build_method(config.method, config.encoder, config.views, device=place, seed=config.seed)
     if begin:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from pipelines import checkpoint, consumption, outbox, patience
+from pipelines.config import TrainConfig
 from pipelines.errors import UserError
 from pipelines.order import Order
 from pipelines.patience import patiently
@@ -34,6 +35,10 @@ class Worker:
     device: torch.device
     folder: Path
     """The stage's folder, on storage that all workers share."""
+
+    def holds_shares(self, train: TrainConfig) -> bool:
+        """Whether it has its share of the parameters only; one that is alone has all of them."""
+        return train.parallel == "fsdp" and self.size > 1
 
     @property
     def checkpoints(self) -> Path:

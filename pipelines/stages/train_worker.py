@@ -102,7 +102,7 @@ def train_here(
     """
     if worker.rank == 0:
         how = f"{chosen_precision(config.train.precision, worker.device)}, {torch.get_num_threads()} threads each"
-        how += ", sharded" if config.train.is_sharded else ""
+        how += ", sharded" if worker.holds_shares(config.train) else ""
         outbox.note(worker.folder, f"workers: {worker.size} on {worker.device.type}, {how}")
     listing = manifest.load(shards.folder)
     labels = manifest.labels(shards.folder, listing, "train")
@@ -153,7 +153,7 @@ def _trial(config: RunConfig, record: Path, worker: Worker) -> None:
 
 def is_looking(config: RunConfig, worker: Worker) -> bool:
     """Whether this worker looks at the representation: rank 0, or all where none of them has an encoder of its own."""
-    return worker.rank == 0 or config.train.is_sharded
+    return worker.rank == 0 or worker.holds_shares(config.train)
 
 
 def usual_monitor(
