@@ -2,17 +2,19 @@
 
 `checkpoints/step_00000120/` holds method.safetensors (weights, teachers, queues), optimizer.safetensors
 and state.json (step, sha256 of both, what was running). It is written under another name and renamed.
+Tensors in it are whole, also those of a method that was sharded: any number of workers, sharded or not, can go on.
 Nothing random is saved: order, views and masks are functions of the step (invariants 1 and 2).
 """
 
 import json
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from pipelines import journal
@@ -20,11 +22,41 @@ from pipelines.errors import UserError
 from pipelines.manifest import sha256_of
 from ssl_core.methods.base import Method
 from ssl_core.optim import load_optimizer_tensors_, optimizer_tensors
+from ssl_core.sharding import share_of, whole
 
 METHOD, OPTIMIZER, STATE = "method.safetensors", "optimizer.safetensors", "state.json"
 
 
+Contents = Mapping[str, Mapping[str, Tensor]]
+"""File name -> its tensors by name."""
+
+
+def contents(method: Method, optimizer: torch.optim.Optimizer) -> Contents:
+    """What a checkpoint of now would hold: the tensors themselves, not copies."""
+    return {METHOD: method.state_dict(), OPTIMIZER: optimizer_tensors(optimizer, method)}
+
+
+def gathered(shares: Contents, *, keep: bool) -> Contents:
+    """Whole tensors on the CPU from those of a sharded method, one at a time; a collective.
+
+    Args:
+        keep: False on workers that only give their shares; they get nothing.
+    """
+    found: dict[str, dict[str, Tensor]] = {file: {} for file in shares}
+    for file, tensors in shares.items():
+        for name, share in tensors.items():
+            tensor = whole(share)
+            if keep:
+                found[file][name] = tensor.cpu()
+    return found
+
+
 def save(folder: Path, step: int, method: Method, optimizer: torch.optim.Optimizer, extra: dict[str, Any]) -> Path:
+    """`write` of a method that this process holds whole."""
+    return write(folder, step, contents(method, optimizer), extra)
+
+
+def write(folder: Path, step: int, held: Contents, extra: dict[str, Any]) -> Path:
     """Write `folder/step_xxxxxxxx` and drop all but the newest two, and those of later steps: they were passed over.
 
     Raises:
@@ -36,8 +68,8 @@ def save(folder: Path, step: int, method: Method, optimizer: torch.optim.Optimiz
         shutil.rmtree(killed)
     part.mkdir(parents=True)
     try:
-        save_file(_plain(method.state_dict()), part / METHOD)
-        save_file(_plain(optimizer_tensors(optimizer, method)), part / OPTIMIZER)
+        for name, tensors in held.items():
+            save_file(_plain(tensors), part / name)
         state = {"format": 1, "step": step, "sha256": {n: sha256_of(part / n) for n in (METHOD, OPTIMIZER)}, **extra}
         (part / STATE).write_text(json.dumps(state, indent=2))
         for name in (METHOD, OPTIMIZER, STATE):
@@ -91,9 +123,11 @@ def state_of(path: Path) -> dict[str, Any]:
 
 
 def restore_(path: Path, method: Method, optimizer: torch.optim.Optimizer) -> int:
-    """Load weights and optimizer in place; returns the number of steps taken."""
-    method.load_state_dict(_tensors(path / METHOD))
-    load_optimizer_tensors_(optimizer, method, _tensors(path / OPTIMIZER))
+    """Load weights and optimizer in place, a sharded method its shares; returns the number of steps taken."""
+    method.load_state_dict(_tensors(path / METHOD, method.state_dict().get))
+    parameters = dict(method.named_parameters())
+    slots = _tensors(path / OPTIMIZER, lambda key: parameters.get(key.partition("/")[2]))
+    load_optimizer_tensors_(optimizer, method, slots)
     return int(state_of(path)["step"])
 
 
@@ -108,9 +142,11 @@ def weights(path: Path) -> dict[str, Tensor]:
     return _tensors(path / METHOD)
 
 
-def _tensors(file: Path) -> dict[str, Tensor]:
+def _tensors(file: Path, like: Callable[[str], Tensor | None] = lambda _: None) -> dict[str, Tensor]:
+    """All tensors, each cut down to this worker's share once it is read where `like` gives one that is shared out."""
     try:
-        return load_file(file)
+        with safe_open(file, "pt") as found:
+            return {name: share_of(found.get_tensor(name), like(name)) for name in found.keys()}  # noqa: SIM118
     except SafetensorError as error:  # its hash fits, so it was never one
         raise UserError(f"{file}: not safetensors ({error}); delete its folder and run again") from None
 
@@ -145,5 +181,5 @@ def _fault(path: Path) -> str | None:
     return None
 
 
-def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}

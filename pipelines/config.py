@@ -27,6 +27,7 @@ from ssl_core.build import build_chains, build_method
 from ssl_core.catalog import find, named_in
 from ssl_core.config import Config, NamedConfig
 from ssl_core.optim import OptimConfig
+from ssl_core.sharding import check_shardable
 
 FROM_ENVIRONMENT = ("tracking.uri", "ray.address")
 """Keys whose value may refer to environment variables; it is looked up where it is used and never dumped."""
@@ -64,6 +65,8 @@ class TrainConfig(Config):
     num_workers: PositiveInt = 1
     min_workers: PositiveInt | None = None
     """When nodes leave, go on with as few, and with more again when nodes come; by default `num_workers`."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """ddp: each worker holds the whole method; fsdp: its share of weights, gradients and optimizer state."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bf16 autocast on CUDA and on CPUs with AMX, else fp32."""
@@ -95,6 +98,8 @@ class TrainConfig(Config):
                     f"num_workers {workers} x accumulate {self.accumulate}"
                     + (f"; min_workers {self.min_workers} lets it come to that" if workers < self.num_workers else "")
                 )
+        if self.compile and self.parallel == "fsdp":
+            raise ValueError("compile has not been tried with parallel fsdp; turn it off, or take parallel ddp")
         return self
 
     @property
@@ -176,7 +181,9 @@ class RunConfig(SetupConfig):
         if missing := sorted({*needed, "eval"} - set(self.views)):
             raise ValueError(f"views needs {', '.join(missing)}: method {self.method.name} reads {', '.join(needed)}")
         build_chains(self.views)
-        build_method(self.method, self.encoder, self.views, device="meta")
+        method = build_method(self.method, self.encoder, self.views, device="meta")
+        if self.train.parallel == "fsdp":
+            check_shardable(method)
         return self
 
 

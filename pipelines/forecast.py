@@ -144,6 +144,7 @@ def rows(
     kept = 2 * seen.checkpoint_bytes
     store, need = sum(node.has("object_store_memory") for node in nodes), store_need(config, seen)
     gpu = f", {size(seen.gpu_bytes)} of its GPU" if use_gpu else ""
+    whole = " (rehearsed unsharded, an upper bound)" if train.parallel == "fsdp" and train.num_workers > 1 else ""
     return [
         Row(
             "samples", f"{order.num_rows} train, {listing.num_rows('test')} test, {listing.num_quarantined} quarantined"
@@ -158,7 +159,7 @@ def rows(
         ),
         Row("time", f"{clock(took)} of training, after about {START_S} s to start; evaluation is not in it"),
         Row("bytes read", f"{size(seen.sample_bytes * batch * steps)}, {size(seen.sample_bytes)} per sample"),
-        Row("memory", f"{size(seen.worker_bytes)} per worker{gpu}, {size(seen.reader_bytes)} per reader"),
+        Row("memory", f"{size(seen.worker_bytes)} per worker{gpu}{whole}, {size(seen.reader_bytes)} per reader"),
         Row("object store", f"{size(need)} needed (blocks of {size(seen.block_bytes)}), {size(store)} there"),
         Row("disk", f"{size(num_bytes)} of shards, {size(kept + CONSUMED_BYTES * steps)} of checkpoints and logs"),
     ]

@@ -26,10 +26,12 @@ from pipelines.start import Start
 from pipelines.worker import Worker
 from ssl_core.augment.base import Augmentation
 from ssl_core.build import build_chains, build_method
+from ssl_core.collectives import from_first
 from ssl_core.methods.base import Method
 from ssl_core.noise import salt
 from ssl_core.optim import build_optimizer, peak_lr, set_lr_
 from ssl_core.schedules import warmup_cosine
+from ssl_core.sharding import shard_, stem_gathered
 from ssl_core.types import Batch, LossOutput, Progress
 
 OpenBatches = Callable[[int, int], Iterator[Arrays]]
@@ -55,7 +57,8 @@ def train(
 
     Args:
         order: what `open_batches` follows.
-        monitor: looks at the representation now and then, on rank 0 only.
+        monitor: looks at the representation now and then: given to rank 0 only, or to all workers where
+            `worker.holds_shares`, since none of them could encode alone.
         labels: sample id -> class number, for a method that reads labels.
         milestones: steps at which the monitor looks and a checkpoint is saved, instead of every `monitor_every`.
         begin: weights to start from and how the learning rate falls with depth, for fine-tuning.
@@ -65,10 +68,15 @@ def train(
         Interrupted: asked to stop; a checkpoint of this very step is kept.
     """
     settings = config.train
-    method = build_method(config.method, config.encoder, config.views, device=worker.device, seed=config.seed)
+    sharded = worker.holds_shares(settings)
+    place = "cpu" if sharded else worker.device  # where sharded it need not fit on the device
+    method = build_method(config.method, config.encoder, config.views, device=place, seed=config.seed)
     if begin:
         begin.load_(method)
-    method.to(memory_format=torch.channels_last)
+    if sharded:  # rows of a weight in channels_last would not be contiguous
+        shard_(method, worker.device, bf16=_halves_messages(settings, worker.device))
+    else:
+        method.to(memory_format=torch.channels_last)
     scales = begin.lr_scales(method) if begin else None
     optimizer = build_optimizer(config.optim, method, peak_lr(config.optim, settings.global_batch_size), scales)
     chains = build_chains(config.views)
@@ -78,7 +86,8 @@ def train(
     if settings.compile:
         method.encoder.compile()  # the method itself draws by step: it would be compiled anew at each
     net: nn.Module = method
-    if worker.size > 1:  # buffers need no broadcast: BatchNorm and queues see the batch of all workers
+    if worker.size > 1 and not sharded:
+        # buffers need no broadcast: BatchNorm and queues see the batch of all workers
         net = DistributedDataParallel(method, broadcast_buffers=False, gradient_as_bucket_view=True)
     monitor_every = settings.monitor_every or max(settings.log_every, total // 20)
     batches = open_batches(start, total)
@@ -105,11 +114,13 @@ def train(
             point["replaced"] = replaced
             num_replaced += replaced
             _within_budget(num_replaced, done - start, order, config.ingest.max_bad_fraction)
-        if monitor and worker.rank == 0 and look:
-            point |= monitor(method)
+        if monitor and look:
+            with stem_gathered(method):
+                point |= monitor(method)
         worker.report(done, total, point)
         recent = Recent(worker)
         due = time.monotonic() - saved > settings.checkpoint_seconds or worker.asked_to_save()
+        due = bool(from_first(due, worker.device))  # sharded, each worker has a part in it
         if last or stop or done in milestones or due:
             worker.save(done, method, optimizer, {"total": total, "order": order.identity})
             saved = time.monotonic()
@@ -148,6 +159,11 @@ def chosen_precision(precision: str, device: torch.device) -> str:
 def autocast(precision: str, device: torch.device) -> Any:
     bf16 = chosen_precision(precision, device) == "bf16"
     return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
+
+
+def _halves_messages(settings: TrainConfig, device: torch.device) -> bool:
+    """Between CPUs weights travel as they are: float32 is what their runs are compared by."""
+    return device.type == "cuda" and chosen_precision(settings.precision, device) == "bf16"
 
 
 def _lr(config: RunConfig, progress: Progress) -> float:

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from pipelines import checkpoint, consumption, outbox, patience
+from pipelines.config import TrainConfig
 from pipelines.errors import UserError
 from pipelines.order import Order
 from pipelines.patience import patiently
 from ssl_core.collectives import from_first
 from ssl_core.methods.base import Method
+from ssl_core.sharding import is_sharded
 
 STOP = "stop"
 SAVE = "save"
@@ -33,6 +35,10 @@ class Worker:
     device: torch.device
     folder: Path
     """The stage's folder, on storage that all workers share."""
+
+    def holds_shares(self, train: TrainConfig) -> bool:
+        """Whether it has its share of the parameters only; one that is alone has all of them."""
+        return train.parallel == "fsdp" and self.size > 1
 
     @property
     def checkpoints(self) -> Path:
@@ -75,17 +81,23 @@ class Worker:
             self._write("the point", step, lambda: outbox.append(self.folder, step=step, total=total, metrics=metrics))
 
     def save(self, step: int, method: Method, optimizer: torch.optim.Optimizer, extra: dict[str, object]) -> None:
-        """Write a checkpoint, and with it make the points up to here final.
+        """Write a checkpoint, and with it make the points up to here final; all workers call it at the same step.
 
         Raises:
             UserError: the storage is full or not writable, and stays so.
         """
+        sharded = is_sharded(method)
+        if self.rank != 0 and not sharded:
+            return
+        held = checkpoint.contents(method, optimizer)
+        if sharded:  # once, before what may be tried again: the others do not wait for a disk
+            held = checkpoint.gathered(held, keep=self.rank == 0)
         if self.rank != 0:
             return
 
         def write() -> None:
             consumption.flush(self.folder)
-            checkpoint.save(self.checkpoints, step, method, optimizer, extra)
+            checkpoint.write(self.checkpoints, step, held, extra)
             outbox.commit(self.folder, step)
             (self.folder / SAVE).unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""Everything that crosses workers. The only file here that imports torch.distributed.
+"""Everything that crosses workers. With `sharding.py` the only file here that imports torch.distributed.
 
 Contract: each worker returns the mean loss of its own samples and DDP averages gradients, so a
 method that gathers with these functions gets the gradient of the same loss on the whole batch.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from ssl_core.config import Config
+from ssl_core.sharding import whole
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
@@ -111,7 +112,8 @@ class LARS(Optimizer):
     def _update_(self, p: Tensor, grad: Tensor, group: Mapping[str, float]) -> None:
         rate: float | Tensor = group["lr"]
         if group["adapt"]:
-            weight_norm, grad_norm = p.norm(), grad.norm()
+            # whole at once: the norms of two workers' shares do not add up
+            weight_norm, grad_norm = whole(p.norm()), whole(grad.norm())
             local = group["trust"] * weight_norm / (grad_norm + group["weight_decay"] * weight_norm)
             # weights at zero could never leave it, and a layer without gradient has no direction
             rate = rate * torch.where((weight_norm > 0) & (grad_norm > 0), local, torch.ones_like(local))

@@ -88,7 +88,7 @@ def training_config(config: SetupConfig, settings: FineTuneConfig, num_classes: 
     size = build_chain(config.views["eval"]).view_shape[-1]
     view = settings.view.model_dump(mode="json") if settings.view else {"name": "image_crop", "size": size}
     kept = ("name", "seed", "storage", "source", "ingest", "data", "tracking", "ray")
-    hardware = ("num_workers", "device", "precision", "threads", "checkpoint_seconds", "max_failures")
+    hardware = ("num_workers", "parallel", "device", "precision", "threads", "checkpoint_seconds", "max_failures")
     train = {"epochs": settings.epochs, "global_batch_size": settings.global_batch_size, "monitor_samples": 0}
     if isinstance(config, RunConfig):
         train |= config.train.model_dump(mode="json", include=set(hardware))

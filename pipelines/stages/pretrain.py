@@ -72,6 +72,7 @@ PRETRAIN = Stage(
         "data.slow_read_seconds",
         "train.num_workers",
         "train.min_workers",
+        "train.parallel",
         "train.device",
         "train.threads",
         "train.log_every",

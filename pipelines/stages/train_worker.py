@@ -98,13 +98,14 @@ def train_here(
     """This worker's part of a pre-training, in this process.
 
     Args:
-        look: takes the place of the usual monitor.
+        look: takes the place of the usual monitor; as there, for those who look.
         milestones: steps at which it looks and a checkpoint is saved.
         begin: of fine-tuning.
         decoded: shared with other trainings on these shards.
     """
     if worker.rank == 0:
         how = f"{chosen_precision(config.train.precision, worker.device)}, {torch.get_num_threads()} threads each"
+        how += ", sharded" if worker.holds_shares(config.train) else ""
         outbox.note(worker.folder, f"workers: {worker.size} on {worker.device.type}, {how}")
     listing = manifest.load(shards.folder)
     labels = manifest.labels(shards.folder, listing, "train")
@@ -153,10 +154,15 @@ def _trial(config: RunConfig, record: Path, worker: Worker) -> None:
     )
 
 
+def is_looking(config: RunConfig, worker: Worker) -> bool:
+    """Whether this worker looks at the representation: rank 0, or all where none of them has an encoder of its own."""
+    return worker.rank == 0 or worker.holds_shares(config.train)
+
+
 def usual_monitor(
     config: RunConfig, shards: ShardSet, listing: Manifest, labels: Mapping[int, int] | None, worker: Worker
 ) -> Monitor | None:
-    if worker.rank != 0 or not config.train.monitor_samples:
+    if not is_looking(config, worker) or not config.train.monitor_samples:
         return None
     chains = build_chains(config.views)
     view = find("ssl_core.methods", config.method.name).view_kinds[0]

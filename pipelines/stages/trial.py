@@ -20,7 +20,7 @@ from pipelines.config import RunConfig
 from pipelines.errors import Diverged, Interrupted, UserError
 from pipelines.inputs import Inputs
 from pipelines.stages import engine, pretrain
-from pipelines.stages.train_worker import train_here
+from pipelines.stages.train_worker import is_looking, train_here
 from pipelines.stages.views import some_rows
 from pipelines.tuning import plan, records
 from pipelines.tuning.objective import NUM_VIEWS, Objective
@@ -81,16 +81,16 @@ def floors(config: RunConfig, shared: Plan) -> dict[str, dict[str, float]]:
 
 
 def train_trial(config: RunConfig, worker: TrialWorker) -> None:
-    """One worker's part of a trial; rank 0 looks."""
+    """One worker's part of a trial."""
     known = worker.known()
     if worker.rank == 0:
         for look in known:  # of an earlier process: the driver may not have heard of them
             worker.ask(look.step)
     shared, spent = worker.plan, known[-1].seconds if known else 0.0
-    eye = objective(config, shared, worker.device, spent) if worker.rank == 0 else None
+    eye = objective(config, shared, worker.device, spent) if is_looking(config, worker) else None
     milestones = plan.milestones(worker.total, shared.tune.looks)
     train_here(config, shared.shards, worker, eye, milestones, decoded=shared.decoded)
-    if eye and all(look.step < worker.total for look in worker.looks()):
+    if eye and worker.rank == 0 and all(look.step < worker.total for look in worker.looks()):
         _look_at_the_end(config, worker, eye)
 
 

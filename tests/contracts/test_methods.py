@@ -5,13 +5,14 @@ import copy
 import pytest
 import torch
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ssl_core import catalog
 from ssl_core.collectives import mean_over_workers
 from ssl_core.methods.base import Method
 from ssl_core.optim import OptimConfig, build_optimizer, load_optimizer_tensors_, optimizer_tensors
+from ssl_core.sharding import check_shardable, shard_, whole
 from ssl_core.types import Batch, Progress
 from tests.support.tiny import SMALL_METHODS, VIEW_SHAPE, rows, suitable_encoders, tiny_batch, tiny_method
 from tests.support.workers import on_workers
@@ -135,13 +136,29 @@ def test_two_workers_equal_one(name: str, encoder: str) -> None:
         torch.testing.assert_close(state, want_state, rtol=1e-3, atol=1e-5)  # running statistics, queue, teacher
 
 
+@every_pair
+def test_two_workers_that_share_the_parameters_out_equal_one(name: str, encoder: str) -> None:
+    method = tiny_method(name, encoder)
+    check_shardable(method)
+    batches = [tiny_batch(method, seed=seed) for seed in range(2)]
+    want_losses, want_grads, want_state = _two_steps(0, method, batches, 1)
+    for losses, grads, state in on_workers(2, _two_steps, method, batches, 2, True):
+        torch.testing.assert_close(losses, want_losses, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(grads, want_grads, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(state, want_state, rtol=1e-3, atol=1e-5)
+
+
 def _two_steps(
-    rank: int, method: Method, batches: list[Batch], world: int
+    rank: int, method: Method, batches: list[Batch], world: int, sharded: bool = False
 ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
     """Global losses [2], the first step's gradients, and the state after two steps of plain SGD."""
     method = copy.deepcopy(method)  # what came from another process shares its memory with all workers
     share = slice(rank * 8 // world, (rank + 1) * 8 // world)
-    wrapped = DistributedDataParallel(method, broadcast_buffers=False) if world > 1 else method
+    wrapped: nn.Module = method
+    if sharded:
+        shard_(method, torch.device("cpu"), bf16=False)
+    elif world > 1:
+        wrapped = DistributedDataParallel(method, broadcast_buffers=False)
     losses: list[Tensor] = []
     grads: dict[str, Tensor] = {}
     for step, batch in enumerate(batches):
@@ -151,11 +168,11 @@ def _two_steps(
         with torch.no_grad():
             for name, p in method.named_parameters():
                 if p.grad is not None:
-                    grads.setdefault(name, p.grad.clone())
+                    grads.setdefault(name, whole(p.grad).clone())
                     p.sub_(p.grad, alpha=0.01)
         method.after_step(Progress(step + 1, 10))
         losses.append(mean_over_workers(loss.detach()))
-    return torch.stack(losses), grads, dict(method.state_dict())
+    return torch.stack(losses), grads, {name: whole(tensor) for name, tensor in method.state_dict().items()}
 
 
 def _optimizer(method: Method) -> torch.optim.Optimizer:

@@ -55,6 +55,17 @@ def test_two_ray_workers_train_monitor_and_log(undisturbed):
     assert 0 <= last["monitor/knn_top1"] <= 1 and last["monitor/rankme"] >= 1 and last["monitor/feature_std"] > 0
 
 
+def test_workers_that_hold_shares_train_and_look_alike(shards, undisturbed, tmp_path):
+    assert pretrain.run(parse(TREE, {**CHANGES, "train.parallel": "fsdp"}), shards, tmp_path).step == 60
+    for metric in ("loss", "monitor/feature_std"):
+        here, there = (
+            {p.step: p.metrics[metric] for p in outbox.read(folder) if metric in p.metrics}
+            for folder in (tmp_path, undisturbed)
+        )
+        assert here.keys() == there.keys() and len(here) >= 3
+        np.testing.assert_allclose(list(here.values()), list(there.values()), rtol=2e-3)
+
+
 def test_a_killed_worker_changes_nothing(shards, undisturbed, tmp_path):
     killed = []
 

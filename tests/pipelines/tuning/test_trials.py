@@ -202,8 +202,9 @@ def test_ctrl_c_saves_and_the_next_process_goes_on(make):
 
 
 @pytest.mark.slow
-def test_two_workers_per_trial_train_on_ray_train(make):
-    made = make({"num_trials": 3, "reduction": 2}, num_workers=2)
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_workers_per_trial_train_on_ray_train(make, parallel):
+    made = make({"num_trials": 3, "reduction": 2}, num_workers=2, parallel=parallel)
     trials = made.run(1)
     assert {trial.state for trial in trials} <= {"done", "stopped"} and trials[0].state == "done"
     assert [look.step for look in trials[0].looks] == [10, 20, 30, 40, 50, 60]

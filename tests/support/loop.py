@@ -1,0 +1,59 @@
+"""The training loop without Ray, on seeded pictures."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipelines import checkpoint, outbox
+from pipelines.config import RunConfig, parse
+from pipelines.order import Order
+from pipelines.train_loop import Monitor, train
+from pipelines.worker import Worker
+from tests.support.recipe import TREE
+
+ROWS = np.full(5, 17)  # rows of each row group: 85 rows, so 5 global batches of 16 an epoch and 5 rows left over
+
+
+def order_of(config: RunConfig) -> Order:
+    return Order(ROWS, "ab" * 32, config.seed, config.data.shuffle_rows, config.train.global_batch_size)
+
+
+def batches(config: RunConfig, rank: int = 0, size: int = 1):
+    """Seeded pictures: the global batch of step s is a function of s alone."""
+    share = config.train.global_batch_size // size
+
+    def open_batches(start: int, stop: int):
+        for step in range(start, stop):
+            draw = np.random.default_rng(step)
+            ids = np.arange(step * 16, (step + 1) * 16)[rank * share : (rank + 1) * share]
+            views = draw.integers(0, 256, (2, 16, 8, 8, 3), dtype=np.uint8)[:, rank * share : (rank + 1) * share]
+            both = {"sample_id": ids, "planned_id": ids}
+            yield {**both, "view0": np.ascontiguousarray(views[0]), "view1": np.ascontiguousarray(views[1])}
+
+    return open_batches
+
+
+def run(
+    folder: Path,
+    changes: dict[str, object] | None = None,
+    rank: int = 0,
+    size: int = 1,
+    monitor: Monitor | None = None,
+) -> int:
+    folder.mkdir(parents=True, exist_ok=True)
+    config = parse(TREE, changes)
+    worker = Worker(rank, size, torch.device("cpu"), folder)
+    return train(config, worker, order_of(config), batches(config, rank, size), monitor)
+
+
+def losses(folder: Path) -> list[tuple[int, float]]:
+    return [(point.step, point.metrics["loss"]) for point in outbox.read(folder)]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    path, _ = checkpoint.latest(folder / "checkpoints")
+    assert path is not None
+    return load_file(path / checkpoint.METHOD)
