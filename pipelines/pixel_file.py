@@ -35,7 +35,7 @@ class Pixels:
         if not height:
             return None
         flat = self._data[offset : offset + height * width * 3]
-        if zlib.crc32(flat) != crc:
+        if zlib.crc32(flat.data) != crc:
             self._path.unlink(missing_ok=True)
             return None
         return flat.reshape(height, width, 3)
@@ -63,10 +63,10 @@ def write(path: Path, images: Sequence[bytes], shapes: Shapes, max_pixels: int) 
                 except DecodeError:
                     continue  # whoever needs the row finds out again, and puts it on record
                 if image.shape[:2] == shape:
-                    table[row] = offset, *shape, zlib.crc32(image)
+                    table[row] = offset, *shape, zlib.crc32(image.data)
                     offset += file.write(image.data)
             file.write(table.data)
-            file.write(np.array([len(table), zlib.crc32(table)], np.int64).data)
+            file.write(np.array([len(table), zlib.crc32(table.data)], np.int64).data)
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
