@@ -3,7 +3,7 @@
 Two pictures a few bits apart look alike: how copies of test pictures among the training shards are found without any
 encoder. Pictures without structure (all one color) hash to one value whatever their color: check those by eye.
 
-NumPy and OpenCV only, as Ray Data's processes never import torch. B pictures.
+NumPy and OpenCV only: it runs in Ray Data's processes, on CPUs. B pictures.
 """
 
 from collections.abc import Sequence

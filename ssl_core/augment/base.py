@@ -1,6 +1,6 @@
 """What an augmentation chain is: stored samples in, one stacked view out.
 
-Chains run inside Ray Data tasks, whose processes never import torch: NumPy and OpenCV only.
+Chains run inside Ray Data tasks, on CPUs: NumPy and OpenCV only.
 """
 
 from abc import ABC, abstractmethod

@@ -16,7 +16,7 @@ from pipelines.tuning.flow import work_of
 from pipelines.tuning.plan import Plan, decoded_cache
 from tests.support.recipe import TREE
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 CONFIG = parse(
     TREE,
     {
