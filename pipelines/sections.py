@@ -60,7 +60,7 @@ def classes(scores: Scores) -> list[str]:
     rows = list(scores.per_class)
     if not rows:
         return []
-    said = f"By the predictions of `{scores.predicted_by}`."
+    said = f"By the predictions of `{scores.predicted_by}`; recall is the accuracy on the samples of a class."
     if len(rows) > SHOWN:
         rows = sorted(rows, key=lambda row: row.f1)[:SHOWN]
         said += f" The {SHOWN} classes with the lowest F1 of {len(scores.per_class)}."

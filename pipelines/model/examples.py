@@ -21,6 +21,7 @@ from pipelines import footer
 from pipelines.errors import UserError
 from pipelines.manifest import Manifest
 from pipelines.tables import SAMPLES
+from ssl_core.augment._decode import decode
 from ssl_core.noise import keyed_bits, salt
 
 EXAMPLES = "examples.safetensors"
@@ -28,6 +29,8 @@ _EMBEDDINGS, _IMAGE = "embeddings", "image."
 _DRAWN = salt(0xE8A)
 _BLOCKS = 6
 """Blocks of one color along the shorter side of a drawn picture."""
+_MANY = 1 << 26
+"""More pixels than a picture that is stored with a version has."""
 
 
 class Examples(NamedTuple):
@@ -47,6 +50,15 @@ def drawn(size: int) -> list[bytes]:
     half = max(1, size // 2)
     shapes = ((2 * size, 2 * size), (3 * half, 3 * size), (3 * size, 2 * size), (half, half))
     return [_png(gradient), *(_png(_blocks(index, *shape)) for index, shape in enumerate(shapes))]
+
+
+def are_drawn(images: Sequence[bytes], size: int) -> bool:
+    """Whether these are the pictures of `drawn`, by their pixels: PNG may be written in several ways."""
+    ours = drawn(size)
+    return len(images) == len(ours) and all(
+        np.array_equal(decode(a, max_pixels=_MANY), decode(b, max_pixels=_MANY))
+        for a, b in zip(images, ours, strict=True)
+    )
 
 
 def held_out(shards: Path, listing: Manifest, count: int) -> list[bytes]:

@@ -23,7 +23,7 @@ from pipelines.manifest import sha256_of
 from pipelines.model import examples
 from pipelines.model.embedder import Embedder
 from pipelines.model.examples import EXAMPLES
-from pipelines.model.loader import CARD, WEIGHTS, load_encoder
+from pipelines.model.loader import CARD, WEIGHTS, load_encoder, read_card
 from ssl_core.config import Config
 
 TOLERANCE = 1e-4
@@ -125,6 +125,12 @@ def may_write(kind: str, output: Path) -> None:
         raise UserError(f"--format {kind}: needs {', '.join(missing)}: pip install 'selfray[export]'")
     if output.exists() and not output.is_dir():
         raise UserError(f"--output: {output} is a file; give a folder")
+
+
+def has_real_pictures(packed: Path) -> bool:
+    """Whether pictures of the data are stored with the version (`registry.examples`), not drawn ones."""
+    kept, side = packed / EXAMPLES, read_card(packed).view_shape[-1]
+    return kept.exists() and not examples.are_drawn(examples.read(kept).images, side)
 
 
 class _Pooled(nn.Module):

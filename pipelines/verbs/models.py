@@ -56,11 +56,14 @@ def _places(parser: argparse._ActionsContainer, *, required: bool = True) -> Non
 def _export(options: argparse.Namespace) -> int:
     from pipelines.display import say
     from pipelines.model import versions
-    from pipelines.model.export import export, may_write
+    from pipelines.model.export import export, has_real_pictures, may_write
 
     may_write(options.format, options.output)  # before anything is downloaded
     with TemporaryDirectory(prefix="selfray-") as folder:
         packed, version = versions.opened(options.version, options.tracking_uri, Path(folder))
+        if options.attach and not options.input and not has_real_pictures(packed):
+            drawn = f"the pictures stored with {options.version} are drawn ones, not data"
+            raise UserError(f"--attach: {drawn}; compare on real ones first: --input FOLDER")
         own = _own(packed, options.input, options.image) if options.input else None
         made = export(packed, options.format, options.output, own)
     path = options.output / made.file

@@ -11,12 +11,13 @@ import torch
 from pipelines.__main__ import main
 from pipelines.errors import UserError
 from pipelines.mlflow_store import connect
+from pipelines.model import examples, versions
 from pipelines.model import export as exports
-from pipelines.model import versions
 from pipelines.model.check import check
 from pipelines.model.embedder import Embedder
+from pipelines.model.examples import EXAMPLES
 from pipelines.model.export import export
-from pipelines.model.loader import CARD, WEIGHTS, load_encoder
+from pipelines.model.loader import CARD, WEIGHTS, load_encoder, read_card
 from tests.support.images import encoded, write_tree
 from tests.support.registry import pack_tiny, pretrained, recipe, register
 from tests.support.tiny import installed_encoders
@@ -123,6 +124,15 @@ def test_mistakes_are_one_clear_line(tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+def test_stored_pictures_are_told_from_drawn_ones(tmp_path):
+    packed = pack_tiny(tmp_path / "model")
+    assert not exports.has_real_pictures(packed), "none at all"
+    size = read_card(packed).view_shape[-1]
+    for images, real in ((examples.drawn(size), False), ([encoded(i, 20 + i, 30) for i in range(5)], True)):
+        examples.write(packed / EXAMPLES, images, np.zeros((5, 2), np.float32))
+        assert exports.has_real_pictures(packed) == real
+
+
 def test_the_command_attaches_to_the_run_and_tags_the_version(mlflow_server, tmp_path, capsys):
     config = recipe(tmp_path, "exported", **{"tracking.uri": mlflow_server.uri})
     register(config, tmp_path, pretrained(tmp_path, config)[1])
@@ -132,6 +142,8 @@ def test_the_command_attaches_to_the_run_and_tags_the_version(mlflow_server, tmp
     command = ["export", "exported", "--format", "pt2", "--output", str(tmp_path / "out"), *server]
     assert main([*command, "--input", str(tmp_path / "absent")]) == 1
     assert "--input" in capsys.readouterr().err
+    assert main([*command, "--attach"]) == 1
+    assert "drawn ones, not data; compare on real ones first: --input FOLDER" in capsys.readouterr().err
     command += ["--input", str(photos)]
     assert main([*command, "--attach"]) == 0, capsys.readouterr().err
     said = capsys.readouterr().out
