@@ -4,7 +4,7 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
@@ -144,6 +144,25 @@ def use(uri: str) -> None:
     mlflow().set_registry_uri(uri)
 
 
+@contextmanager
+def used(uri: str) -> Iterator[None]:
+    """`use`, but only inside; what a caller has set is his own."""
+    names = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")  # MLflow's setters set these as well
+    environment = {name: os.environ.get(name) for name in names}
+    tracking, registry = mlflow().get_tracking_uri(), mlflow().get_registry_uri()
+    was_set = mlflow().is_tracking_uri_set()
+    use(uri)
+    try:
+        yield
+    finally:
+        mlflow().set_tracking_uri(tracking if was_set else None)
+        mlflow().set_registry_uri(None if registry == tracking else registry)  # None: it follows the other
+        for name, value in environment.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
 def context_tags() -> dict[str, str]:
     """What MLflow itself finds out about user, program and git; `create_run` sets none of it."""
     from mlflow.tracking.context.registry import resolve_tags
@@ -178,7 +197,9 @@ def download(uri: str, tracking_uri: str | None = None, into: Path | None = None
             from mlflow.artifacts import download_artifacts
 
             folder = str(into) if into else mkdtemp(prefix="selfray-")
-            return Path(download_artifacts(uri, dst_path=folder, tracking_uri=tracking_uri))
+            # whatever it is given, MLflow looks `models:/` up in the process's own registry
+            with used(tracking_uri) if tracking_uri else nullcontext():
+                return Path(download_artifacts(uri, dst_path=folder, tracking_uri=tracking_uri))
     except Unreachable as error:
         raise UserError(f"{uri}: {error}") from None
 

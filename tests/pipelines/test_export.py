@@ -10,7 +10,7 @@ import torch
 
 from pipelines.__main__ import main
 from pipelines.errors import UserError
-from pipelines.mlflow_store import connect
+from pipelines.mlflow_store import connect, mlflow, used
 from pipelines.model import examples, versions
 from pipelines.model import export as exports
 from pipelines.model.check import check
@@ -122,6 +122,15 @@ def test_mistakes_are_one_clear_line(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="do not use it"):
         export(packed, "pt2", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_version_is_looked_for_where_it_is_asked_for_whatever_mlflow_is_set_to(tmp_path):
+    config = recipe(tmp_path, "elsewhere")
+    register(config, tmp_path, pretrained(tmp_path, config)[1])
+    there, other = f"sqlite:///{tmp_path}/mlflow.db", f"sqlite:///{tmp_path}/other.db"
+    with used(other):
+        versions.opened("elsewhere", there, tmp_path / "packed")
+        assert mlflow().get_tracking_uri() == mlflow().get_registry_uri() == other, "what the caller has set is his own"
 
 
 def test_stored_pictures_are_told_from_drawn_ones(tmp_path):

@@ -12,7 +12,7 @@ from pipelines import manifest, outbox
 from pipelines.artifacts import Nothing, ShardSet
 from pipelines.config import parse
 from pipelines.errors import UserError
-from pipelines.stages import hashing, ingest, pacing, views
+from pipelines.stages import engine, hashing, ingest, pacing, views
 from pipelines.stages.hashing import of_splits
 from pipelines.stages.views import both_splits, some_rows, training_batches, training_order
 from tests.support.recipe import TREE
@@ -196,6 +196,7 @@ def test_a_manifest_of_a_newer_format_is_refused(shards, tmp_path):
 
 def test_executions_side_by_side_each_have_their_cpus(shards, monkeypatch):
     """Ray 2.60 by itself gives the second one none for up to 20 s."""
+    engine.data_context(cpus=4)  # other tests in this process may have set fewer
     limits = []
 
     class Watched(pacing.Pace):
