@@ -13,6 +13,7 @@ from torch.nn.functional import embedding_bag
 from ssl_core.evaluate.knn import nearest
 
 _BLOCK = 1 << 24  # similarities or label values held at once: 64 MB of float32
+_TILE = 1 << 12  # nodes on either side of a square of similarities
 
 
 class Graph(NamedTuple):
@@ -37,7 +38,7 @@ def neighbor_graph(unit: Tensor, k: int, temperature: float) -> Graph:
     On the sphere that is the Gaussian affinity of Zhou et al. with sigma^2 = temperature. W is the mean of the directed
     graph and its transpose.
     """
-    links = neighbor_links(unit, unit, min(k + 1, len(unit)), temperature)  # a node may find itself
+    links = weighted(*_nearest_each(unit, min(k + 1, len(unit))), temperature)  # a node may find itself
     here = torch.arange(len(unit), device=unit.device)[:, None].expand_as(links.node)  # [N, k+1]
     weight = links.weight.masked_fill(links.node == here, 0) / 2
     rows = torch.cat([here.flatten(), links.node.flatten()])  # [E]
@@ -50,11 +51,36 @@ def neighbor_graph(unit: Tensor, k: int, temperature: float) -> Graph:
     return Graph(start, node, weight * scale[rows] * scale[node], scale)
 
 
-def neighbor_links(outside: Tensor, unit: Tensor, k: int, temperature: float) -> Links:
-    """The k nearest of [N, D] unit rows to each of [M, D], weighted as in `neighbor_graph`."""
-    parts = [nearest(rows, unit, k) for rows in outside.split(max(1, _BLOCK // len(unit)))]
-    similarity = torch.cat([p[0] for p in parts])  # [M, k]
-    return Links(torch.cat([p[1] for p in parts]), ((similarity - 1).clamp_max(0) / temperature).exp())
+def weighted(similarity: Tensor, node: Tensor, temperature: float) -> Links:
+    """Edges of [M, k] cosine similarity to [M, k] nodes, weighted as in `neighbor_graph`."""
+    return Links(node, ((similarity - 1).clamp_max(0) / temperature).exp())
+
+
+def _nearest_each(unit: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """`nearest` of each of [N, D] unit rows among all of them, itself included; each pair is multiplied once."""
+    wide = min(k + 1, len(unit))  # one more, to see a tie at the end
+    best = unit.new_full((len(unit), wide), -torch.inf), unit.new_zeros(len(unit), wide, dtype=torch.int64)
+    tiles = list(zip(range(0, len(unit), _TILE), unit.split(_TILE), strict=True))
+    for number, (row, a) in enumerate(tiles):
+        for column, b in tiles[number:]:
+            similarity = a @ b.mT  # [T, T]
+            _take_in(best, row, similarity, column)
+            if column > row:
+                _take_in(best, column, similarity.mT.contiguous(), row)
+    value, index = best
+    tied = (value.diff(dim=1) == 0).any(dim=1).nonzero()[:, 0]  # which of equals is kept is for `nearest` to say
+    for rows in tied.split(max(1, _BLOCK // len(unit))) if len(tied) else ():
+        value[rows, :k], index[rows, :k] = nearest(unit[rows], unit, k)
+    return value[:, :k], index[:, :k]
+
+
+def _take_in(best: tuple[Tensor, Tensor], row: int, similarity: Tensor, column: int) -> None:
+    """Hold the [T, T] similarities of the nodes from `row` on to those from `column` on against the best so far."""
+    value, index = (part[row : row + len(similarity)] for part in best)
+    found = similarity.topk(min(value.shape[1], similarity.shape[1]), dim=1)
+    kept = torch.cat([value, found.values], dim=1).topk(value.shape[1], dim=1)
+    index.copy_(torch.cat([index, found.indices + column], dim=1).gather(1, kept.indices))
+    value.copy_(kept.values)
 
 
 def spread(

@@ -3,14 +3,16 @@
 Shapes: N samples, D feature width, C classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
-from ssl_core.evaluate._features import stratified_slice
+from ssl_core.evaluate._features import standardized, stratified_slice
 from ssl_core.evaluate._logistic import accuracy, fit_logistic
+from ssl_core.evaluate.base import Labelled
 from ssl_core.noise import salt
 
 _BLOCK = 1 << 24  # logits held at once: 64 MB of float32
@@ -32,15 +34,23 @@ class Predicted(NamedTuple):
     confidence: Tensor  # [N] its probability
 
 
-def choose_l2(
-    x: Tensor, label: Tensor, num_classes: int, strengths: Sequence[float], holdout_every: int, seed: int
-) -> Chosen:
-    """Fit every strength at once on all but one sample in `holdout_every`; of equals the strongest is chosen."""
-    held = stratified_slice(label, holdout_every, salt(seed))  # [N]
-    ordered = sorted(strengths, reverse=True)  # strongest first: argmax breaks ties towards it
-    candidates = fit_logistic(x[~held][None], label[~held][None], num_classes, ordered)
-    best = int(accuracy(candidates, x[held], label[held])[0].argmax())
-    return Chosen(ordered[best], candidates.weight[0, best], candidates.bias[0, best], held)
+_CHOSEN: WeakKeyDictionary[Labelled, dict[Hashable, Chosen]] = WeakKeyDictionary()
+
+
+def choose_l2(train: Labelled, num_classes: int, strengths: tuple[float, ...], holdout_every: int, seed: int) -> Chosen:
+    """Fit every strength at once on all but one sample in `holdout_every`; of equals the strongest is chosen.
+
+    Features are standardized over all of train. Two probes that ask the same of one split have it fitted once.
+    """
+    kept, asked = _CHOSEN.setdefault(train, {}), (num_classes, strengths, holdout_every, seed)
+    if asked not in kept:
+        x, _ = standardized(train.features.float(), train.features[:0].float())  # [N, D]
+        held = stratified_slice(train.label, holdout_every, salt(seed))  # [N]
+        ordered = sorted(strengths, reverse=True)  # strongest first: argmax breaks ties towards it
+        candidates = fit_logistic(x[~held][None], train.label[~held][None], num_classes, ordered)
+        best = int(accuracy(candidates, x[held], train.label[held])[0].argmax())
+        kept[asked] = Chosen(ordered[best], candidates.weight[0, best], candidates.bias[0, best], held)
+    return kept[asked]
 
 
 def predict(x: Tensor, weight: Tensor, bias: Tensor) -> Predicted:

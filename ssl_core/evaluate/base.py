@@ -11,9 +11,9 @@ from typing import ClassVar, NamedTuple
 from torch import Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Labelled:
-    """Frozen features of one split with their labels."""
+    """Frozen features of one split with their labels; equal to itself alone, so that work on it can be kept by it."""
 
     features: Tensor
     """[N, D] float32."""

@@ -53,7 +53,7 @@ class Calibration(Probe):
         """
         num_classes = count_classes(train, test)
         x, x_test = standardized(train.features.float(), test.features.float())  # [N, D], [M, D]
-        chosen = choose_l2(x, train.label, num_classes, self.config.l2, self.config.holdout_every, seed)
+        chosen = choose_l2(train, num_classes, self.config.l2, self.config.holdout_every, seed)
         held = torch.addmm(chosen.bias, x[chosen.held], chosen.weight)  # [H, C] logits
         temperature = best_temperature(held, train.label[chosen.held])
         raw = predict(x_test, chosen.weight, chosen.bias)

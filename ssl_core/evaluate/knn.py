@@ -4,6 +4,7 @@ Shapes: N train samples, M test samples, Q test samples at once, D feature width
 """
 
 from typing import ClassVar, Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -56,17 +57,32 @@ class KNN(Probe):
     def _voted(self, train: Labelled, test: Labelled) -> dict[int, Tensor]:
         """k -> [M] int64, the class with the heaviest vote."""
         num_classes = count_classes(train, test)
+        ks = {k: min(k, len(train.label)) for k in self.config.k}
+        similarity, index = neighbors(train, test, max(ks.values()))  # [M, k] each
+        weight = ((similarity - 1) / self.config.temperature).exp()  # <= 1 each: no overflow at low temperature
+        found = {}
+        for k, used in ks.items():
+            votes = weight.new_zeros(len(weight), num_classes)  # [M, C]
+            votes.scatter_add_(1, train.label[index[:, :used]], weight[:, :used])
+            found[k] = votes.argmax(dim=1)
+        return found
+
+
+_FOUND: WeakKeyDictionary[Labelled, WeakKeyDictionary[Labelled, tuple[Tensor, Tensor]]] = WeakKeyDictionary()
+
+
+def neighbors(train: Labelled, test: Labelled, k: int) -> tuple[Tensor, Tensor]:
+    """`nearest` of all test samples among all of train: [M, k] each.
+
+    Several probes ask for them, so they are kept for as long as both splits are.
+    """
+    kept = _FOUND.setdefault(test, WeakKeyDictionary())
+    if train not in kept or kept[train][0].shape[1] < k:
         keys = normalize(train.features.float(), dim=1)  # [N, D]
-        ks = {k: min(k, len(keys)) for k in self.config.k}
-        found: dict[int, list[Tensor]] = {k: [] for k in ks}
-        for x in test.features.split(max(1, _BLOCK // len(keys))):
-            similarity, index = nearest(x, keys, max(ks.values()))  # [Q, k] each
-            weight = ((similarity - 1) / self.config.temperature).exp()  # <= 1 each: no overflow at low temperature
-            for k, used in ks.items():
-                votes = weight.new_zeros(len(x), num_classes)  # [Q, C]
-                votes.scatter_add_(1, train.label[index[:, :used]], weight[:, :used])
-                found[k].append(votes.argmax(dim=1))
-        return {k: torch.cat(parts) for k, parts in found.items()}
+        parts = [nearest(rows, keys, k) for rows in test.features.split(max(1, _BLOCK // len(keys)))]
+        kept[train] = torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
+    similarity, index = kept[train]
+    return similarity[:, :k], index[:, :k]
 
 
 def nearest(queries: Tensor, unit_keys: Tensor, k: int) -> tuple[Tensor, Tensor]:

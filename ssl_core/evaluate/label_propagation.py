@@ -13,8 +13,9 @@ from torch.nn.functional import normalize, one_hot
 
 from ssl_core.config import NamedConfig
 from ssl_core.evaluate._features import count_classes, place_in_class
-from ssl_core.evaluate._graph import neighbor_graph, neighbor_links, spread
+from ssl_core.evaluate._graph import neighbor_graph, spread, weighted
 from ssl_core.evaluate.base import Labelled, Probe, Score, averaged, mean_score
+from ssl_core.evaluate.knn import neighbors
 from ssl_core.noise import salt
 
 
@@ -60,7 +61,7 @@ class LabelPropagation(Probe):
         num_classes, c = count_classes(train, test), self.config
         unit = normalize(train.features.float(), dim=1)  # [N, D]
         graph = neighbor_graph(unit, c.neighbors, c.temperature)
-        links = neighbor_links(test.features, unit, min(c.neighbors, len(unit)), c.temperature)
+        links = weighted(*neighbors(train, test, min(c.neighbors, len(unit))), c.temperature)
         place = torch.stack([place_in_class(train.label, salt(seed, d)) for d in range(c.draws)], dim=1)  # [N, P]
         counts = torch.bincount(train.label)
         smallest = int(counts[counts > 0].min())

@@ -57,6 +57,6 @@ class LinearProbe(Probe):
         """The class of each test sample that `linear_top1` scores: [M] int64. Raises as `measure` does."""
         num_classes = count_classes(train, test)
         x, x_test = standardized(train.features.float(), test.features.float())  # [N, D], [M, D]
-        chosen = choose_l2(x, train.label, num_classes, self.config.l2, self.config.holdout_every, seed)
+        chosen = choose_l2(train, num_classes, self.config.l2, self.config.holdout_every, seed)
         final = fit_logistic(x[None], train.label[None], num_classes, [chosen.l2])
         return predict(x_test, final.weight[0, 0], final.bias[0, 0]).label

@@ -3,6 +3,7 @@
 Shapes: N keys, M queries, Q queries at once, D feature width.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -75,7 +76,9 @@ def ranked_relevance(similarity: Tensor, relevant: Tensor) -> Tensor:
     """
     packed = (similarity.clamp(-1, 1) * -(2.0**29)).to(torch.int32).mul_(2).add_(relevant)  # [Q, N], best first
     order = packed.cpu().numpy()
-    order.sort(axis=1)
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(threads) as pool:  # NumPy sorts on one thread, and lets go of the interpreter
+        list(pool.map(lambda rows: rows.sort(axis=1), np.array_split(order, threads)))
     return torch.from_numpy(np.bitwise_and(order, 1, out=order)).bool().to(similarity.device)
 
 

@@ -11,9 +11,10 @@ from torch.nn.functional import normalize, one_hot
 
 from ssl_core.evaluate import _graph
 from ssl_core.evaluate._features import centered_unit, place_in_class
-from ssl_core.evaluate._graph import Links, neighbor_graph, neighbor_links, spread
+from ssl_core.evaluate._graph import Links, neighbor_graph, spread, weighted
 from ssl_core.evaluate.base import Labelled
 from ssl_core.evaluate.few_label import FewLabel
+from ssl_core.evaluate.knn import nearest
 from ssl_core.evaluate.label_propagation import LabelPropagation
 from ssl_core.evaluate.pseudo_label import PseudoLabel
 from ssl_core.noise import salt
@@ -45,13 +46,26 @@ def dense(unit: torch.Tensor, k: int, temperature: float) -> tuple[torch.Tensor,
     return weight, weight.sum(dim=1)
 
 
-def test_graph_is_the_dense_one():
+@pytest.mark.parametrize("tile", [4096, 7])
+def test_graph_is_the_dense_one(tile: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(_graph, "_TILE", tile)
     unit = cloud(40)
     weight, degree = dense(unit, 5, 0.3)
     graph = neighbor_graph(unit, 5, 0.3)
     torch.testing.assert_close(graph.scale.double() ** -2, degree, rtol=1e-4, atol=1e-6)
     got = _graph._times(graph, torch.eye(40)).double()
     torch.testing.assert_close(got, weight / (degree[:, None] * degree).sqrt(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("tile", [4096, 7])
+def test_of_equal_neighbors_those_of_lower_rows_are_taken_whatever_the_tiles(
+    tile: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(_graph, "_TILE", tile)
+    unit = torch.eye(3).repeat_interleave(6, dim=0)  # every row has five equals
+    value, index = _graph._nearest_each(unit, 4)
+    assert index.tolist() == [[6 * (row // 6) + i for i in range(4)] for row in range(18)]
+    assert bool((value == 1).all())
 
 
 def test_spreading_solves_the_papers_equation_also_for_a_sample_outside(monkeypatch: pytest.MonkeyPatch):
@@ -66,7 +80,7 @@ def test_spreading_solves_the_papers_equation_also_for_a_sample_outside(monkeypa
     outward = torch.zeros(7, 40, dtype=torch.float64)
     outward.scatter_(1, near.indices, ((near.values - 1) / 0.3).exp().double())
     want = outward / degree.sqrt() @ inside
-    graph, links = neighbor_graph(unit, 5, 0.3), neighbor_links(3 * outside, unit, 5, 0.3)
+    graph, links = neighbor_graph(unit, 5, 0.3), weighted(*nearest(3 * outside, unit, 5), 0.3)
     for block in (1 << 24, 80):  # all columns at once, two at a time
         monkeypatch.setattr(_graph, "_BLOCK", block)
         got = spread(graph, links, seeds, 0.9, tolerance=1e-6).double()
@@ -75,7 +89,7 @@ def test_spreading_solves_the_papers_equation_also_for_a_sample_outside(monkeypa
 
 def test_the_default_tolerance_is_enough_for_the_same_answer(digits: Split):
     unit = normalize(digits[0].features, dim=1)
-    graph, links = neighbor_graph(unit, 15, 0.07), neighbor_links(digits[1].features, unit, 15, 0.07)
+    graph, links = neighbor_graph(unit, 15, 0.07), weighted(*nearest(digits[1].features, unit, 15), 0.07)
     seeds = (place_in_class(digits[0].label, salt(0)) < 5)[:, None] * one_hot(digits[0].label, 10).float()
     rough, fine = (spread(graph, links, seeds, 0.99, tolerance=t, max_steps=500).argmax(dim=1) for t in (1e-3, 1e-6))
     assert float((rough == fine).float().mean()) > 0.995

@@ -1,6 +1,8 @@
 """What each probe measures, against scikit-learn and small cases solved by hand."""
 
+import gc
 from collections.abc import Iterator
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from torch.nn.functional import cross_entropy, normalize
 
-from ssl_core.evaluate import _logistic
+from ssl_core.catalog import find
+from ssl_core.evaluate import _linear, _logistic, knn
 from ssl_core.evaluate._features import place_in_class, standardized, stratified_slice
 from ssl_core.evaluate.base import Labelled
 from ssl_core.evaluate.few_label import FewLabel
@@ -206,3 +209,19 @@ def test_place_in_class_numbers_each_class() -> None:
 def test_config_errors_name_the_key(cls: type, bad: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match=next(iter(bad))):
         cls.Config(**bad)  # type: ignore[attr-defined]
+
+
+def test_what_probes_share_is_worked_out_once_and_forgotten_with_the_split(monkeypatch: pytest.MonkeyPatch):
+    train, test = (Labelled(torch.randn(60, 5), torch.arange(60) % 3) for _ in range(2))
+    fitted, searched = Mock(wraps=_linear.fit_logistic), Mock(wraps=knn.nearest)
+    monkeypatch.setattr(_linear, "fit_logistic", fitted)
+    monkeypatch.setattr(knn, "nearest", searched)
+    for name in ("calibration", "linear_probe", "knn", "label_propagation"):
+        component = find("ssl_core.evaluate", name)
+        component(component.Config())(train, test, 0)
+    assert (fitted.call_count, searched.call_count) == (1, 1)
+    kept = len(_linear._CHOSEN), len(knn._FOUND)
+    del train, test
+    fitted.reset_mock(), searched.reset_mock()  # they hold what they were called with
+    gc.collect()
+    assert (len(_linear._CHOSEN), len(knn._FOUND)) == (kept[0] - 1, kept[1] - 1)
