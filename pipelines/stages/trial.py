@@ -80,14 +80,11 @@ def objective(config: RunConfig, shared: Plan, device: torch.device, spent: floa
 def looked_at(config: RunConfig, shared: Plan) -> dict[str, Any]:
     """The views in which a trial is looked at: the recipe's own, or a trial with weak augmentation would look best.
 
-    Only where they have another shape than what the trial's encoder reads are they the trial's.
+    Only where these have another shape than what the trial's encoder reads are they the trial's.
     """
     own = shared.config({}).views
-
-    def fits(kind: str) -> bool:
-        return kind in own and build_chain(own[kind]).view_shape == build_chain(config.views[kind]).view_shape
-
-    return {kind: own[kind] if fits(kind) else view for kind, view in config.views.items()}
+    here, there = (build_chain(views["eval"]).view_shape for views in (config.views, own))  # all of a config agree
+    return {**config.views, **own} if here == there else dict(config.views)
 
 
 def floors(config: RunConfig, shared: Plan) -> dict[str, dict[str, float]]:
