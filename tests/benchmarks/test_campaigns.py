@@ -1,11 +1,13 @@
 """The table of campaigns is what their reports say."""
 
 import json
+from itertools import product
 
 import pytest
 
 from pipelines.tuning import findings
 from pipelines.tuning.confirm import plan_confirmation
+from tests.benchmarks import campaign as campaign_benchmark
 from tests.benchmarks import campaigns
 from tests.support.campaigns import campaign, peak_at, play, recipe
 
@@ -54,6 +56,16 @@ def test_a_recipe_that_wins_itself_is_shown_as_the_best(tmp_path):
     play(made, made.next_confirmation, peak_at(0.5))
     row = campaigns.row(findings.find(made, "own", {}).model_dump())
     assert row["best"] == row["default"] and len(row["best"]) == 3
+
+
+def test_what_a_search_has_missed_costs_the_grid_that_would_then_be_run():
+    made_up = [campaign_benchmark._made_up(*point) for point in product(*campaign_benchmark.KEYS.values())]
+    grid = {tuple(c["values"]): campaign_benchmark.Curve(c["looks"], c["state"] == "done") for c in made_up}
+    whole = campaign_benchmark.seconds_of(grid)
+    assert campaign_benchmark.play(grid, 2.0, "grid", "none", 0) == (pytest.approx(2 * whole), False)
+    best = max(curve.looks[-1]["score"] for curve in grid.values() if curve.whole)
+    orders = [campaign_benchmark.play(grid, best, "grid", "none", seed) for seed in range(4)]
+    assert all(found and seconds <= whole for seconds, found in orders) and len(set(orders)) > 1
 
 
 def test_without_a_confirmation_or_labels_there_are_dashes(tmp_path):
