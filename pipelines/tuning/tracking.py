@@ -1,6 +1,7 @@
 """A campaign in MLflow: its trials as child runs of the campaign's run, one request per look and four more per trial.
 
-The four: make the run, its params, its state, its end. Only a trial of an earlier process is looked for first.
+The four: make the run, its params, its state, its end; of a trial that is gone on with: look at the run, set it to
+running, its state, its end. Only where a process died before it wrote the run's id down is one more looked for first.
 
 Like every stage it writes to disk first: a look goes into the `metrics.jsonl` of the trial's folder, a thread ships
 it (pipelines/shipping.py), and a server that is away loses nothing. Runs are ended by a thread too: a campaign decides
@@ -159,8 +160,7 @@ def _shipper(tracked: "Tracked", folder: Path, trial: Trial, tried: bool) -> Shi
         nonlocal tried
         known = shipping.state(folder)
         with reached():
-            if known and known.run_id and store.has_run(client, known.run_id):
-                client.update_run(known.run_id, status="RUNNING")
+            if known and known.run_id and store.runs_again(client, known.run_id):
                 return known.run_id
             found, tried = _find(tracked, folder) if tried else None, True
             if found is not None:
