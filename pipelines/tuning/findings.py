@@ -31,7 +31,7 @@ class Agreement(Config):
     """Rank correlation once both are turned so that larger is better."""
     num_trials: int
     share: float | None = None
-    """Of a full training, at which the trials were compared; None: in an old report, which does not say."""
+    """How far the trials had come when they were compared, of a full training; None: an old report does not say."""
 
     @property
     def chance(self) -> float:
