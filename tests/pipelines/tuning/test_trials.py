@@ -11,13 +11,14 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 
 from pipelines import checkpoint, manifest, outbox
 from pipelines.artifacts import Nothing, ShardSet
 from pipelines.config import RunConfig, parse
 from pipelines.errors import Interrupted, UserError
 from pipelines.stages import ingest, pretrain
-from pipelines.stages.trial import floors, threads_here
+from pipelines.stages.trial import floors, objective, threads_here
 from pipelines.stages.tune import max_concurrent, run_trials
 from pipelines.tuning import space
 from pipelines.tuning.campaign import Campaign
@@ -26,6 +27,7 @@ from pipelines.tuning.flow import work_of
 from pipelines.tuning.plan import Plan
 from pipelines.tuning.records import Trial
 from pipelines.tuning.search import suggest
+from ssl_core.build import build_method
 from tests.support.recipe import TREE
 
 pytestmark = pytest.mark.timeout(1200)
@@ -234,6 +236,23 @@ def test_floors_have_every_metric_that_trials_have(make):
     assert set(found) == {"raw_input", "random_init"}
     for values in found.values():
         assert {*METRICS} - {"loss"} <= set(values) and 0 < values["knn_top1"] <= 1 and values["lidar"] >= 1
+
+
+def test_what_is_read_for_the_looks_counts_once_as_a_part_of_the_first(make):
+    plan = make({}).campaign.plan
+    config, times = plan.config({}), [time.monotonic()]
+    eye = objective(config, plan, torch.device("cpu"), spent=50.0)
+    method = build_method(config.method, config.encoder, config.views)
+    times.append(time.monotonic())
+    seen = []
+    for _ in range(2):
+        looked = eye(method)
+        times.append(time.monotonic())
+        seen.append({name.removeprefix(plan.prefix): value for name, value in looked.items()})
+    reading = times[1] - times[0]
+    for number, values in enumerate(seen):
+        assert 50 + 0.5 * reading < values["seconds"] <= 50 + times[number + 2] - times[0]
+    assert 0.5 * reading < seen[0]["look_seconds"] and seen[1]["look_seconds"] <= times[3] - times[2]
 
 
 def test_concurrency_is_derived_and_what_does_not_fit_is_said(shards):
