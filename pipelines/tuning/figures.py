@@ -157,10 +157,15 @@ def _own(values: Range, value: Any) -> Any:
 
 
 def _x_axis(axes: "Axes", values: Range, key: str) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     if values.choice is not None:
         axes.set_xticks(range(len(values.choice)), [_short(value) for value in values.choice], fontsize=8)
     elif values.loguniform is not None:
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(key, fontsize=9)
 
 

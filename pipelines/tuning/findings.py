@@ -20,6 +20,8 @@ from ssl_core.statistics import spearman
 
 JUDGES = ("knn_top1", "linear_top1")
 """Metrics with labels, against which the others are held."""
+FEWEST = 6
+"""Trials from which the importance of keys is read."""
 
 
 class Agreement(Config):
@@ -79,6 +81,8 @@ class Findings(Config):
     confirmed: tuple[Confirmed, ...]
     """Best first, those that collapsed or failed on some seed last; the recipe's own config is among them."""
     verdict: str
+    is_better: bool
+    """The winner beats the recipe beyond the noise."""
     importance: dict[str, float]
     """Key -> share of the score's variance that a quadratic in this key alone explains."""
     agreements: tuple[Agreement, ...]
@@ -119,7 +123,8 @@ def find(campaign: Campaign, name: str, floors: Mapping[str, Mapping[str, float]
         itself=campaign.itself(),
         confirmed=tuple(ranked),
         verdict=found.line,
-        importance=_importance(tune.space, tune.metric, deep.seen),
+        is_better=found.is_better,
+        importance=_importance(tune.space, tune.metric, _deepest(campaign, FEWEST).seen),
         agreements=tuple(agreements),
         rungs=tuple(_rungs(campaign)),
         cost=_cost(campaign),
@@ -155,13 +160,17 @@ class Deep(NamedTuple):
     seen: Seen
 
 
-def _deepest(campaign: Campaign) -> Deep:
-    """The search trials at the farthest look that half of those ever looked at came to, and what was seen there."""
+def _deepest(campaign: Campaign, fewest: int = 0) -> Deep:
+    """The search trials at the farthest look that half of those ever looked at came to, and what was seen there.
+
+    Args:
+        fewest: so many at least, or all there are.
+    """
     looks, trials = campaign.plan.tune.looks, [t for t in campaign.of("search") if t.looks]
     for number in reversed(range(looks)):
         there = [(t, t.look_at(milestones(t.total, looks)[number])) for t in trials]
         seen = [(t, look.values) for t, look in there if look is not None]
-        if 2 * len(seen) >= len(trials):
+        if len(seen) >= min(len(trials), max(len(trials) / 2, fewest)):
             return Deep((number + 1) / looks, seen)
     return Deep(0.0, [])
 
@@ -184,7 +193,7 @@ def _agreements(deep: Deep) -> list[Agreement]:
 def _importance(space: Mapping[str, Range], metric: str, seen: Seen) -> dict[str, float]:
     pairs = [(t, oriented(metric, v[metric])) for t, v in seen if metric in v]
     score = np.array([s for _, s in pairs])
-    if len(pairs) < 6 or score.std() == 0:
+    if len(pairs) < FEWEST or score.std() == 0:
         return {}
     found = {key: _explained(key, values, [t for t, _ in pairs], score) for key, values in space.items()}
     return dict(sorted(found.items(), key=lambda item: -item[1]))

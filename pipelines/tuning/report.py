@@ -48,8 +48,8 @@ def apply(recipe: Mapping[str, Any], changes: Changes) -> dict[str, Any]:
 
 def html(found: Findings, pictures: Mapping[str, bytes]) -> str:
     """The page; every name and value that comes from outside is escaped, pictures are data URIs."""
-    title = f"{found.name}: tuning campaign"
-    parts = [f"<h1>{escape(title)}</h1>", page.paragraph(found.verdict, "verdict")]
+    title, verdict = f"{found.name}: tuning campaign", "verdict" if found.is_better else "verdict open"
+    parts = [f"<h1>{escape(title)}</h1>", page.paragraph(found.verdict, verdict)]
     parts += [page.paragraph(line, "warn") for line in found.advice]
     parts.append(page.paragraph(_summary(found)))
     parts += ["<h2>Confirmation on fresh seeds</h2>", _confirmation(found)] if found.confirmed else []
