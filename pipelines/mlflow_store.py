@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -172,11 +172,20 @@ def context_tags() -> dict[str, str]:
 
 def has_run(client: "MlflowClient", run_id: str) -> bool:
     """True when the run is on this server and not deleted."""
+    return _is_there(lambda: client.get_run(run_id).info.lifecycle_stage == "active")
+
+
+def runs_again(client: "MlflowClient", run_id: str) -> bool:
+    """The same, and set the run to RUNNING; MLflow looks itself before it does, so it is not asked twice."""
+    return _is_there(lambda: client.update_run(run_id, status="RUNNING") is None)
+
+
+def _is_there(ask: Callable[[], Any]) -> bool:
     from mlflow.exceptions import MlflowException
     from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 
     try:
-        return bool(client.get_run(run_id).info.lifecycle_stage == "active")
+        return bool(ask())
     except MlflowException as error:
         if error.error_code in map(ErrorCode.Name, (RESOURCE_DOES_NOT_EXIST, INVALID_PARAMETER_VALUE)):
             return False

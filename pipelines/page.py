@@ -22,6 +22,7 @@ img{max-width:100%;height:auto}figure{margin:0}figcaption,small{color:#5c666d;fo
 .verdict{font-size:1.1rem;padding:.8rem 1.1rem;margin:1rem 0;border-left:5px solid #117733;background:#eff6f1;
 border-radius:0 4px 4px 0}
 .verdict.fail{border-color:#c4421a;background:#fdf1ee}
+.verdict.open{border-color:#5c666d;background:#f3f5f6}
 .warn{background:#fdf6e7;border-left:5px solid #c98a00;padding:.5rem 1rem;border-radius:0 4px 4px 0}
 .tag{display:inline-block;min-width:3.4em;text-align:center;font-size:.75rem;font-weight:700;border-radius:3px;
 padding:.05rem .45rem;color:#fff;background:#8a949b}.tag.pass{background:#117733}.tag.fail{background:#c4421a}

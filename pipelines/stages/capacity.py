@@ -79,6 +79,14 @@ def num_gpus() -> int:
     return int(ray.cluster_resources().get("GPU", 0))
 
 
+def here() -> dict[str, float]:
+    """Resources of the node that this process runs on."""
+    import ray
+
+    node_id = ray.get_runtime_context().get_node_id()
+    return next((dict(node["Resources"]) for node in ray.nodes() if node["NodeID"] == node_id), {})
+
+
 def members() -> list[Node]:
     """The nodes of the Ray that this process is connected to."""
     import ray

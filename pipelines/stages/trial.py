@@ -6,7 +6,9 @@ the trial goes on once the driver has written into its record what became of it.
 checkpoint of its own accord, and nobody kills a training that holds placement groups.
 """
 
+import os
 import threading
+import time
 import warnings
 from math import isfinite
 from pathlib import Path
@@ -19,7 +21,7 @@ from pipelines import checkpoint, lock, manifest, outbox
 from pipelines.config import RunConfig
 from pipelines.errors import Diverged, Interrupted, UserError
 from pipelines.inputs import Inputs
-from pipelines.stages import engine, pretrain
+from pipelines.stages import capacity, engine, pretrain
 from pipelines.stages.train_worker import is_looking, train_here
 from pipelines.stages.views import some_rows
 from pipelines.tuning import plan, records
@@ -54,22 +56,35 @@ def run(given: dict[str, Any]) -> None:
 
 def objective(config: RunConfig, shared: Plan, device: torch.device, spent: float = 0.0) -> Objective:
     """The eyes of the looks; reads its samples from the shards, in this process."""
-    listing, tune = manifest.load(shared.shards.folder), shared.tune
+    began, listing, tune = time.monotonic(), manifest.load(shared.shards.folder), shared.tune
     kind = find("ssl_core.methods", config.method.name).view_kinds[0]
+    seen = config.model_copy(update={"views": looked_at(config, shared)})
 
     def read(count: int, kinds: tuple[str, ...]) -> Any:
-        return some_rows(config, shared.shards.folder, listing, "train", count, kinds)
+        return some_rows(seen, shared.shards.folder, listing, "train", count, kinds)
 
+    plain, augmented = read(tune.samples, ("eval",)), read(tune.view_samples, (kind,) * NUM_VIEWS)
     return Objective(
-        read(tune.samples, ("eval",)),
-        read(tune.view_samples, (kind,) * NUM_VIEWS),
-        (build_chain(config.views["eval"]), build_chain(config.views[kind])),
+        plain,
+        augmented,
+        (build_chain(seen.views["eval"]), build_chain(seen.views[kind])),
         manifest.labels(shared.shards.folder, listing, "train"),
         tune.holdout,
         device,
         prefix=shared.prefix,
         spent=spent,
+        reading=time.monotonic() - began,
     )
+
+
+def looked_at(config: RunConfig, shared: Plan) -> dict[str, Any]:
+    """The views in which a trial is looked at: the recipe's own, or a trial with weak augmentation would look best.
+
+    Only where these have another shape than what the trial's encoder reads are they the trial's.
+    """
+    own = shared.config({}).views
+    here, there = (build_chain(views["eval"]).view_shape for views in (config.views, own))  # all of a config agree
+    return {**config.views, **own} if here == there else dict(config.views)
 
 
 def floors(config: RunConfig, shared: Plan) -> dict[str, dict[str, float]]:
@@ -107,10 +122,22 @@ def _run(trial: Trial, shared: Plan, record: Path) -> None:
         return
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
     device = torch.device("cuda" if config.train.device != "cpu" and torch.cuda.is_available() else "cpu")
-    torch.set_num_threads(config.train.threads or shared.threads or 1)
+    torch.set_num_threads(config.train.threads or threads_here(config, shared.at_a_time))
     engine.data_context(config.data.cpus)
     worker = TrialWorker(0, 1, device, trial.work, record, trial.total, shared, tell)
     train_trial(config, worker)
+
+
+def threads_here(config: RunConfig, at_a_time: int | None) -> int:
+    """CPU threads of a trial of one worker, on the node that it runs on: its share of the node's CPUs.
+
+    Args:
+        at_a_time: trials that the whole cluster runs at a time; None: not known, so one thread.
+    """
+    if at_a_time is None:
+        return 1
+    fit = int(capacity.here().get("CPU", 0)) // (1 + config.data.cpus)
+    return max(1, (os.cpu_count() or 1) // max(1, min(at_a_time, fit)))
 
 
 def tell(look: Look) -> None:

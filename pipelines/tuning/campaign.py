@@ -35,6 +35,8 @@ class Campaign:
         again = {"state": "waiting", "reason": "", "curable": False}
         self._trials = {t.number: t.with_(**again) if t.curable else t for t in records.trials(folder)}
         self._started: set[int] = set()
+        self._identities: dict[str, str] = {}  # a config takes milliseconds to resolve, and is asked for often
+        self._exhausted = False
         self.stopping = False
         self.fault: UserError | None = None
         """Why the campaign itself cannot go on."""
@@ -50,7 +52,23 @@ class Campaign:
     @property
     def num_planned(self) -> int:
         """Trials of the phases so far."""
-        return max(num_planned(self.plan.tune), len(self.of("search"))) + len(self.of("confirm", "default"))
+        return self.num_searched + len(self.of("confirm", "default"))
+
+    @property
+    def num_searched(self) -> int:
+        """Search trials that there will be."""
+        there = len(self.of("search"))
+        return there if self._exhausted else max(num_planned(self.plan.tune), there)
+
+    def identity(self, changes: Changes) -> str:
+        """Hash of the whole resolved config, so two ways to write one config have the same; else of `changes`."""
+        key = fingerprint(changes)
+        if key not in self._identities:
+            try:
+                self._identities[key] = identity(self.plan.config(changes))
+            except UserError:  # the values do not fit together
+                self._identities[key] = key
+        return self._identities[key]
 
     def next_search(self) -> Trial | None:
         """The search trial to run now: first what an earlier process left open, then new ones; None: that was all."""
@@ -58,18 +76,22 @@ class Campaign:
             if not self.stopping and (left := self._left_open("search")) is not None:
                 return self._start(left)
             while not self.stopping and len(told := self.of("search")) < num_planned(self.plan.tune):
-                changes = suggest(self.plan.tune, self.seed, told)
+                changes = suggest(self.plan.tune, self.seed, told, self.identity)
                 if changes is None:
+                    self._exhausted = True
                     return None
                 if (trial := self._add("search", changes)).state in OPEN:
                     return self._start(trial)
             return None
 
     def want(self, kind: Kind, changes: Changes, of: int | None) -> Trial:
-        """Add a confirmation trial, or find the one that was added before."""
+        """Add a confirmation trial, or find the one that does the same: two in one folder would be in each other's way.
+
+        So where one of the best is the recipe's own config, the trials of the latter confirm it.
+        """
         with self._lock:
-            for trial in self.of(kind):
-                if trial.changes == changes:
+            for trial in self.of("confirm", "default"):
+                if trial.identity == self.identity(changes):
                     return trial
             return self._add(kind, changes, of)
 
@@ -105,6 +127,11 @@ class Campaign:
         done = [trial for trial in self.of("search") if trial.state == "done"]
         return sorted(done, key=lambda trial: (-self.score(trial), trial.number))
 
+    def itself(self) -> int | None:
+        """The trial, of the best that are confirmed, that is the recipe's own config; None: none of them is."""
+        own, best = self.identity({}), self.ranked()[: self.plan.tune.confirm.top_k]
+        return next((trial.number for trial in best if trial.identity == own), None)
+
     def score(self, trial: Trial, step: int | None = None) -> float:
         """Of its newest look or of one step, larger is better; minus infinity where there is none."""
         look = trial.look_at(step) if step is not None else trial.looks[-1] if trial.looks else None
@@ -139,14 +166,15 @@ class Campaign:
 
     def _add(self, kind: Kind, changes: Changes, of: int | None = None) -> Trial:
         """Record a new trial; one whose values do not fit together has failed at once."""
-        new = Trial(number=len(self._trials), kind=kind, changes=changes, of=of, identity=fingerprint(changes))
+        number = max(self._trials, default=-1) + 1  # a damaged record may have been deleted by hand
+        new = Trial(number=number, kind=kind, changes=changes, of=of, identity=self.identity(changes))
         try:
             config = self.plan.config(changes)
             work, total = self._work(config)
             milestones(total, self.plan.tune.looks)
         except UserError as error:
             return self._keep(new.with_(state="failed", reason=" ".join(str(error).split())))
-        return self._keep(new.with_(identity=identity(config), work=work, total=total))
+        return self._keep(new.with_(work=work, total=total))
 
     def _left_open(self, *kinds: str) -> Trial | None:
         left = (t for t in self.of(*kinds) if t.state in OPEN and t.number not in self._started)

@@ -1,6 +1,6 @@
 """The `tune:` section of a recipe: what is searched, how trials are ranked, when they are stopped."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from itertools import combinations
 from math import isfinite
@@ -53,11 +53,18 @@ class Range(Config):
         return next(iter(self.model_fields_set))
 
     @property
-    def values(self) -> tuple[Any, ...] | None:
-        """All of them; None: a continuum."""
+    def values(self) -> Sequence[Any] | None:
+        """All of them; None: a continuum. Whole numbers are not written out: there may be billions."""
         if self.int is not None:
-            return tuple(range(self.int[0], self.int[1] + 1))
+            return range(self.int[0], self.int[1] + 1)
         return self.choice
+
+    @property
+    def num_values(self) -> Whole | None:
+        """None: a continuum. May be more than `len` can say."""
+        if self.int is not None:
+            return self.int[1] - self.int[0] + 1
+        return None if self.choice is None else len(self.choice)
 
     @property
     def ends(self) -> tuple[Any, ...]:
@@ -100,7 +107,8 @@ class TuneConfig(Config):
     """Dotted key -> its range, e.g. `method.temperature: {loguniform: [0.05, 1.0]}`."""
     num_trials: PositiveInt = 16
     searcher: Literal["optuna", "random", "grid"] = "optuna"
-    """optuna: TPE (Bergstra et al., 2011); grid needs `choice` or `int` and runs at most num_trials of it."""
+    """optuna: TPE (Bergstra et al., 2011); grid needs `choice` or `int` and runs at most num_trials of it, in an order
+    that the seed draws, so that those which are run are spread over all of it."""
     scheduler: Literal["asha", "none"] = "asha"
     """asha: asynchronous successive halving (Li et al., 2020), in its stopping form."""
     grace: Annotated[float, Field(gt=0, lt=1)] = 0.1

@@ -45,9 +45,9 @@ def _scatter(found: Findings) -> "Figure":
                 color = _STOPPED if state == "done" else GREY
                 xs, ys = [_x(values, t.changes[key]) for t in mine], [_score(found, t) for t in mine]
                 axes.scatter(xs, ys, marker=mark, s=28, color=color, label=_named(state))
-        best = found.best
-        axes.scatter([_x(values, best.changes[key])], [_score(found, best)], marker="*", s=170, color=_BEST,
-                     edgecolors=INK, linewidths=0.6, zorder=3, label="winner")  # fmt: skip
+        best, (height, label) = found.best, _winner(found)
+        axes.scatter([_x(values, best.changes[key])], [height], marker="*", s=170, color=_BEST,
+                     edgecolors=INK, linewidths=0.6, zorder=3, label=label)  # fmt: skip
         if own and own.mean is not None:
             axes.axhline(own.mean, color=_DEFAULT, linewidth=1, linestyle="--", label="recipe's own config")
         if (here := _own(values, found.own.get(key))) is not None:
@@ -58,6 +58,13 @@ def _scatter(found: Findings) -> "Figure":
             axes.set_ylabel(found.metric, fontsize=9)
             axes.legend(fontsize=7, frameon=False)
     return figure
+
+
+def _winner(found: Findings) -> tuple[float, str]:
+    """Where the winner is drawn: at its mean over fresh seeds, as the recipe is; its one score was the luckiest."""
+    if found.confirmation is None or found.confirmation.mean is None:
+        return _score(found, found.best), "winner, one seed"
+    return found.confirmation.mean, "winner, mean of fresh seeds"
 
 
 def _curves(found: Findings) -> "Figure":
@@ -150,10 +157,15 @@ def _own(values: Range, value: Any) -> Any:
 
 
 def _x_axis(axes: "Axes", values: Range, key: str) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     if values.choice is not None:
         axes.set_xticks(range(len(values.choice)), [_short(value) for value in values.choice], fontsize=8)
     elif values.loguniform is not None:
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(key, fontsize=9)
 
 

@@ -1,7 +1,6 @@
 """A campaign on one screen: search, confirm, report, register the winner."""
 
 import json
-import os
 from pathlib import Path
 
 from pipelines import flow, lock, manifest, tracking
@@ -14,12 +13,13 @@ from pipelines.stages.ingest import INGEST
 from pipelines.stages.pretrain import PRETRAIN
 from pipelines.tuning import findings, plan, records, report, space, table
 from pipelines.tuning.campaign import Campaign, Work
-from pipelines.tuning.config import METRICS, TuneConfig
+from pipelines.tuning.cautions import can_be_ranked, cautions
+from pipelines.tuning.config import TuneConfig
 from pipelines.tuning.confirm import plan_confirmation
 from pipelines.tuning.findings import Findings
 from pipelines.tuning.plan import Plan
+from pipelines.tuning.table import Troubles
 from pipelines.tuning.tracking import TrialRuns, finish, link
-from ssl_core.catalog import find
 
 
 def tune(config: RunConfig, root: Path, *, resume: bool = False) -> tuple[Findings, ModelVersion]:
@@ -34,14 +34,18 @@ def tune(config: RunConfig, root: Path, *, resume: bool = False) -> tuple[Findin
     """
     settings = space.section(config)
     space.check(config, PRETRAIN.decides)
-    folder = plan.folder(config, root)
+    folder = plan.folder(config, INGEST.folder(config, Nothing(), root).name, root)
     if resume and not (folder / plan.NAME).exists():
-        raise UserError(f"--resume: no campaign of this recipe and space under {root}; run without --resume")
+        raise UserError(
+            f"--resume: no stopped campaign of this recipe and space on these data, as they are now, under {root}; "
+            "run without --resume"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     with lock.alone(folder / ".lock"), tracking.run(config, root, campaign=folder.name):
         shards = INGEST(config, Nothing(), root)
         can_be_ranked(config, settings, shards)
-        found, shared = _search_and_confirm(config, settings, shards, root, folder)
+        troubles = Troubles()
+        found, shared = _search_and_confirm(config, settings, shards, root, folder, troubles)
         page = report.write(found, shared, folder / "report")
         finish(found, page.parent)
         for line in (found.verdict, *found.advice):
@@ -49,28 +53,31 @@ def tune(config: RunConfig, root: Path, *, resume: bool = False) -> tuple[Findin
         say(f"report: {page}")
         made = flow.train_and_register(winner_of(config, found, shared), root)
         link(made)
+        troubles.say(found.trials)
         return found, made
 
 
 def _search_and_confirm(
-    config: RunConfig, settings: TuneConfig, shards: ShardSet, root: Path, folder: Path
+    config: RunConfig, settings: TuneConfig, shards: ShardSet, root: Path, folder: Path, troubles: Troubles
 ) -> tuple[Findings, Plan]:
     from pipelines.stages import sharing, trial
     from pipelines.stages.tune import max_concurrent, run_trials
 
     engine.connect(config)
     at_a_time, why = max_concurrent(config, settings.max_concurrent)
-    threads = max(1, (os.cpu_count() or 1) // at_a_time)
     decoded = plan.decoded_cache(settings, shards, folder)
-    shared = Plan(recipe=space.tree(config), tune=settings, shards=shards, threads=threads, decoded=decoded)
+    shared = Plan(recipe=space.tree(config), tune=settings, shards=shards, at_a_time=at_a_time, decoded=decoded)
     shared.keep(folder)
     runs = TrialRuns(folder)
     campaign = Campaign(shared, folder, config.seed, work_of(shards, root), [runs])
     said = f"tune: campaign {folder}, {campaign.num_planned} search trials, {at_a_time} at a time ({why})"
     say(f"{said}; {len(campaign.trials)} recorded before" if campaign.trials else said)
+    for line in cautions(settings, shards):
+        say(f"tune: {line}")
     try:
         with sharing.on_all_nodes(decoded), table.watch(campaign, at_a_time):
             run_trials(campaign, campaign.next_search, config, at_a_time)
+            troubles.say(campaign.trials)
             plan_confirmation(campaign)
             run_trials(campaign, campaign.next_confirmation, config, at_a_time)
     finally:
@@ -99,29 +106,3 @@ def work_of(shards: ShardSet, root: Path) -> Work:
         return PRETRAIN.folder(config, shards, root), steps
 
     return of
-
-
-def can_be_ranked(config: RunConfig, settings: TuneConfig, shards: ShardSet) -> None:
-    metric = METRICS[settings.metric]
-    if find("ssl_core.methods", config.method.name).reads_labels and metric.needs_labels:
-        raise UserError(
-            f"tune.metric: method {config.method.name} trains on the labels of train, so a slice of train cannot "
-            f"score it; a label-free metric can, e.g. rankme"
-        )
-    if metric.needs_labels and shards.num_classes is None:
-        free = ", ".join(name for name, m in METRICS.items() if not m.needs_labels and name != "loss")
-        raise UserError(f"tune.metric: {settings.metric} needs labels, the source has none; take one of {free}")
-    if settings.metric == "loss":
-        say(
-            "tune: warning: the pretext loss cannot be compared across temperatures, mask ratios or losses; "
-            "on 36 digits trials it picked the worst one"
-        )
-    elif not metric.needs_labels:
-        there = shards.num_classes is not None
-        how = (
-            "there are labels: knn_top1 is safer, and the report will hold" if there else "without labels nothing holds"
-        )
-        say(
-            f"tune: warning: {how} {settings.metric} against a probe; on 36 digits trials rankme, lidar and alpha_req "
-            "ranked backwards, alignment_uniformity about as well as kNN"
-        )

@@ -2,7 +2,8 @@
 
 A fixed handful of train samples, the same for all trials, is encoded at each look. A share of it is held out: the
 probes fit on the rest, with its labels, and are scored on the held-out share. Pre-training has seen the held-out
-samples, as it has all of train, but never a label of them.
+samples, as it has all of train, but never a label of them. All trials are looked at in the views of the recipe's own
+config: alignment and LiDAR in a trial's own views would rank weak augmentation first.
 
 Shapes: N samples, n of them augmented, V views of each, D embedding width.
 """
@@ -53,22 +54,24 @@ class Objective:
         *,
         prefix: str = "",
         spent: float = 0.0,
+        reading: float = 0.0,
     ):
         """
         Args:
             plain: `view0`, the eval view of N samples, `sample_id` and `planned_id`.
-            augmented: `view0` ... `view3`, four training views of n samples, and their ids.
+            augmented: `view0` ... `view3`, four training views of n samples, and their ids; not of the trial's config.
             chains: of the eval view and of the training view.
             labels: sample id -> class number; None: no probe is fitted.
             holdout: share of the N that is held out.
             prefix: of the names of all metrics.
             spent: seconds that earlier processes of this trial took.
+            reading: seconds that this one took to read what is given here; they count as part of its first look.
         """
         self._plain, self._augmented, self._chains, self._device = plain, augmented, chains, device
         self._label = None if labels is None else torch.tensor([labels[i] for i in plain["sample_id"].tolist()])
         if self._label is not None:
             self._held = stratified_slice(self._label, max(2, round(1 / holdout)), salt(_HOLDOUT))  # [N] bool
-        self._prefix, self._since = prefix, time.monotonic() - spent
+        self._prefix, self._reading, self._since = prefix, reading, time.monotonic() - spent - reading
 
     @torch.no_grad()
     def __call__(self, method: Method) -> dict[str, float]:
@@ -76,7 +79,8 @@ class Objective:
         began, was_training = time.monotonic(), method.training
         found = self.of_encoder(method.eval())
         method.train(was_training)
-        found["look_seconds"], found[SECONDS] = time.monotonic() - began, time.monotonic() - self._since
+        found["look_seconds"] = time.monotonic() - began + self._reading
+        found[SECONDS], self._reading = time.monotonic() - self._since, 0.0
         return {self._prefix + name: value for name, value in found.items() if isfinite(value)}
 
     def of_encoder(self, method: Method) -> dict[str, float]:

@@ -22,8 +22,8 @@ class Plan(Config):
     """As written, without its `tune:` section."""
     tune: TuneConfig
     shards: ShardSet
-    threads: int | None = None
-    """CPU threads of one trial's worker, where the recipe does not say."""
+    at_a_time: int | None = None
+    """Trials that the cluster runs at a time: each has its share of a node's CPU threads. None: one thread each."""
     decoded: DecodedCache | None = None
     """Pixels that the trials share; None: each decodes its own."""
 
@@ -31,6 +31,7 @@ class Plan(Config):
     def prefix(self) -> str:
         """Of the looks' metrics in a training's outbox: another campaign may have looked at it in another way."""
         seen = [self.tune.holdout, self.tune.samples, self.tune.view_samples, self.shards.digest]
+        seen.append(self.recipe.get("views"))  # looks are taken in the recipe's own views
         return f"tune-{fingerprint(seen)[:6]}/"
 
     def config(self, changes: Changes) -> RunConfig:
@@ -38,6 +39,14 @@ class Plan(Config):
         return parse(self.recipe, changes)
 
     def keep(self, folder: Path) -> None:
+        """
+        Raises:
+            UserError: what lies there was made of other shards; their scores cannot be compared.
+        """
+        if (folder / NAME).exists() and load(folder).shards.digest != self.shards.digest:
+            raise UserError(
+                f"{folder}: its trials were trained on other shards; move it away, or bring their data back"
+            )
         records.write(folder / NAME, self.model_dump_json(indent=1))
 
 
@@ -51,11 +60,15 @@ def load(folder: Path) -> Plan:
     return Plan.model_validate_json((folder / NAME).read_text())
 
 
-def folder(config: RunConfig, root: Path) -> Path:
-    """Where a campaign lies: named by all that decides which trials it makes, and how they are ranked."""
+def folder(config: RunConfig, data: str, root: Path) -> Path:
+    """Where a campaign lies: named by all that decides which trials it makes, and how they are ranked.
+
+    Args:
+        data: names the state of the raw files, which is known before they are read.
+    """
     searched = section(config).model_dump(mode="json", exclude=set(GROWS))
     recipe = {key: value for key, value in tree(config).items() if key not in ("storage", "tracking", "ray")}
-    return root / "tune" / fingerprint([recipe, searched])[:16]
+    return root / "tune" / fingerprint([recipe, searched, data])[:16]
 
 
 def decoded_cache(tune: TuneConfig, shards: ShardSet, campaign: Path) -> DecodedCache | None:

@@ -13,6 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
+from pipelines import journal
+from pipelines.errors import UserError
 from pipelines.tuning.space import Changes
 from ssl_core.config import Config
 
@@ -29,7 +33,8 @@ class Look(Config):
     values: dict[str, float]
     """Every metric of tuning/config.py that could be had, and the gauges of collapse."""
     seconds: float
-    """Spent on the trial until here, over all its processes."""
+    """Spent on the trial until here, over all its processes; without what a kill threw away: a process that goes on
+    counts from the last look that was saved."""
 
 
 class Trial(Config):
@@ -83,7 +88,20 @@ def keep(campaign: Path, trial: Trial) -> None:
 
 
 def read(folder: Path) -> Trial:
-    return Trial.model_validate_json((folder / NAME).read_text())
+    """
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        return Trial.model_validate_json((folder / NAME).read_text())
+    except ValidationError as error:
+        why = error.errors(include_url=False)[0]
+        where = ".".join(map(str, why["loc"]))
+        reason = f"{where}: {why['msg']}" if where else why["msg"]
+        raise UserError(
+            f"{folder / NAME}: not the record of a trial ({reason}); put back a copy, or delete {folder}: another "
+            "trial takes its place"
+        ) from None
 
 
 def trials(campaign: Path) -> list[Trial]:
@@ -92,9 +110,10 @@ def trials(campaign: Path) -> list[Trial]:
 
 
 def write(path: Path, text: str) -> None:
-    """Whole or not at all."""
+    """Whole or not at all, also when the machine loses its power."""
     part = path.with_suffix(".part")
     part.write_text(text)
+    journal.flush(part)
     part.replace(path)
 
 

@@ -48,8 +48,8 @@ def apply(recipe: Mapping[str, Any], changes: Changes) -> dict[str, Any]:
 
 def html(found: Findings, pictures: Mapping[str, bytes]) -> str:
     """The page; every name and value that comes from outside is escaped, pictures are data URIs."""
-    title = f"{found.name}: tuning campaign"
-    parts = [f"<h1>{escape(title)}</h1>", page.paragraph(found.verdict, "verdict")]
+    title, verdict = f"{found.name}: tuning campaign", "verdict" if found.is_better else "verdict open"
+    parts = [f"<h1>{escape(title)}</h1>", page.paragraph(found.verdict, verdict)]
     parts += [page.paragraph(line, "warn") for line in found.advice]
     parts.append(page.paragraph(_summary(found)))
     parts += ["<h2>Confirmation on fresh seeds</h2>", _confirmation(found)] if found.confirmed else []
@@ -66,7 +66,7 @@ def cost_line(found: Findings) -> str:
     cost = found.cost
     line = f"Search: {cost.spent:.0f} trial-seconds"
     if cost.in_full > cost.spent * 1.001:
-        line += f"; the same trials in full would have taken about {cost.in_full:.0f}, {cost.ratio:.1f} times as many"
+        line += f"; the same trials in full are estimated at {cost.in_full:.0f}, {cost.ratio:.1f} times as many"
     return line + f". Confirmation: {cost.confirmation:.0f} trial-seconds."
 
 
@@ -88,7 +88,7 @@ def _confirmation(found: Findings) -> str:
         mean = "-" if each.mean is None else f"{each.mean:.4f}"
         ended = f"{len(each.values)} of {each.num_seeds}"
         rows.append([name, _changes(each.changes), mean, spread, ended, seeds])
-    best = next((i for i, c in enumerate(found.confirmed) if c.trial == found.winner), None)
+    best = found.confirmed.index(found.confirmation) if found.confirmation else None
     return _table(
         ["config", "values", f"mean {found.metric}", "std over seeds", "seeds ended", "each seed"],
         rows,
@@ -106,14 +106,20 @@ def _agreements(found: Findings) -> str:
         cells = [f"{here[metric, j].spearman:+.2f}" if (metric, j) in here else "-" for j in JUDGES]
         if any(cell != "-" for cell in cells):
             rows.append([metric, about.meaning, *cells])
-    count = found.agreements[0].num_trials
-    note = f"<p><small>Spearman over {count} trials, at the farthest look that half of them reached.</small></p>"
+    first = found.agreements[0]
+    share = "" if first.share is None else f" ({first.share:.0%} of a training)"
+    note = (
+        f"Spearman over {first.num_trials} trials, at the farthest look that half of them reached{share}; "
+        f"within +-{min(first.chance, 1):.2f} it may be chance."
+    )
+    note = f"<p><small>{note}</small></p>"
     return _table(["metric", "what it is", *(f"against {j}" for j in JUDGES)], rows, None, numeric=(2, 3)) + note
 
 
 def _rungs(found: Findings) -> str:
     if not found.rungs:
-        return "<p>No trial was stopped early: every one was trained in full.</p>"
+        in_full = all(t.state == "done" for t in found.trials if t.kind == "search")
+        return f"<p>No trial was stopped early{': every one was trained in full' if in_full else ''}.</p>"
     rows = [
         [f"{r.share:.0%}", str(r.reached), str(r.stopped), "-" if r.spearman is None else f"{r.spearman:+.2f}"]
         for r in found.rungs

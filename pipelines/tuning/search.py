@@ -6,16 +6,15 @@ gets the same answer.
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.config import fingerprint
 from pipelines.tuning.config import Range, TuneConfig, oriented
 from pipelines.tuning.records import OPEN, Trial
 from pipelines.tuning.space import Changes, Space, at, grid, num_points
-from ssl_core.noise import keyed_permutation, keyed_uniform, salt
+from ssl_core.noise import keyed_uniform, salt
 
 if TYPE_CHECKING:
     import optuna
@@ -24,21 +23,19 @@ _TRIES = 64
 _SEARCH = 0x7E5
 
 
-def suggest(tune: TuneConfig, seed: int, told: Sequence[Trial]) -> Changes | None:
+def suggest(tune: TuneConfig, seed: int, told: Sequence[Trial], identify: Callable[[Changes], str]) -> Changes | None:
     """The next config to try; None: every config of a finite space has been tried.
 
     Args:
         told: the search trials so far, those that still run included.
+        identify: the identity of a config; two that are one training under different names have the same.
     """
-    tried = {fingerprint(trial.changes) for trial in told}
-    for changes in _ideas(tune, seed, told):
-        if fingerprint(changes) not in tried:
-            return changes
-    return None
+    tried = {trial.identity for trial in told}
+    return next((changes for changes in _ideas(tune, seed, told) if identify(changes) not in tried), None)
 
 
 def num_planned(tune: TuneConfig) -> int:
-    """Search trials of the whole campaign."""
+    """Search trials of the whole campaign; fewer run where several configs of a finite space are one training."""
     points = num_points(tune.space)
     return tune.num_trials if points is None else min(tune.num_trials, points)
 
@@ -47,14 +44,13 @@ def _ideas(tune: TuneConfig, seed: int, told: Sequence[Trial]) -> Iterator[Chang
     """Candidates in order of preference; of a finite space all of them, sooner or later."""
     finite = num_points(tune.space) is not None
     if tune.searcher == "grid":
-        yield from grid(tune.space)
+        yield from grid(tune.space, salt(seed, _SEARCH))
         return
     for attempt in range(_TRIES):
         key = salt(seed, _SEARCH, len(told), attempt)
         yield _random(tune.space, key) if tune.searcher == "random" else _optuna(tune, key, told)
     if finite:
-        points = grid(tune.space)
-        yield from (points[i] for i in keyed_permutation(len(points), salt(seed, _SEARCH, len(told))))
+        yield from grid(tune.space, salt(seed, _SEARCH, len(told)))
 
 
 def _random(space: Space, key: int) -> Changes:

@@ -1,17 +1,20 @@
 """The searched space against the rest of the recipe: every value must parse before anything starts."""
 
-from collections.abc import Callable, Mapping
-from itertools import product
+from collections.abc import Callable, Iterator, Mapping
 from math import exp, log, pi, prod
 from typing import Any
+
+import numpy as np
 
 from pipelines.config import RunConfig, parse
 from pipelines.errors import UserError
 from pipelines.tuning.config import Range, TuneConfig
+from ssl_core.noise import keyed_permutation, keyed_uniform
 
 Space = Mapping[str, Range]
 Changes = dict[str, Any]
 """Dotted key -> value: all that tells a trial from the recipe."""
+_LISTED = 1 << 16  # configs of a grid that are shuffled as a list; of a larger one, single ones are drawn
 
 
 def section(config: RunConfig) -> TuneConfig:
@@ -61,19 +64,33 @@ def check(config: RunConfig, matters: Callable[[str], bool]) -> None:
 
 def num_points(space: Space) -> int | None:
     """How many different configs the space holds; None: a continuum."""
-    values = [r.values for r in space.values()]
-    return None if any(v is None for v in values) else prod(len(v) for v in values if v is not None)
+    counts = [r.num_values for r in space.values()]
+    return None if any(n is None for n in counts) else prod(n for n in counts if n is not None)
 
 
-def grid(space: Space) -> list[Changes]:
-    """Every config of a finite space; the last key varies fastest."""
-    return [dict(zip(space, point, strict=True)) for point in product(*(r.values or () for r in space.values()))]
+def grid(space: Space, key: int) -> Iterator[Changes]:
+    """Every config of a finite space once, in an order that `key` draws; of a huge one, draws that may repeat."""
+    count = num_points(space) or 0
+    if count <= _LISTED:
+        yield from (point(space, int(index)) for index in keyed_permutation(count, key))
+        return
+    for draw in range(count):
+        yield point(space, int(keyed_uniform(np.array([draw]), 1, key)[0, 0] * count))
+
+
+def point(space: Space, index: int) -> Changes:
+    """One config of a finite space by its number; the last key varies fastest."""
+    found: Changes = {}
+    for name in reversed(list(space)):
+        index, place = divmod(index, space[name].num_values or 1)
+        found[name] = (space[name].values or ())[place]
+    return {name: found[name] for name in space}
 
 
 def at(values: Range, u: float) -> Any:
     """The value at u in [0, 1) of a range, floats with four digits."""
     if values.values is not None:
-        return values.values[int(u * len(values.values))]
+        return values.values[int(u * (values.num_values or 0))]
     low, high = values.ends
     value = exp(log(low) + u * (log(high) - log(low))) if values.loguniform else low + u * (high - low)
     return min(max(float(f"{value:.4g}"), low), high)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from statistics import fmean
 
 from rich.live import Live
 from rich.table import Table
@@ -37,6 +38,22 @@ def watch(campaign: Campaign, at_a_time: int) -> Iterator[None]:
                 yield
         finally:
             draw()
+
+
+class Troubles:
+    """Trials that came to nothing, said once more when the live table is gone: in its course they are easily missed."""
+
+    def __init__(self) -> None:
+        self._said: set[int] = set()
+
+    def say(self, trials: Sequence[Trial]) -> None:
+        """One line for each that failed or collapsed and was not said yet; and whether trying again may help."""
+        for trial in trials:
+            if trial.state in ("failed", "collapsed") and trial.number not in self._said:
+                self._said.add(trial.number)
+                say(f"tune: trial {trial.number} {trial.state}: {trial.reason}")
+        if curable := sum(trial.curable for trial in trials):
+            say(f"tune: {curable} trials failed for reasons that may pass: the same command tries them again")
 
 
 def table(campaign: Campaign, began: float, at_a_time: int) -> Table:
@@ -80,16 +97,36 @@ def headers(keys: Sequence[str]) -> list[str]:
 
 def status(campaign: Campaign, began: float, at_a_time: int) -> str:
     """One line: how many are done, the best so far, ETA."""
-    metric, trials, planned = campaign.plan.tune.metric, campaign.trials, campaign.num_planned
-    ended = [t for t in trials if t.state not in OPEN]
-    best = campaign.ranked()
-    said = [f"{len(ended)} of {planned} trials"]
-    if best:
-        said.append(f"best {metric} {best[0].value(metric):.3f} (trial {best[0].number})")
-    timed = [t.seconds for t in ended if t.seconds]
-    if timed and len(ended) < planned:
-        said.append(f"ETA {clock((planned - len(ended)) * sum(timed) / len(timed) / at_a_time)}")
+    metric, trials = campaign.plan.tune.metric, campaign.trials
+    said = [f"{sum(t.state not in OPEN for t in trials)} of {campaign.num_planned} trials"]
+    if best := campaign.ranked():
+        said.append(f"best {metric} {_score(best[0], metric)} (trial {best[0].number})")
+    elif seen := [t for t in campaign.of("search") if t.value(metric) is not None]:
+        first = max(seen, key=campaign.score)
+        said.append(f"best look so far {metric} {_score(first, metric)} (trial {first.number} at {_share(first)})")
+    if left := seconds_left(campaign):
+        said.append(f"ETA {clock(left / at_a_time)}")
     return f"{', '.join(said)}, running for {clock(time.monotonic() - began)}"
+
+
+def seconds_left(campaign: Campaign) -> float | None:
+    """Trial-seconds that the rest is likely to take, the confirmations included; None: no trial has ended yet.
+
+    A search trial takes what those that ended took on average, many of them stopped early; a confirmation a whole
+    training.
+    """
+    search, wanted = campaign.of("search"), campaign.plan.tune.confirm
+    ended = [t for t in search if t.state not in OPEN]
+    timed = [t for t in ended if t.seconds]
+    if not timed:
+        return None
+    whole = [t.seconds for t in campaign.trials if t.state == "done"] or [t.seconds * t.total / t.step for t in timed]
+    confirming = campaign.of("confirm", "default")
+    confirmations = sum(t.state in OPEN for t in confirming)
+    if not confirming:
+        confirmations = (min(wanted.top_k, campaign.num_searched) + 1) * wanted.seeds
+    searches = campaign.num_searched - len(ended)
+    return searches * fmean(t.seconds for t in timed) + confirmations * fmean(whole)
 
 
 class _Lines:

@@ -1,12 +1,16 @@
 """A campaign in MLflow: its trials as child runs of the campaign's run, one request per look and four more per trial.
 
-The four: make the run, its params, its state, its end. Only a trial of an earlier process is looked for first.
+The four: make the run, its params, its state, its end; of a trial that is gone on with: look at the run, set it to
+running, its state, its end. Only where a process died before it wrote the run's id down is one more looked for first.
 
 Like every stage it writes to disk first: a look goes into the `metrics.jsonl` of the trial's folder, a thread ships
-it (pipelines/shipping.py), and a server that is away loses nothing.
+it (pipelines/shipping.py), and a server that is away loses nothing. Runs are ended by a thread too: a campaign decides
+under a lock, and no decision waits for a server.
 """
 
 import logging
+import queue
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +30,9 @@ if TYPE_CHECKING:
 
 STATUS: dict[State, str] = {"done": "FINISHED", "failed": "FAILED", "stopped": "FINISHED", "collapsed": "FAILED"}
 PATIENCE_S = 10.0
+"""For a server that is away, at the first trial that ends meanwhile."""
+CLOSING_S = 60.0
+"""How long the end of a campaign waits for all runs to be ended."""
 
 logger = logging.getLogger("selfray.tracking")
 
@@ -39,8 +46,10 @@ class TrialRuns:
         self._before = {trial.number for trial in records.trials(campaign)}
         """Trials of earlier processes: one may have made a run and died before it wrote the run's id down."""
         self._shippers: dict[int, Shipper] = {}
-        self._late: list[Trial] = []
         self._tracked = _reachable()
+        self._ended: queue.SimpleQueue[Trial | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._end_all, name="end the runs of trials", daemon=True)
+        self._thread.start()
 
     def __call__(self, trial: Trial) -> None:
         """A trial has changed; its record is on disk."""
@@ -57,20 +66,39 @@ class TrialRuns:
             if trial.state in OPEN:
                 self._shippers[trial.number].start()
         if trial.state not in OPEN:
-            self._end(trial, PATIENCE_S if not self._late else 0)
+            self._ended.put(trial)
 
     def close(self, trials: list[Trial]) -> None:
-        """End what is open: the trials that were interrupted, and those that ended while a server was away."""
+        """End what is open: the trials that were interrupted, and those that ended while a server was away.
+
+        Returns after `CLOSING_S` at the latest; what is left then is shipped by the same command again.
+        """
         for trial in trials:
             if trial.state not in OPEN and trial.number not in self._shippers:  # of an earlier process
                 known = shipping.state(self._campaign / "trials" / trial.folder_name)
                 if known is None or not known.done:
                     self(trial)
-        late, self._late = self._late, []
-        for trial in [*late, *(t for t in trials if t.state == "running" and t.number in self._shippers)]:
+        for trial in trials:
+            if trial.state == "running" and trial.number in self._shippers:
+                self._ended.put(trial)
+        self._ended.put(None)
+        self._thread.join(CLOSING_S)
+        if self._thread.is_alive():
+            logger.warning(
+                "tracking: slow; what has not arrived is kept in %s, the same command ships it", self._campaign
+            )
+
+    def _end_all(self) -> None:
+        """End runs one after the other as their trials end; those that the server was away for once more at last."""
+        late: list[Trial] = []
+        for trial in iter(self._ended.get, None):
+            if not self._end(trial, 0 if late else PATIENCE_S):
+                late.append(trial)
+        for trial in late:
             self._end(trial, 0)
 
-    def _end(self, trial: Trial, patience_s: float) -> None:
+    def _end(self, trial: Trial, patience_s: float) -> bool:
+        """Whether the server knows how the trial ended."""
         shipper = self._shippers[trial.number]
         try:
             run_id = shipper.close(patience_s)
@@ -80,9 +108,10 @@ class TrialRuns:
                     self._tracked.client.set_terminated(run_id, STATUS.get(trial.state, "KILLED"))
                 if trial.state not in OPEN:
                     shipper.mark_done()
-        except Unreachable as error:
-            self._late.append(trial)
+            return True
+        except (Unreachable, UserError) as error:  # UserError: a damaged outbox; the others are ended all the same
             logger.warning("tracking: %s; trial %d is kept in %s", error, trial.number, self._campaign)
+            return False
 
 
 def finish(found: Findings, report: Path) -> None:
@@ -105,8 +134,10 @@ def finish(found: Findings, report: Path) -> None:
 
 def link(made: ModelVersion) -> None:
     """Name the registered winner on the campaign's run."""
-    tracked = tracking.current()
+    tracked = _reachable()
     try:
+        if tracked is None:
+            raise Unreachable("the server was away when the campaign began")
         with reached():
             tracked.client.set_tag(tracked.run_id, "selfray.candidate", f"{made.name} version {made.version}")
     except Unreachable as error:
@@ -129,8 +160,7 @@ def _shipper(tracked: "Tracked", folder: Path, trial: Trial, tried: bool) -> Shi
         nonlocal tried
         known = shipping.state(folder)
         with reached():
-            if known and known.run_id and store.has_run(client, known.run_id):
-                client.update_run(known.run_id, status="RUNNING")
+            if known and known.run_id and store.runs_again(client, known.run_id):
                 return known.run_id
             found, tried = _find(tracked, folder) if tried else None, True
             if found is not None:

@@ -1,15 +1,27 @@
-"""The verdict of a campaign: whether its best config beats the recipe's own on fresh seeds, beyond what seeds do."""
+"""The verdict of a campaign: whether its best config beats the recipe's own on fresh seeds, beyond what seeds do.
+
+The best of k configs on fresh seeds has been chosen by them, so it is held against the recipe with confidence
+1 - 0.05 / k (Bonferroni): equals are called better in at most one of twenty campaigns, whatever k. The interval is over
+seeds only: all are scored on the same held-out slice, and what another slice would say is not in it.
+"""
 
 from collections.abc import Sequence
 from math import inf
 from statistics import fmean, stdev
+from typing import NamedTuple
 
 from pipelines.tuning.campaign import Campaign
-from pipelines.tuning.config import oriented
+from pipelines.tuning.config import ConfirmConfig, oriented
 from pipelines.tuning.records import Trial
 from pipelines.tuning.space import Changes
 from ssl_core.config import Config
 from ssl_core.statistics import welch
+
+
+class Verdict(NamedTuple):
+    line: str
+    is_better: bool
+    """The winner beats the recipe beyond the noise."""
 
 
 class Confirmed(Config):
@@ -55,29 +67,54 @@ def confirmed(campaign: Campaign) -> list[Confirmed]:
     return sorted(found, key=place)
 
 
-def verdict(metric: str, ranked: Sequence[Confirmed], campaign: Campaign) -> str:
-    """One line: is the winner better than the recipe, beyond what seeds do?"""
-    best = next((c for c in ranked if c.trial is not None), None)
+def winner(ranked: Sequence[Confirmed], campaign: Campaign) -> int:
+    """The search trial whose config did best on fresh seeds; where none ended there, the best of the search."""
+    itself = campaign.itself()
+    ended = (itself if c.trial is None else c.trial for c in ranked if c.values)
+    return next((number for number in ended if number is not None), campaign.ranked()[0].number)
+
+
+def verdict(metric: str, ranked: Sequence[Confirmed], campaign: Campaign) -> Verdict:
+    """Is the winner better than the recipe, beyond what seeds do?"""
+    itself = campaign.itself()
+    best = next((c for c in ranked if c.trial is not None or itself is not None), None)
     default = next((c for c in ranked if c.trial is None), None)
     if best is None or not best.values:
         first = campaign.ranked()[0]
         said = f"trial {first.number} is the best: {metric} {first.value(metric):.3f} on one seed"
         if best is None:
-            return f"{said}; how much of that is luck was not measured"
-        return f"{said}; none of the best configs came to its end on a fresh seed"
+            return Verdict(f"{said}; how much of that is luck was not measured", False)
+        return Verdict(f"{said}; none of the best configs came to its end on a fresh seed", False)
+    if best.trial is None:
+        return Verdict(f"the best is the recipe itself (trial {itself}): {metric} {_spread(best)}", False)
     said = f"trial {best.trial}: {metric} {_spread(best)}"
     if default is None or not default.values:
-        return (
-            f"{said}; the recipe's own config came to its end on no fresh seed, so there is nothing to hold it against"
-        )
+        none = "the recipe's own config came to its end on no fresh seed, so there is nothing to hold it against"
+        return Verdict(f"{said}; {none}", False)
     said += f" against {_spread(default)} of the recipe's own config"
     if best.std is None or default.std is None:
-        return f"{said}; a single seed does not say how large the noise is"
+        return Verdict(f"{said}; a single seed does not say how large the noise is", False)
+    if best.std == default.std == 0:
+        return Verdict(f"cannot tell whether it beats the recipe: no seed differs from another; {said}", False)
     theirs, ours = ([oriented(metric, v) for v in c.values] for c in (default, best))
-    gain = welch(theirs, ours)
+    confidence = 1 - 0.05 / sum(c.trial is not None for c in ranked)
+    gain = welch(theirs, ours, confidence=confidence)
     how = "better" if gain.low > 0 else "worse" if gain.high < 0 else "not better"
-    span = f"{gain.mean:+.3f}, 95 % interval {gain.low:+.3f} to {gain.high:+.3f}"
-    return f"{how} than the recipe beyond the noise ({span}): {said}"
+    span = f"{gain.mean:+.3f}, {100 * confidence:.3g} % interval {gain.low:+.3f} to {gain.high:+.3f}"
+    where = "over seeds, on this held-out slice"
+    return Verdict(f"{how} than the recipe beyond the noise ({span} {where}): {said}", gain.low > 0)
+
+
+def weakness(confirm: ConfirmConfig) -> str | None:
+    """Why so few seeds hardly show anything, as one line; None: they are enough, or nothing is confirmed."""
+    if confirm.seeds == 1:
+        return "tune.confirm.seeds 1: a single seed does not say how large the noise is; take 3 or more"
+    if confirm.seeds == 2:  # t at 0.975 with the two degrees of freedom that four runs leave
+        return (
+            "tune.confirm.seeds 2: only a gain of more than 4.3 times the spread over seeds would count, so it can "
+            "hardly show anything; take 3 or more"
+        )
+    return None
 
 
 def _spread(confirmed: Confirmed) -> str:

@@ -32,11 +32,12 @@ def record(keys: Mapping[str, Sequence[Any]], metric: str, epochs: int = 27) -> 
         try:
             shards = ingest.run(config, Nothing(), root)
             made = Campaign(
-                Plan(recipe=space.tree(config), tune=space.section(config), shards=shards, threads=2),
+                Plan(recipe=space.tree(config), tune=space.section(config), shards=shards, at_a_time=1),
                 root / "campaign",
                 config.seed,
                 work_of(shards, root),
             )
+            made.folder.mkdir()
             made.plan.keep(made.folder)
             max_concurrent(config, 1)
             began = time.monotonic()

@@ -34,21 +34,23 @@ def collect(storage: Path) -> list[dict[str, Any]]:
 
 def row(found: dict[str, Any]) -> dict[str, Any]:
     metric, confirmed = found["metric"], {c["trial"]: c for c in found["confirmed"]}
+    winner = None if found["winner"] == found.get("itself") else found["winner"]  # None: the recipe's own config won
     search = [trial for trial in found["trials"] if trial["kind"] == "search"]
     against = metric if metric in ("knn_top1", "linear_top1") else JUDGE
-    ranks = [a["spearman"] for a in found["agreements"] if (a["metric"], a["against"]) == ("rankme", against)]
+    ranks = [a for a in found["agreements"] if (a["metric"], a["against"]) == ("rankme", against)]
+    said = {key: ranks[0].get(key) if ranks else None for key in ("spearman", "num_trials", "share")}
     return {
         "name": found["name"],
         "metric": metric,
         "searched": list(found["space"]),
         "trials": len(search),
         "in_full": sum(trial["state"] == "done" for trial in search),
-        "best": confirmed[found["winner"]]["values"] if found["winner"] in confirmed else [],
+        "best": confirmed[winner]["values"] if winner in confirmed else [],
         "default": confirmed[None]["values"] if None in confirmed else [],
         "floors": {side: values.get(metric) for side, values in found["floors"].items()},
         "seconds": found["cost"]["spent"],
         "seconds_in_full": found["cost"]["in_full"],
-        "rankme": {"against": against, "spearman": ranks[0] if ranks else None},
+        "rankme": {"against": against, **said},
     }
 
 
@@ -67,7 +69,7 @@ def table(rows: list[dict[str, Any]]) -> str:
                 _score(row["floors"].get(side)) for side in ("random_init", "raw_input")
             ),
             "trial-seconds": row["seconds"],
-            "all in full": row["seconds_in_full"],
+            "all in full, estimated": _in_full(row),
             "ratio": row["seconds_in_full"] / row["seconds"],
             "RankMe, Spearman": _rank(row["rankme"]),
         }
@@ -75,7 +77,9 @@ def table(rows: list[dict[str, Any]]) -> str:
     ]
     note = (
         "Best and the recipe's own: mean +- standard deviation over fresh seeds. Trial-seconds: of the search, with "
-        "early stopping; all in full: the same trials to their ends, each at its own speed. RankMe: against that score."
+        "early stopping; all in full: what the same trials to their ends are estimated to take, each at its own speed. "
+        "RankMe: against that score, over so many trials, at that share of a training. "
+        "(*) by a former estimate, which multiplied what comes before the first step too: a tenth too high, or so."
     )
     return f"{tables.markdown(lines)}\n\n{note}\n"
 
@@ -90,8 +94,17 @@ def _score(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
+def _in_full(row: dict[str, Any]) -> str:
+    return f"{row['seconds_in_full']:,.0f}{'' if 'num_trials' in row['rankme'] else ' (*)'}"
+
+
 def _rank(rankme: dict[str, Any]) -> str:
-    return "-" if rankme["spearman"] is None else f"{rankme['spearman']:+.2f} ({rankme['against']})"
+    """Rows recorded before the number of trials was kept are shown without it."""
+    if rankme["spearman"] is None:
+        return "-"
+    over = "" if rankme.get("num_trials") is None else f", {rankme['num_trials']} trials"
+    at = "" if rankme.get("share") is None else f" at {rankme['share']:.0%}"
+    return f"{rankme['spearman']:+.2f} ({rankme['against']}{over}{at})"
 
 
 if __name__ == "__main__":

@@ -1,9 +1,13 @@
 """The table of campaigns is what their reports say."""
 
+import json
+from itertools import product
+
 import pytest
 
 from pipelines.tuning import findings
 from pipelines.tuning.confirm import plan_confirmation
+from tests.benchmarks import campaign as campaign_benchmark
 from tests.benchmarks import campaigns
 from tests.support.campaigns import campaign, peak_at, play, recipe
 
@@ -32,8 +36,36 @@ def test_a_report_becomes_a_row_of_the_readme(tmp_path):
     assert cells[3] == f"{best.mean:.3f} +- {best.std:.3f} (3 seeds)"
     assert cells[4] == f"{own.mean:.3f} +- {own.std:.3f} (3 seeds)"
     assert cells[5] == "0.250 / 0.400"
-    assert float(cells[8]) == pytest.approx(found.cost.ratio, rel=0.01)
-    assert cells[9] == "-1.00 (knn_top1)"
+    assert "(*)" not in line and float(cells[8]) == pytest.approx(found.cost.ratio, rel=0.01)
+    held = next(each for each in found.agreements if (each.metric, each.against) == ("rankme", "knn_top1"))
+    assert cells[9] == f"-1.00 (knn_top1, {held.num_trials} trials at {held.share:.0%})"
+    assert 4 <= held.num_trials < 9 and held.share == pytest.approx(3 / 9)
+
+
+def test_rows_that_were_recorded_before_are_shown_as_they_were():
+    old = json.loads(campaigns.ROWS.read_text())["cifar10-simclr-tuned"]
+    line = campaigns.table([old]).splitlines()[2]
+    assert line.endswith("| 3,709 (*) | 1.53 | -0.39 (knn_top1) |")
+
+
+def test_a_recipe_that_wins_itself_is_shown_as_the_best(tmp_path):
+    own = {"method.temperature": {"choice": [0.5, 0.9]}}
+    made = campaign(tmp_path, recipe(space=own, num_trials=2, scheduler="none", confirm={"top_k": 1}))
+    play(made, made.next_search, peak_at(0.5))
+    plan_confirmation(made)
+    play(made, made.next_confirmation, peak_at(0.5))
+    row = campaigns.row(findings.find(made, "own", {}).model_dump())
+    assert row["best"] == row["default"] and len(row["best"]) == 3
+
+
+def test_what_a_search_has_missed_costs_the_grid_that_would_then_be_run():
+    made_up = [campaign_benchmark._made_up(*point) for point in product(*campaign_benchmark.KEYS.values())]
+    grid = {tuple(c["values"]): campaign_benchmark.Curve(c["looks"], c["state"] == "done") for c in made_up}
+    whole = campaign_benchmark.seconds_of(grid)
+    assert campaign_benchmark.play(grid, 2.0, "grid", "none", 0) == (pytest.approx(2 * whole), False)
+    best = max(curve.looks[-1]["score"] for curve in grid.values() if curve.whole)
+    orders = [campaign_benchmark.play(grid, best, "grid", "none", seed) for seed in range(4)]
+    assert all(found and seconds <= whole for seconds, found in orders) and len(set(orders)) > 1
 
 
 def test_without_a_confirmation_or_labels_there_are_dashes(tmp_path):

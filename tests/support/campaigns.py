@@ -38,23 +38,25 @@ def campaign(folder: Path, config: RunConfig | None = None, listeners: Sequence[
     return Campaign(plan, folder, config.seed, work, listeners)
 
 
-def play(campaign: Campaign, next_trial: Callable[[], Trial | None], curve: Curve, at_a_time: int = 1) -> None:
-    """Give every trial its looks, `at_a_time` trials side by side, one look each in turn."""
+def play(
+    campaign: Campaign, next_trial: Callable[[], Trial | None], curve: Curve, at_a_time: int = 1, start_s: float = 0.0
+) -> None:
+    """Give every trial its looks, `at_a_time` trials side by side, one look each in turn; ten steps take a second."""
     running: list[Trial] = []
     while True:
         while len(running) < at_a_time and (new := next_trial()) is not None:
             running.append(new)
         if not running:
             return
-        running = [trial for trial in running if _one_look(campaign, trial, curve)]
+        running = [trial for trial in running if _one_look(campaign, trial, curve, start_s)]
 
 
-def _one_look(campaign: Campaign, trial: Trial, curve: Curve) -> bool:
+def _one_look(campaign: Campaign, trial: Trial, curve: Curve, start_s: float) -> bool:
     """One more look at a trial; whether it goes on."""
     trial = next(t for t in campaign.trials if t.number == trial.number)
     step = next(s for s in milestones(trial.total, campaign.plan.tune.looks) if s > trial.step)
     seen = curve(trial, step / trial.total)
-    campaign.looked(trial.number, Look(step=step, values=seen, seconds=step / 10))
+    campaign.looked(trial.number, Look(step=step, values=seen, seconds=start_s + step / 10))
     return next(t for t in campaign.trials if t.number == trial.number).state == "running"
 
 

@@ -44,8 +44,12 @@ class KilledRun:
 
     def start(self) -> None:
         with self._log.open("ab") as log:
-            command = [sys.executable, "-m", "pipelines", "pretrain", str(self._recipe)]
+            command = [sys.executable, "-m", "pipelines", *self.arguments()]
             self._driver = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+
+    def arguments(self) -> list[str]:
+        """Of the command line."""
+        return ["pretrain", str(self._recipe)]
 
     @property
     def running(self) -> bool:

@@ -91,7 +91,7 @@ def test_mistakes_are_said_before_ray_starts(recipe, tmp_path):
     began = time.monotonic()
     for arguments, words in (
         (["digits"], "tune: the recipe has no such section"),
-        ([recipe, "--resume"], "--resume: no campaign of this recipe and space"),
+        ([recipe, "--resume"], "--resume: no stopped campaign of this recipe and space on these data"),
         ([recipe, "--set", "tune.space={method.temprature: {uniform: [0.1, 1]}}"], "did you mean 'temperature'?"),
     ):
         done = selfray("tune", *arguments, "--set", f"storage={tmp_path}")

@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shutil
 
 import pytest
 
@@ -58,8 +59,8 @@ def test_suggestions_are_functions_of_the_records(searcher, tmp_path):
     tried = [trial.changes for trial in first.trials]
     assert tried == [trial.changes for trial in again.trials]
     assert len({json.dumps(changes) for changes in tried}) == 12
-    assert all(suggest(config.tune, 0, first.trials[:n]) == tried[n] for n in (0, 5, 11))
-    assert suggest(config.tune, 1, []) != tried[0]
+    assert all(suggest(config.tune, 0, first.trials[:n], first.identity) == tried[n] for n in (0, 5, 11))
+    assert suggest(config.tune, 1, [], first.identity) != tried[0]
 
 
 def test_optuna_comes_back_to_where_the_peak_is(tmp_path):
@@ -79,6 +80,55 @@ def test_a_finite_space_is_tried_whole_and_once(searcher, tmp_path):
     made = campaign(tmp_path, config)
     play(made, made.next_search, peak_at(0.2), at_a_time=3)
     assert len({json.dumps(trial.changes) for trial in made.trials}) == len(made.trials) == 9
+
+
+def test_a_grid_that_is_cut_is_tried_all_over_and_goes_on_where_it_was_cut(tmp_path):
+    square = {key: {"choice": [v / 100 for v in range(1, 7)]} for key in ("method.temperature", "optim.lr")}
+    made = campaign(tmp_path, recipe(space=square, searcher="grid", num_trials=12))
+    play(made, made.next_search, peak_at(0.2))
+    for key in square:
+        assert len({trial.changes[key] for trial in made.trials}) >= 5, "in order it would have been two of the first"
+    more = campaign(tmp_path, recipe(space=square, searcher="grid", num_trials=40))
+    play(more, more.next_search, peak_at(0.2))
+    assert more.trials[:12] == made.trials and len({json.dumps(t.changes) for t in more.trials}) == 36
+
+
+def test_one_config_under_two_names_is_one_trial(tmp_path):
+    twice = {"method.temperature": {"choice": [1, 1.0, 0.2]}, "optim.lr": {"choice": [0.01, 0.003]}}
+    for searcher in ("grid", "random", "optuna"):
+        made = campaign(tmp_path / searcher, recipe(space=twice, searcher=searcher, num_trials=6))
+        play(made, made.next_search, peak_at(0.3), at_a_time=2)
+        assert len(made.trials) == len({trial.work for trial in made.trials}) == made.num_planned == 4
+        again = campaign(tmp_path / searcher, recipe(space=twice, searcher=searcher, num_trials=6))
+        assert again.next_search() is None and again.trials == made.trials
+
+
+def test_a_best_that_is_the_recipe_itself_is_confirmed_by_the_recipes_own_runs(tmp_path):
+    own = {"method.temperature": {"choice": [0.5, 0.9]}, "optim.lr": {"choice": [0.01, 0.02]}}  # 0.5, 0.01: as written
+    made = campaign(tmp_path, recipe(space=own, num_trials=4, scheduler="none", confirm={"top_k": 2, "seeds": 2}))
+    play(made, made.next_search, lambda t, _: {"knn_top1": 1 - t.changes["method.temperature"], "feature_std": 0.5})
+    for _ in range(2):
+        plan_confirmation(made)
+    running = [made.next_confirmation(), made.next_confirmation(), made.next_confirmation(), made.next_confirmation()]
+    assert len({trial.work for trial in running}) == 4 and made.next_confirmation() is None
+    best, other = made.ranked()[:2]
+    assert made.itself() in (best.number, other.number)
+    second = other.number if made.itself() == best.number else best.number
+    assert [trial.of for trial in running] == [None, second, None, second]
+
+
+def test_a_damaged_record_is_named_and_a_deleted_one_takes_no_other_with_it(tmp_path):
+    made = campaign(tmp_path)
+    play(made, made.next_search, peak_at(0.3))
+    damaged = tmp_path / "trials" / made.trials[3].folder_name / records.NAME
+    damaged.write_text(damaged.read_text()[:50])
+    with pytest.raises(UserError, match=rf"{damaged}: not the record of a trial \(Invalid JSON.*put back a copy"):
+        campaign(tmp_path)
+    shutil.rmtree(damaged.parent)
+    again = campaign(tmp_path)
+    play(again, again.next_search, peak_at(0.3))
+    assert [t for t in again.trials if t.number < 9] == [t for t in made.trials if t.number != 3]
+    assert [trial.number for trial in again.trials][-1] == 9
 
 
 def test_stopped_trials_come_back_stopped_and_nothing_runs_twice(tmp_path):
@@ -213,11 +263,28 @@ def test_the_confirmation_runs_the_best_and_the_recipe_on_fresh_seeds_once(tmp_p
 
 
 def test_more_trials_extend_a_campaign_other_ranges_begin_another(tmp_path):
-    folder = plan.folder(recipe(), tmp_path)
-    assert plan.folder(recipe(num_trials=50, max_concurrent=2, decoded_cache_mb=0), tmp_path) == folder
-    assert plan.folder(recipe(metric="rankme"), tmp_path) != folder
+    folder = plan.folder(recipe(), "data", tmp_path)
+    assert plan.folder(recipe(num_trials=50, max_concurrent=2, decoded_cache_mb=0), "data", tmp_path) == folder
+    assert plan.folder(recipe(metric="rankme"), "data", tmp_path) != folder
+    assert plan.folder(recipe(), "other data", tmp_path) != folder
     made = campaign(tmp_path, recipe(num_trials=4))
     play(made, made.next_search, peak_at(0.3))
     more = campaign(tmp_path, recipe(num_trials=6))
     play(more, more.next_search, peak_at(0.3))
     assert more.trials[:4] == made.trials and len(more.trials) == 6
+
+
+def test_trials_of_other_shards_are_not_gone_on_with(tmp_path):
+    made = campaign(tmp_path)
+    made.plan.keep(tmp_path)
+    made.plan.keep(tmp_path)
+    other = made.plan.model_copy(update={"shards": made.plan.shards.model_copy(update={"digest": "other"})})
+    with pytest.raises(UserError, match="its trials were trained on other shards; move it away"):
+        other.keep(tmp_path)
+    assert plan.load(tmp_path) == made.plan and other.prefix != made.plan.prefix
+
+
+def test_looks_in_other_views_have_another_name(tmp_path):
+    one = campaign(tmp_path).plan
+    views = {**one.recipe["views"], "global": {**one.recipe["views"]["global"], "crop_min": 0.9}}
+    assert one.model_copy(update={"recipe": {**one.recipe, "views": views}}).prefix != one.prefix

@@ -2,12 +2,13 @@
 
 import json
 import re
+from html import escape
 
 import pytest
 import yaml
 
 from pipelines.config import parse
-from pipelines.tuning import findings, report
+from pipelines.tuning import figures, findings, report
 from pipelines.tuning.confirm import plan_confirmation
 from pipelines.tuning.findings import Findings
 from pipelines.tuning.flow import winner_of
@@ -46,12 +47,15 @@ def test_a_gain_within_the_noise_is_not_called_better(tmp_path):
     play(made, made.next_search, luck)
     plan_confirmation(made)
     play(made, made.next_confirmation, luck)
-    assert "not better than the recipe beyond the noise" in findings.find(made, "luck", {}).verdict
+    found = findings.find(made, "luck", {})
+    assert "not better than the recipe beyond the noise" in found.verdict
+    assert f"trial {found.winner} becomes a candidate all the same: nothing here shows" in found.advice[0]
+    assert escape(found.advice[0]) in report.html(found, {})
 
 
-def confirmed(tmp_path, scores) -> Findings:
+def confirmed(tmp_path, scores, top_k=2, seeds=3) -> Findings:
     """A campaign whose fresh seeds 1, 2, 3 score `scores[rank]`; rank None is the recipe's own config, 0 the best."""
-    made = campaign(tmp_path, recipe(num_trials=6))
+    made = campaign(tmp_path, recipe(num_trials=6, confirm={"top_k": top_k, "seeds": seeds}))
     play(made, made.next_search, peak_at(0.3))
     ranks = {trial.number: rank for rank, trial in enumerate(made.ranked())}
     plan_confirmation(made)
@@ -66,12 +70,51 @@ def confirmed(tmp_path, scores) -> Findings:
     return found
 
 
-def test_two_standard_errors_of_three_seeds_are_not_beyond_the_noise(tmp_path):
-    own, low = (0.50, 0.52, 0.54), (0.3, 0.3, 0.3)
-    near = confirmed(tmp_path / "near", {None: own, 0: (0.54, 0.56, 0.58), 1: low}).verdict
-    assert near.startswith("not better than the recipe beyond the noise (+0.040, 95 % interval -0.005 to +0.085)")
-    far = confirmed(tmp_path / "far", {None: own, 0: (0.55, 0.57, 0.59), 1: low}).verdict
-    assert far.startswith("better than the recipe beyond the noise (+0.050, 95 % interval +0.005 to +0.095)")
+@pytest.mark.parametrize(
+    ("top_k", "ours", "said"),
+    [
+        (1, (0.54, 0.56, 0.58), "not better than the recipe beyond the noise (+0.040, 95 % interval -0.005 to +0.085"),
+        (1, (0.55, 0.57, 0.59), "better than the recipe beyond the noise (+0.050, 95 % interval +0.005 to +0.095"),
+        (2, (0.55, 0.57, 0.59), "not better than the recipe beyond the noise (+0.050, 97.5 % interval -0.007 to"),
+        (2, (0.56, 0.58, 0.60), "better than the recipe beyond the noise (+0.060, 97.5 % interval +0.003 to"),
+    ],
+)
+def test_two_standard_errors_are_not_beyond_the_noise_and_of_two_the_best_has_to_be_better_still(
+    top_k, ours, said, tmp_path
+):
+    found = confirmed(tmp_path, {None: (0.50, 0.52, 0.54), 0: ours, 1: (0.3, 0.31, 0.3)}, top_k)
+    assert found.verdict.startswith(said) and "over seeds, on this held-out slice): trial" in found.verdict
+    assert len(found.advice) == (not found.verdict.startswith("better"))
+
+
+def test_seeds_that_do_not_differ_tell_nothing(tmp_path):
+    found = confirmed(tmp_path, {None: (0.5,) * 3, 0: (0.6,) * 3, 1: (0.4, 0.41, 0.4)})
+    assert found.verdict.startswith("cannot tell whether it beats the recipe: no seed differs from another; trial ")
+
+
+def test_two_seeds_are_said_to_show_hardly_anything(tmp_path):
+    found = confirmed(tmp_path, {None: (0.50, 0.52), 0: (0.55, 0.57), 1: (0.3, 0.31)}, top_k=1, seeds=2)
+    assert found.verdict.startswith("not better than the recipe beyond the noise (+0.050")
+    assert "tune.confirm.seeds 2: only a gain of more than 4.3 times the spread over seeds" in found.advice[-1]
+
+
+def test_a_best_that_is_the_recipe_itself_is_said_to_be(tmp_path):
+    own = {"method.temperature": {"choice": [0.5, 0.9]}}
+    made = campaign(tmp_path, recipe(space=own, num_trials=2, scheduler="none"))
+    play(made, made.next_search, peak_at(0.5))
+    plan_confirmation(made)
+    play(made, made.next_confirmation, peak_at(0.5))
+    found = findings.find(made, "own", {})
+    assert found.verdict.startswith(f"the best is the recipe itself (trial {found.winner}): knn_top1 0.8")
+    assert found.winner == found.itself == made.itself() and len(found.confirmation.values) == 3
+    assert found.best.changes == {"method.temperature": 0.5} and len(found.confirmed) == 2
+
+
+def test_the_winner_is_drawn_where_fresh_seeds_put_it(tmp_path):
+    found = confirmed(tmp_path, {None: (0.1, 0.12, 0.14), 0: (0.2, 0.22, 0.24), 1: (0.1, 0.11, 0.1)})
+    axes = figures._scatter(found).axes[0]
+    (star,) = [each for each in axes.collections if each.get_label() == "winner, mean of fresh seeds"]
+    assert star.get_offsets()[0][1] == pytest.approx(0.22) and found.best.value("knn_top1") > 0.5
 
 
 def test_seeds_that_collapsed_are_said_and_put_their_config_last(tmp_path):
@@ -103,11 +146,46 @@ def test_a_metric_that_ranks_backwards_is_said_to(found):
     assert [line.split(" ")[0] for line in found.advice] == ["rankme"] and "backwards" in found.advice[0]
 
 
-def test_the_saving_is_what_the_stopped_trials_did_not_train(found, played):
-    search = played.of("search")
-    assert found.cost.spent == pytest.approx(sum(t.step for t in search) / 10)
-    assert found.cost.in_full == pytest.approx(9.0 * len(search))
+def test_a_rank_correlation_that_may_be_chance_is_no_advice(tmp_path):
+    made = campaign(tmp_path, recipe(num_trials=8, scheduler="none", searcher="random", confirm={"seeds": 0}))
+
+    def curve(trial, share):
+        knn, rank = trial.number, (3, 5, 0, 7, 1, 6, 2, 4)[trial.number]  # of eight, +-0.74 is chance
+        return {"knn_top1": knn / 10, "rankme": 2.0 + rank, "lidar": 20.0 - knn, "feature_std": 0.5}
+
+    play(made, made.next_search, curve)
+    plan_confirmation(made)
+    found = findings.find(made, "chance", {})
+    held = {a.metric: a for a in found.agreements}
+    assert abs(held["rankme"].spearman) < 0.2 and held["lidar"].spearman == -1 and held["lidar"].share == 1
+    assert [line for line in found.advice if "lidar ranked these trials backwards" in line]
+    (unsure,) = [line for line in found.advice if line.startswith("too few trials to say")]
+    assert "rankme" in unsure and "lidar" not in unsure
+    assert "Spearman over 8 trials" in report.html(found, {}) and "(100% of a training); within +-0.74 it may be" in (
+        report.html(found, {})
+    )
+
+
+def test_the_saving_is_what_the_stopped_trials_did_not_train_at_the_pace_between_their_looks(tmp_path):
+    made = campaign(tmp_path, recipe(num_trials=16, confirm={"seeds": 0}))
+    play(made, made.next_search, peak_at(0.3), start_s=30)
+    plan_confirmation(made)
+    found, search = findings.find(made, "cost", {}), made.of("search")
+    assert {len(t.looks) for t in search if t.state == "stopped"} == {1, 3}
+    assert found.cost.spent == pytest.approx(sum(30 + t.step / 10 for t in search))
+    assert found.cost.in_full == pytest.approx(39.0 * len(search)), "a start is paid once, however far a trial comes"
+    assert "are estimated at 624" in report.cost_line(found)
     assert sum(rung.stopped for rung in found.rungs) == sum(t.state == "stopped" for t in search)
+
+
+def test_trials_that_collapsed_were_not_trained_in_full(tmp_path):
+    for name, std in (("whole", 0.5), ("collapsed", 0.0)):
+        made = campaign(tmp_path / name, recipe(num_trials=3, scheduler="none", confirm={"seeds": 0}))
+        curve = lambda t, _, std=std: {"knn_top1": 0.5, "feature_std": std if t.number == 1 else 0.5}  # noqa: E731
+        play(made, made.next_search, curve)
+        plan_confirmation(made)
+        said = "every one was trained in full" in report.html(findings.find(made, name, {}), {})
+        assert said is (name == "whole")
 
 
 def test_the_recipes_own_values_are_known(found):

@@ -36,7 +36,7 @@ def shards(ray_session, tmp_path_factory) -> ShardSet:
 
 def trained(shards: ShardSet, folder: Path, decoded: DecodedCache | None) -> list[str]:
     """The digest of each trial's last checkpoint."""
-    plan = Plan(recipe=space.tree(CONFIG), tune=space.section(CONFIG), shards=shards, threads=1, decoded=decoded)
+    plan = Plan(recipe=space.tree(CONFIG), tune=space.section(CONFIG), shards=shards, decoded=decoded)
     folder.mkdir()
     plan.keep(folder)
     campaign = Campaign(plan, folder, CONFIG.seed, work_of(shards, folder))

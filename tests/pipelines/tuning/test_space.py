@@ -1,12 +1,16 @@
 """What a space refuses, before anything starts: one dotted line per mistake."""
 
+import resource
+from itertools import islice
+
 import pytest
 
-from pipelines.config import RunConfig, flat, load
+from pipelines.config import RunConfig, fingerprint, flat, load
 from pipelines.errors import UserError
 from pipelines.stages.pretrain import PRETRAIN
 from pipelines.tuning import space
-from pipelines.tuning.config import Range
+from pipelines.tuning.config import Range, TuneConfig
+from pipelines.tuning.search import suggest
 
 TEMPERATURE = {"method.temperature": {"loguniform": [0.05, 1.0]}}
 
@@ -154,6 +158,25 @@ def test_at_and_place_are_inverse_and_stay_inside(values):
 
 
 def test_a_grid_is_every_config_once():
-    made = space.grid({"a": Range(choice=(1, 2)), "b": Range(int=(0, 2))})
-    assert len(made) == space.num_points({"a": Range(choice=(1, 2)), "b": Range(int=(0, 2))}) == 6
-    assert made[:3] == [{"a": 1, "b": 0}, {"a": 1, "b": 1}, {"a": 1, "b": 2}]
+    small = {"a": Range(choice=(1, 2)), "b": Range(int=(0, 2))}
+    whole = [{"a": a, "b": b} for a in (1, 2) for b in (0, 1, 2)]
+    assert [space.point(small, index) for index in range(6)] == whole and space.num_points(small) == 6
+    made = list(space.grid(small, key=3))
+    assert sorted(made, key=whole.index) == whole
+    assert made == list(space.grid(small, key=3)) and made != list(space.grid(small, key=4))
+
+
+def test_a_huge_space_is_never_written_out():
+    huge = {"a": Range(int=(0, 2_000_000_000)), "b": Range(int=(1, 10**30))}
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kB
+    assert space.num_points(huge) == 2_000_000_001 * 10**30
+    first = list(islice(space.grid(huge, key=1), 50))
+    assert len({tuple(changes.values()) for changes in first}) == 50
+    assert all(0 <= c["a"] <= 2_000_000_000 and 1 <= c["b"] <= 10**30 for c in first)
+    assert max(c["a"] for c in first) > 1_000_000_000 > min(c["a"] for c in first), "not from one end of it"
+    config = tuned({"optim.warmup_fraction": {"uniform": [0, 1]}, "train.epochs": {"int": [1, 2_000_000_000]}})
+    space.check(config, PRETRAIN.decides)
+    for searcher in ("random", "optuna", "grid"):
+        tune = TuneConfig(space={"train.epochs": Range(int=(1, 2_000_000_000))}, searcher=searcher)
+        assert suggest(tune, 0, [], fingerprint) is not None
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000

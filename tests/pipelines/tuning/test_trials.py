@@ -1,6 +1,7 @@
 """Trials on a real Ray Tune: real pre-training, real kills."""
 
 import os
+import re
 import signal
 import threading
 import time
@@ -10,13 +11,14 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 
 from pipelines import checkpoint, manifest, outbox
 from pipelines.artifacts import Nothing, ShardSet
 from pipelines.config import RunConfig, parse
 from pipelines.errors import Interrupted, UserError
 from pipelines.stages import ingest, pretrain
-from pipelines.stages.trial import floors
+from pipelines.stages.trial import floors, objective, threads_here
 from pipelines.stages.tune import max_concurrent, run_trials
 from pipelines.tuning import space
 from pipelines.tuning.campaign import Campaign
@@ -24,6 +26,8 @@ from pipelines.tuning.config import METRICS
 from pipelines.tuning.flow import work_of
 from pipelines.tuning.plan import Plan
 from pipelines.tuning.records import Trial
+from pipelines.tuning.search import suggest
+from ssl_core.build import build_method
 from tests.support.recipe import TREE
 
 pytestmark = pytest.mark.timeout(1200)
@@ -101,7 +105,8 @@ def test_a_campaign_trains_stops_early_and_marks_what_fails(make, shards, tmp_pa
 def test_a_trial_that_raises_fails_alone_and_runs_again_once_its_cause_is_gone(make):
     made = make({"num_trials": 2, "scheduler": "none"})
     (made.campaign.folder / "ray-left-by-a-killed-driver").mkdir()
-    work, _ = work_of(made.shards, made.root)(made.campaign.plan.config({"method.temperature": 0.1}))
+    first = suggest(made.campaign.plan.tune, made.config.seed, [], made.campaign.identity)
+    work, _ = work_of(made.shards, made.root)(made.campaign.plan.config(first))
     (work / outbox.NAME).mkdir(parents=True)
     failed, done = made.run()
     assert (failed.state, done.state) == ("failed", "done")
@@ -110,6 +115,15 @@ def test_a_trial_that_raises_fails_alone_and_runs_again_once_its_cause_is_gone(m
     again = make({"num_trials": 2, "scheduler": "none"}).run()
     assert [trial.state for trial in again] == ["done", "done"] and again[1] == done
     assert not list(made.campaign.folder.glob("ray-*")), "nothing that Tune keeps is left"
+
+
+def test_a_trial_that_collapses_is_stopped_at_its_first_look(make):
+    (trial,) = make({"num_trials": 1, "scheduler": "none", "min_rankme": 1000.0}).run(1)
+    assert trial.state == "collapsed" and [look.step for look in trial.looks] == [10] and trial.total == 60
+    assert re.fullmatch(r"rankme \d+\.?\d* at step 10 is under tune\.min_rankme 1000", trial.reason), trial.reason
+    assert checkpoint.latest_step(trial.work / "checkpoints") == 10 and not trial.curable
+    seen = trial.looks[0].values
+    assert seen["look_seconds"] < trial.seconds, "the look, with what it reads, is a part of what the trial takes"
 
 
 @pytest.mark.slow
@@ -224,6 +238,23 @@ def test_floors_have_every_metric_that_trials_have(make):
         assert {*METRICS} - {"loss"} <= set(values) and 0 < values["knn_top1"] <= 1 and values["lidar"] >= 1
 
 
+def test_what_is_read_for_the_looks_counts_once_as_a_part_of_the_first(make):
+    plan = make({}).campaign.plan
+    config, times = plan.config({}), [time.monotonic()]
+    eye = objective(config, plan, torch.device("cpu"), spent=50.0)
+    method = build_method(config.method, config.encoder, config.views)
+    times.append(time.monotonic())
+    seen = []
+    for _ in range(2):
+        looked = eye(method)
+        times.append(time.monotonic())
+        seen.append({name.removeprefix(plan.prefix): value for name, value in looked.items()})
+    reading = times[1] - times[0]
+    for number, values in enumerate(seen):
+        assert 50 + 0.5 * reading < values["seconds"] <= 50 + times[number + 2] - times[0]
+    assert 0.5 * reading < seen[0]["look_seconds"] and seen[1]["look_seconds"] <= times[3] - times[2]
+
+
 def test_concurrency_is_derived_and_what_does_not_fit_is_said(shards):
     config = parse(TREE, {"ray.num_cpus": 4})
     assert max_concurrent(config, None) == (2, "4 CPUs / 2 per trial (1 x (1 to train + 1 to read))")
@@ -231,6 +262,12 @@ def test_concurrency_is_derived_and_what_does_not_fit_is_said(shards):
         max_concurrent(config, 3)
     with pytest.raises(UserError, match="tune: a trial does not fit: 4 CPUs / 16 per trial"):
         max_concurrent(parse(TREE, {"ray.num_cpus": 4, "train.num_workers": 8}), None)
+
+
+def test_a_trial_has_its_share_of_the_threads_of_its_node(shards):
+    config, cpus = parse(TREE), os.cpu_count() or 1  # the Ray of this session has one node of 4 CPUs: 2 trials fit
+    shares = [threads_here(config, at_a_time) for at_a_time in (None, 1, 2, 100)]
+    assert shares == [1, cpus, max(1, cpus // 2), max(1, cpus // 2)]
 
 
 def test_a_cluster_that_may_grow_is_waited_for(shards, capsys):
@@ -241,36 +278,6 @@ def test_a_cluster_that_may_grow_is_waited_for(shards, capsys):
     with pytest.raises(UserError, match=r"tune\.max_concurrent: 3 trials do not fit at a time, 2 do"):
         max_concurrent(config.model_copy(update={"train": parse(TREE).train}), 3)
     assert "ray: waiting up to 1 s for 6 CPUs (4 there)" in capsys.readouterr().out
-
-
-def test_labels_that_are_missing_or_trained_on_cannot_rank(shards, capsys):
-    from pipelines.tuning.flow import can_be_ranked
-
-    tree = {**TREE, "tune": TUNE}
-    config = parse(tree)
-    bare = shards.model_copy(update={"num_classes": None})
-    with pytest.raises(
-        UserError, match=r"tune\.metric: knn_top1 needs labels, the source has none; take one of rankme"
-    ):
-        can_be_ranked(config, space.section(config), bare)
-    free = parse(tree, {"tune.metric": "rankme"})
-    can_be_ranked(free, space.section(free), bare)
-    warned = " ".join(capsys.readouterr().out.split())
-    assert "tune: warning: without labels nothing holds rankme against a probe" in warned
-    assert "rankme, lidar and alpha_req ranked backwards" in warned
-    can_be_ranked(free, space.section(free), shards)
-    assert "there are labels: knn_top1 is safer, and the report will hold rankme" in capsys.readouterr().out
-    loss = parse(tree, {"tune.metric": "loss"})
-    can_be_ranked(loss, space.section(loss), shards)
-    assert "tune: warning: the pretext loss cannot be compared across temperatures" in capsys.readouterr().out
-    can_be_ranked(config, space.section(config), shards)
-    assert not capsys.readouterr().out
-    rates = {"optim.lr": {"uniform": [0.1, 0.2]}}
-    supervised = parse(
-        tree, {"method": {"name": "supervised", "num_classes": 10}, "tune.space": rates, "tune.searcher": "random"}
-    )
-    with pytest.raises(UserError, match="method supervised trains on the labels of train"):
-        can_be_ranked(supervised, space.section(supervised), shards)
 
 
 def test_the_manifest_of_the_shards_is_what_trials_read(make, shards):
