@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +42,13 @@ class KilledRun:
         """What the recipe says now."""
         return load(self._recipe)
 
-    def start(self) -> None:
+    def start(self, prefix: Sequence[str] = ()) -> None:
+        """
+        Args:
+            prefix: a command that runs ours.
+        """
         with self._log.open("ab") as log:
-            command = [sys.executable, "-m", "pipelines", "pretrain", str(self._recipe)]
+            command = [*prefix, sys.executable, "-m", "pipelines", "pretrain", str(self._recipe)]
             self._driver = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
     @property
