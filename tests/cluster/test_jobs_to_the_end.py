@@ -60,7 +60,8 @@ def test_after_the_loss_of_the_head_submitting_again_goes_on(tmp_path):
 
 def test_a_campaign_is_submitted_and_followed_to_its_report(here, tmp_path):
     space = {"method.temperature": {"choice": [0.2, 0.5]}}
-    tune = {"space": space, "num_trials": 2, "looks": 2, "samples": 256, "confirm": {"top_k": 1, "seeds": 1}}
+    tune = {"space": space, "num_trials": 2, "looks": 4, "grace": 0.3, "samples": 256}
+    tune["confirm"] = {"top_k": 1, "seeds": 1}
     tree = {**TREE, "storage": str(here.storage), "tune": tune, "evaluate": BRIEF}
     recipe, log = tmp_path / "recipe.yaml", tmp_path / "log"
     recipe.write_text(yaml.safe_dump({**tree, "train": {**TREE["train"], "steps": 60, "threads": 1}}))
