@@ -109,7 +109,8 @@ class Jobs:
             async for chunk in lines:
                 show(chunk)
 
-        with self._said(f"lost while following {submission_id}; submitting again goes on from the last checkpoint"):
+        back = f"`selfray logs {submission_id} --follow` comes back; if the cluster itself is gone, submit again"
+        with self._said(f"lost while following {submission_id}: {back}"):
             asyncio.run(tail())
         job = self.ended(submission_id, ENDS_S)
         if job.status == SUCCEEDED:

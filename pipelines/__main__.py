@@ -30,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit status: 0 done, 1 an error of one line, 130 stopped by Ctrl-C (the same command goes on)."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is a Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # `nohup` and a script's `&` start us deaf to it
     options = _parser().parse_args(arguments)
     try:
         verb: Verb = options.verb

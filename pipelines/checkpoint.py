@@ -7,6 +7,7 @@ Nothing random is saved: order, views and masks are functions of the step (invar
 """
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,6 +26,8 @@ from ssl_core.optim import load_optimizer_tensors_, optimizer_tensors
 from ssl_core.sharding import share_of, whole
 
 METHOD, OPTIMIZER, STATE = "method.safetensors", "optimizer.safetensors", "state.json"
+TORN = (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, KeyError, TypeError, SafetensorError)
+"""What reading a checkpoint raises that is not whole. Any other OSError speaks of the storage, and may pass."""
 
 
 Contents = Mapping[str, Mapping[str, Tensor]]
@@ -89,7 +92,11 @@ def write(folder: Path, step: int, held: Contents, extra: dict[str, Any]) -> Pat
 
 
 def latest(folder: Path) -> tuple[Path | None, list[str]]:
-    """The newest checkpoint whose files match their sha256, and one line for each newer one passed over."""
+    """The newest checkpoint whose files match their sha256, and one line for each newer one passed over.
+
+    Raises:
+        OSError: one cannot be read just now; whether it is whole is not known, so none before it is taken.
+    """
     passed: list[str] = []
     for path in reversed(_found(folder)):
         reason = _fault(path)
@@ -99,11 +106,26 @@ def latest(folder: Path) -> tuple[Path | None, list[str]]:
     return None, passed
 
 
+def last_good(folder: Path) -> str:
+    """Words for a message, which may be about a storage that fails: it raises nothing."""
+    unread = ""
+    try:
+        for path in reversed(_found(folder)):
+            try:
+                if _fault(path) is None:
+                    return f"last good checkpoint: {path}{unread}"
+            except OSError as error:
+                unread = unread or f" (newer ones cannot be read just now: {error.strerror or error})"
+    except OSError as error:
+        return f"{folder} cannot be read just now ({error.strerror or error})"
+    return f"no checkpoint that can be read{unread}" if unread else "no checkpoint was written yet"
+
+
 def of_step(folder: Path, step: int) -> Path:
     """The checkpoint of this very step.
 
     Raises:
-        OSError: it is not there, or not whole; perhaps this node does not see it yet.
+        OSError: it is not there, not whole, or cannot be read; perhaps this node does not see it yet.
     """
     path = folder / _name(step)
     if (fault := _fault(path)) is not None:
@@ -112,7 +134,7 @@ def of_step(folder: Path, step: int) -> Path:
 
 
 def latest_step(folder: Path) -> int:
-    """Steps taken by the newest whole checkpoint; 0: there is none."""
+    """Steps taken by the newest whole checkpoint; 0: there is none. Raises as `latest`."""
     path, _ = latest(folder)
     return int(state_of(path)["step"]) if path else 0
 
@@ -135,7 +157,7 @@ def weights(path: Path) -> dict[str, Tensor]:
     """The method's tensors, once they match their recorded sha256.
 
     Raises:
-        UserError: the file is missing or was changed.
+        UserError: the file is missing or was changed; OSError: it cannot be read just now.
     """
     if (fault := _fault(path)) is not None:
         raise UserError(f"{path}: {fault}; delete this folder and run again")
@@ -167,16 +189,26 @@ def _name(step: int) -> str:
 
 
 def _found(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("step_*") if path.is_dir())
+    """Oldest first."""
+    try:  # not glob and Path.is_dir, which take what may not be read for what is not there
+        with os.scandir(folder) as entries:
+            return sorted(Path(entry) for entry in entries if entry.name.startswith("step_") and entry.is_dir())
+    except FileNotFoundError:
+        return []
 
 
 def _fault(path: Path) -> str | None:
+    """Why it is not whole.
+
+    Raises:
+        OSError: the storage does not say; see TORN.
+    """
     try:
         wanted = state_of(path)["sha256"]
         for name in (METHOD, OPTIMIZER):
             if sha256_of(path / name) != wanted[name]:
                 return f"{name} does not match its sha256"
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except TORN as error:
         return f"unreadable ({type(error).__name__}: {error})"
     return None
 

@@ -6,7 +6,7 @@ It only reads the stage's outbox, so it shows work in this process and on a clus
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from pipelines import outbox
+from pipelines.errors import UserError
 from pipelines.outbox import Point
 
 console = Console(highlight=False, soft_wrap=True)
@@ -35,19 +36,24 @@ def watch(stage: str, folder: Path) -> Iterator[None]:
         with repeating(0.3, lambda: reader.pass_on(view)):
             yield
     finally:
-        reader.pass_on(view)
+        with suppress(OSError, UserError):  # it only shows; a stage does not fail for that
+            reader.pass_on(view)
         view.close()
     say(f"{stage}: done in {clock(time.monotonic() - started)}")
 
 
 @contextmanager
 def repeating(seconds: float, act: Callable[[], None]) -> Iterator[None]:
-    """Call `act` every so many seconds in a thread of its own while the body runs, and not once afterwards."""
+    """Call `act` every so many seconds in a thread of its own while the body runs, and not once afterwards.
+
+    Where the storage fails it, the next time may go well.
+    """
     done = threading.Event()
 
     def follow() -> None:
         while not done.wait(seconds):
-            act()
+            with suppress(OSError):
+                act()
 
     thread = threading.Thread(target=follow, daemon=True)
     thread.start()

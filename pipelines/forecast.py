@@ -16,8 +16,10 @@ from pipelines.train_loop import num_steps
 
 BLOCK_S = 0.04
 """CPU seconds that Ray Data adds to a block, over all its processes (measured: 20-40 ms; docs/scale.md)."""
-START_S = 25
-"""Ray, its workers and the first batch: measured 17-40 s on two cores, mostly imports."""
+START_S = 53
+"""From the command to the end of the first step: the median of tests/benchmarks/bench.json, startup, on two cores (9 s
+of imports, 15 s of Ray, 21 s of Ray Train's worker, 8 s until the first batch). Fixed, since a rehearsal sees none of
+it: its Ray is up already, and its tasks are no workers of Ray Train."""
 CONSUMED_BYTES = 20
 """Of consumption.jsonl, per step."""
 
@@ -157,7 +159,7 @@ def rows(
             f"{batch / speed.seconds:.0f}: readers could give {batch / speed.read:.0f}, steps could take "
             f"{batch / speed.step:.0f}; what limits is {speed.limit}",
         ),
-        Row("time", f"{clock(took)} of training, after about {START_S} s to start; evaluation is not in it"),
+        Row("time", f"{clock(took)} of training, after the start ({START_S} s on two cores); evaluation is not in it"),
         Row("bytes read", f"{size(seen.sample_bytes * batch * steps)}, {size(seen.sample_bytes)} per sample"),
         Row("memory", f"{size(seen.worker_bytes)} per worker{gpu}{whole}, {size(seen.reader_bytes)} per reader"),
         Row("object store", f"{size(need)} needed (blocks of {size(seen.block_bytes)}), {size(store)} there"),

@@ -2,7 +2,11 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import TypeVar
+
+from pipelines import outbox
 
 Found = TypeVar("Found")
 
@@ -34,3 +38,14 @@ def patiently(
                 told = True
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
+
+
+def noted_in(folder: Path | None) -> Callable[[Exception], None]:
+    """For `tell`: a note of the stage, where notes can be written; a storage that fails may refuse them too."""
+
+    def tell(error: Exception) -> None:
+        if folder is not None:
+            with suppress(OSError):
+                outbox.note(folder, f"storage: {error}; trying again for {PATIENCE_S:.0f} s")
+
+    return tell

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Event, Thread
 from types import TracebackType
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 
 from pipelines import footer, outbox
 from pipelines.errors import UserError
+from pipelines.patience import noted_in, patiently
 from pipelines.tables import SAMPLES
 
 
@@ -45,34 +47,53 @@ class RowGroups:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
-        if self._open is not None:
-            self._open[1].close()
+        self._close()
 
     def read(self, group: Group, columns: Sequence[str] = ("sample_id", "image")) -> pa.Table:
         """One row group; pre-training sees these two columns and no others.
 
         Raises:
-            UserError: it cannot be read, or the file is not one of our shards.
+            UserError: it cannot be read, the file is not one of our shards, or the storage fails and stays so.
         """
         self._reading = group, time.monotonic()
+        try:
+            return patiently(lambda: self._read(group, columns), noted_in(self._stage))
+        except OSError as error:
+            raise UserError(
+                f"{group.path}: row group {group.number} cannot be read ({error.strerror}); run the same command again "
+                "when the storage is back"
+            ) from None
+        finally:
+            self._reading = None
+
+    def _read(self, group: Group, columns: Sequence[str]) -> pa.Table:
+        """
+        Raises:
+            UserError: the file is gone or damaged; OSError: the storage fails just now.
+        """
         try:
             # Reading takes as long as handing it to another thread; the file is mapped, so nothing is fetched ahead.
             return self._file(group.path).read_row_group(group.number, columns=list(columns), use_threads=False)
         except (OSError, pa.ArrowInvalid) as error:
+            self._close()  # what was opened before the storage failed may stay stale
+            # without a number it is pyarrow that speaks, of bytes that it has read
+            if isinstance(error, OSError) and error.errno is not None and not isinstance(error, FileNotFoundError):
+                raise
             said = " ".join(str(error).split())
             raise UserError(f"{group.path}: row group {group.number} cannot be read: {said}; ingest again") from None
-        finally:
-            self._reading = None
 
     def _file(self, path: str) -> pq.ParquetFile:
         if self._open is None or self._open[0] != path:
-            if self._open is not None:
-                self._open[1].close()
-                self._open = None
+            self._close()
             file = footer.opened(Path(path), memory_map=True, pre_buffer=False)
             self._open = path, file
             footer.must_be(file, SAMPLES, Path(path))
         return self._open[1]
+
+    def _close(self) -> None:
+        if self._open is not None:
+            self._open[1].close()
+            self._open = None
 
     def _watch(self, stage: Path) -> None:
         """Say which file it is when a read takes very long: the trainer only sees that no batch comes."""
@@ -83,4 +104,5 @@ class RowGroups:
                 continue
             group, told = reading[0], reading
             what = f"reading {group.path} (row group {group.number})"
-            outbox.note(stage, f"slow storage: {what} has taken {self._slow_seconds:g} s and is not done")
+            with suppress(OSError):  # the same storage may take no notes
+                outbox.note(stage, f"slow storage: {what} has taken {self._slow_seconds:g} s and is not done")

@@ -85,7 +85,17 @@ class Shipper:
                 time.sleep(PERIOD_S / 2)
 
     def ship(self) -> str:
-        """Send every committed point that has not arrived yet; returns the run's id."""
+        """Send every committed point that has not arrived yet; returns the run's id.
+
+        Raises:
+            Unreachable: the server or the storage does not answer just now.
+        """
+        try:
+            return self._ship()
+        except OSError as error:
+            raise Unreachable(f"{self._folder}: {error.strerror or error}") from error
+
+    def _ship(self) -> str:
         run_id = self._run_id or self._begin()
         for chunk in _chunks(outbox.committed(self._folder, self._offset)):
             last = dict(self._last)

@@ -1,7 +1,6 @@
 """One training process as the loop knows it: no Ray in sight."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from pipelines import checkpoint, consumption, outbox, patience
+from pipelines import checkpoint, consumption, outbox
 from pipelines.config import TrainConfig
 from pipelines.errors import UserError
 from pipelines.order import Order
-from pipelines.patience import patiently
+from pipelines.patience import noted_in, patiently
 from ssl_core.collectives import from_first
 from ssl_core.methods.base import Method
 from ssl_core.sharding import is_sharded
@@ -50,25 +49,42 @@ class Worker:
         Rank 0 chooses: a predecessor that is still ending may add one while the others look.
 
         Raises:
-            UserError: the checkpoint belongs to another sample order, or this node does not see it.
+            UserError: the checkpoint belongs to another sample order, this node does not see it, or the storage fails
+                and stays so.
         """
         if self.rank != 0:
             if step := from_first(0, self.device):
                 try:
-                    path = patiently(lambda: checkpoint.of_step(self.checkpoints, step), self._tell)
+                    path = patiently(lambda: checkpoint.of_step(self.checkpoints, step), noted_in(self.folder))
                 except OSError as error:
                     raise UserError(f"{error}; rank 0 sees it: do all nodes share this storage?") from None
                 checkpoint.restore_(path, method, optimizer)
             return step
-        newest, passed = checkpoint.latest(self.checkpoints)
-        if newest:
-            _same_order(newest, checkpoint.state_of(newest)["order"], order)
-        step = from_first(checkpoint.restore_(newest, method, optimizer) if newest else 0, self.device)
-        outbox.rewind(self.folder, step)
-        consumption.begin(self.folder, step)
-        for line in passed:
-            outbox.note(self.folder, line)
+        try:
+            step, passed = patiently(lambda: self._newest_(method, optimizer, order), noted_in(self.folder))
+        except OSError as error:
+            raise UserError(
+                f"{self.checkpoints}: cannot be read ({error.strerror or error}); {self.last_good()}; run the same "
+                "command again when the storage is back"
+            ) from None
+        step = from_first(step, self.device)
+
+        def begin() -> None:
+            outbox.rewind(self.folder, step)
+            for line in passed:
+                outbox.note(self.folder, line)
+            consumption.begin(self.folder, step)  # last: said twice it would count as two restarts
+
+        self._write("the logs", step, begin)
         return step
+
+    def _newest_(self, method: Method, optimizer: torch.optim.Optimizer, order: Order) -> tuple[int, list[str]]:
+        """Load the newest whole checkpoint; its step (0: there is none), and a line for each one passed over."""
+        newest, passed = checkpoint.latest(self.checkpoints)
+        if newest is None:
+            return 0, passed
+        _same_order(newest, checkpoint.state_of(newest)["order"], order)
+        return checkpoint.restore_(newest, method, optimizer), passed
 
     def consumed(self, step: int, sums: NDArray[np.int64], replaced: NDArray[np.int64]) -> None:
         """Log which samples the steps up to `step` took; see pipelines/consumption.py. Raises as `save`."""
@@ -105,7 +121,7 @@ class Worker:
 
     def _write(self, what: str, step: int, write: Callable[[], None]) -> None:
         try:
-            patiently(write, self._tell, (OSError, SafetensorError))
+            patiently(write, noted_in(self.folder), (OSError, SafetensorError))
         except (OSError, SafetensorError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise UserError(
@@ -113,14 +129,8 @@ class Worker:
                 "free space or fix the rights, then run the same command again"
             ) from None
 
-    def _tell(self, error: Exception) -> None:
-        """Where notes can be written that is where they go; a storage that fails may refuse them too."""
-        with suppress(OSError):
-            outbox.note(self.folder, f"storage: {error}; trying again for {patience.PATIENCE_S:.0f} s")
-
     def last_good(self) -> str:
-        path, _ = checkpoint.latest(self.checkpoints)
-        return f"last good checkpoint: {path}" if path else "no checkpoint was written yet"
+        return checkpoint.last_good(self.checkpoints)
 
     def asked_to_stop(self) -> bool:
         """Ctrl-C in the driver leaves this file; every worker looks, the loop agrees on when."""

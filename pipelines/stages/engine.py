@@ -80,8 +80,15 @@ def join(address: str) -> None:
                 f"ray.address: {address}: the cluster refused the token; give its own: RAY_AUTH_TOKEN_PATH=FILE"
             ) from None
         except (ConnectionError, RuntimeError, ValueError) as error:
-            reason = secret.shown(str(error)).strip().split("\n")[0]
-            raise UserError(f"ray.address: {address}: no cluster answers ({reason})") from None
+            raise UserError(f"ray.address: {address}: {refusal(secret.shown(str(error)))}") from None
+
+
+def refusal(said: str) -> str:
+    """What Ray says when it does not join, in one line."""
+    lines = [line.strip() for line in said.strip().splitlines()]
+    if lines and lines[0].startswith("Version mismatch"):  # theirs and ours are in the lines below
+        return f"versions differ: {' '.join(lines).partition(': ')[2]}; use the same on both sides"
+    return f"no cluster answers ({lines[0] if lines else 'no reason given'})"
 
 
 def _reach(at: str, address: str) -> None:
@@ -166,13 +173,18 @@ def close() -> None:
         ray.shutdown()
 
 
-def reservations() -> set[str]:
-    """Ids of this job's placement groups that hold resources or wait for them; an id ends with that of its job."""
+def reservations(state: str | None = None) -> set[str]:
+    """Ids of this job's placement groups that hold resources or wait for them; an id ends with that of its job.
+
+    Args:
+        state: only those in it; `CREATED` are those that hold what they asked for.
+    """
     import ray
     from ray.util import placement_group_table
 
     job = ray.get_runtime_context().get_job_id()
-    return {i for i, row in placement_group_table().items() if i.endswith(job) and row["state"] != "REMOVED"}
+    mine = {i: row["state"] for i, row in placement_group_table().items() if i.endswith(job)}
+    return {i for i, found in mine.items() if (found == state if state else found != "REMOVED")}
 
 
 def release(reserved: set[str]) -> None:

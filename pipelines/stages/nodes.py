@@ -53,11 +53,9 @@ def ask(storage: Path, paths: Sequence[Path], tracking: str | None = None) -> li
     Raises:
         UserError: a node does not answer.
     """
-    import ray
-
     probe = storage / f".nodes-{uuid.uuid4().hex[:12]}"
     probe.mkdir(parents=True)
-    nodes = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+    nodes = _staying()
     names = _names(nodes)
     try:
         first = _on_each(names, lambda _: (_write, str(probe), [str(path) for path in paths], tracking))
@@ -90,10 +88,15 @@ def on_all(function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
     Raises:
         UserError: a node does not answer.
     """
-    import ray
-
-    names = _names({node["NodeID"]: node for node in ray.nodes() if node["Alive"]})
+    names = _names(_staying())
     return {names[i]: result for i, result in _on_each(names, lambda _: (function, *arguments)).items()}
+
+
+def leaving() -> set[str]:
+    """Ids of nodes that are about to be taken away."""
+    import ray._private.state  # as Ray Train's own watcher asks; its public question is a barrier on all workers
+
+    return set(ray._private.state.state.get_draining_nodes())
 
 
 def ahead(told: float, asked: float, answered: float) -> float:
@@ -151,6 +154,14 @@ def paths_read(config: SetupConfig) -> dict[str, Path]:
                 plain = next((p for p in (path, *path.parents) if not set("*?[") & set(str(p))), path)
                 found[f"{part}.{name}"] = plain
     return found
+
+
+def _staying() -> dict[str, dict[str, Any]]:
+    """Id -> what Ray knows of a node; one that is about to leave takes no task any more, and would keep us waiting."""
+    import ray
+
+    gone = leaving()
+    return {node["NodeID"]: node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in gone}
 
 
 def _names(nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

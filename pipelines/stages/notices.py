@@ -1,10 +1,12 @@
 """Nodes that are about to be taken away: a preempted spot instance, a drained Kubernetes node."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from pipelines import outbox
 from pipelines.config import RayConfig
+from pipelines.stages.nodes import leaving
 from pipelines.worker import SAVE
 
 
@@ -17,16 +19,10 @@ class Notices:
 
     def poll(self, folders: Iterable[Path]) -> None:
         """Ask the trainings in these folders for a checkpoint, once for each time that more nodes are to leave."""
-        if not self._joined or not (new := _leaving() - self._known):
+        if not self._joined or not (new := leaving() - self._known):
             return
         self._known |= new
         for folder in folders:
-            outbox.note(folder, f"{len(new)} nodes are about to leave: saving a checkpoint")
-            (folder / SAVE).touch()
-
-
-def _leaving() -> set[str]:
-    """Ids of nodes."""
-    import ray._private.state  # as Ray Train's own watcher asks; its public question is a barrier on all workers
-
-    return set(ray._private.state.state.get_draining_nodes())
+            with suppress(OSError):  # a storage that takes no note takes no checkpoint either
+                outbox.note(folder, f"{len(new)} nodes are about to leave: saving a checkpoint")
+                (folder / SAVE).touch()

@@ -10,10 +10,13 @@ from pipelines import checkpoint, forecast, manifest, outbox
 from pipelines.artifacts import Checkpoint, ShardSet
 from pipelines.audit import audit
 from pipelines.config import RunConfig
+from pipelines.display import say
 from pipelines.errors import Interrupted, UserError
+from pipelines.patience import noted_in, patiently
 from pipelines.stages import capacity, engine
 from pipelines.stages.base import Stage
 from pipelines.stages.notices import Notices
+from pipelines.stages.room import Room
 from pipelines.stages.verification import verify
 from pipelines.start import Start
 from pipelines.worker import FAILURE, SAVE, STOP
@@ -38,8 +41,8 @@ def run(config: RunConfig, shards: ShardSet, folder: Path, begin: Start | None =
     listing = manifest.load(shards.folder)
     order = training_order(config, listing)  # says at once when there are too few samples
     engine.connect(config)
+    use_gpu = fits(config)  # first: it waits for nodes, and asks those that come what the others were asked
     verify(shards.folder, listing)
-    use_gpu = fits(config)
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in (FAILURE, STOP, SAVE):
         (folder / leftover).unlink(missing_ok=True)
@@ -47,7 +50,7 @@ def run(config: RunConfig, shards: ShardSet, folder: Path, begin: Start | None =
     _fit(config, shards, folder, use_gpu, begin)
     if (folder / FAILURE).exists():
         raise UserError((folder / FAILURE).read_text())
-    path, _ = checkpoint.latest(folder / "checkpoints")
+    path, _ = patiently(lambda: checkpoint.latest(folder / "checkpoints"), noted_in(folder))
     if path is None:
         raise UserError(f"{folder}: training ended without a checkpoint; see the logs under {folder / 'ray'}")
     state = checkpoint.state_of(path)
@@ -89,9 +92,8 @@ PRETRAIN = Stage(
 def fits(config: RunConfig) -> bool:
     """Whether to train on GPUs; says when the cluster is too small: at once, or after `ray.wait_seconds`."""
     workers, own = config.train.fewest_workers, config.ray.worker_resource
-    needed = {"CPU": workers * (1 + config.data.cpus), **({own: workers} if own else {})}
-    if config.train.device == "cuda":
-        needed["GPU"] = workers
+    needed = of_workers(config, config.train.device == "cuda")
+    needed["CPU"] += workers * config.data.cpus
     has = capacity.wait_for(config, needed)
     cpus, gpus = int(has.get("CPU", 0)), int(has.get("GPU", 0))
     use_gpu = on_gpus(config, gpus)
@@ -107,7 +109,16 @@ def fits(config: RunConfig) -> bool:
             f"ray.worker_resource: {workers} workers need {workers} of '{own}', the cluster has {has.get(own, 0):g}; "
             "start the nodes that are to train with it"
         )
+    if config.train.device == "auto" and not use_gpu and config.ray.address != "local":
+        there = f"{gpus} GPUs" if gpus else "no GPU"
+        say(f"ray: {there} there now: training on CPUs; train.device=cuda waits for them")
     return use_gpu
+
+
+def of_workers(config: RunConfig, use_gpu: bool) -> dict[str, int]:
+    """Resources that the fewest workers take together, without their readers'."""
+    workers, own = config.train.fewest_workers, config.ray.worker_resource
+    return {"CPU": workers, **({"GPU": workers} if use_gpu else {}), **({own: workers} if own else {})}
 
 
 def on_gpus(config: RunConfig, gpus: int) -> bool:
@@ -129,21 +140,21 @@ def _fit(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool, begin
             ended.set()
 
     threading.Thread(target=train, daemon=True).start()
-    notices = Notices(config.ray)
+    notices, room = Notices(config.ray), Room(of_workers(config, use_gpu))
     try:
         while not ended.wait(0.2):
             notices.poll([folder])
+            room.poll(folder)
     except KeyboardInterrupt:
         (folder / STOP).touch()
         outbox.note(folder, "Ctrl-C: saving a checkpoint, then stopping (again: stop at once)")
         while not ended.wait(0.2):
             pass
     if failures:
-        newest, _ = checkpoint.latest(folder / "checkpoints")
-        place = newest or "the start: no checkpoint was written yet"
         raise UserError(
             f"training failed after {config.train.max_failures} restarts: {_reason(failures[0])}; "
-            f"logs: {folder / 'ray'}; run the same command again to go on from {place}"
+            f"{checkpoint.last_good(folder / 'checkpoints')}; run the same command again to go on; "
+            f"logs: {folder / 'ray'}"
         ) from failures[0]
 
 

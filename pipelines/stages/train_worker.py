@@ -33,7 +33,8 @@ from ssl_core.catalog import find
 from ssl_core.methods.base import Method
 
 WRITER = ".writer"
-PATIENCE_S = 60
+PATIENCE_S = 120
+"""For a predecessor to end: one whose head has died looks for it for a minute before it gives up."""
 LONG_WAIT_S = 120.0
 
 
@@ -63,9 +64,12 @@ def work(given: dict[str, Any]) -> None:
         text = str(getattr(error, "cause", error))  # from a read task it comes wrapped by Ray
         if isinstance(error, Diverged):
             (folder / DIVERGED).touch()
-        part = folder / f"{FAILURE}.part"
-        part.write_text(text)  # on a full disk this raises, and Ray carries that to the driver
-        part.replace(folder / FAILURE)
+        try:
+            part = folder / f"{FAILURE}.part"
+            part.write_text(text)
+            part.replace(folder / FAILURE)
+        except OSError:
+            raise error from None  # a full disk: Ray carries it to the driver
         if worker.size > 1:
             raise  # the others may be waiting for this one; after the restart all find FAILURE and end
 

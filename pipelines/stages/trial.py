@@ -33,8 +33,8 @@ from pipelines.worker import DIVERGED, FAILURE, STOP
 from ssl_core.build import build_chain, build_method, untrained
 from ssl_core.catalog import find
 
-PATIENCE_S = 60
-"""For the process of a killed campaign to end."""
+PATIENCE_S = 120
+"""For the process of a killed campaign to end: one whose head has died looks for it for a minute first."""
 
 
 def run(given: dict[str, Any]) -> None:

@@ -47,12 +47,14 @@ def ingested(head: Path, folder: Path, prefix: Sequence[str] = ()) -> tuple[int,
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_an_ingest_waits_for_the_first_worker(head, tmp_path):
     status, said = ingested(head, tmp_path)
     assert status == 0 and "ray: they are there" in said and "Error" not in said, said
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_worker_that_comes_late_with_a_storage_of_its_own_is_named(head, tmp_path):
     (tmp_path / "store").mkdir()
     empty = ("unshare", "--mount", "sh", "-c", f'mount -t tmpfs none {tmp_path}/store && exec "$0" "$@"')

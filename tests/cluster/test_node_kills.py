@@ -8,12 +8,13 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cluster import local_nodes
 from pipelines import checkpoint, shipping
-from pipelines.audit import of_run
+from pipelines.audit import Audit, of_run
 from tests.pipelines.test_kills import assert_equal, recipe, undisturbed
 from tests.support.mlflow_server import MlflowServer
 from tests.support.node_runs import NodesRun
@@ -21,8 +22,17 @@ from tests.support.tracked import history, runs, written
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 SEED = 0
-ROLES = ("worker", "train node", "data node", "driver", "head", "mlflow")
+ROLES = ("worker", "train node", "driver", "head", "mlflow")
 TRAIN = {"steps": 1000, "num_workers": 2, "checkpoint_seconds": 0.5, "max_failures": 100, "threads": 1}
+LARGE: dict[str, Any] = {
+    "views": {"global": {"name": "image_crop_jitter", "size": 128}, "eval": {"name": "image_eval", "size": 128}},
+    "encoder": {"name": "vit", "dim": 16, "depth": 1, "heads": 2, "patch_size": 32},
+    "data": {"block_mb": 4},
+}
+"""Sections with which a step takes 1.6 MB and little else: readers cannot run far ahead, and are busy nearly always."""
+READ = {**TRAIN, "steps": 1500}
+STORE_MB = 80
+"""Of each node, about the least that Ray takes: some hundred steps ahead."""
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +42,25 @@ def whole(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Path:
 
 
 @pytest.fixture(scope="module")
+def whole_read(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Path:
+    """The same with large views."""
+    return undisturbed(tmp_path_factory.mktemp("whole-read"), READ, **LARGE)
+
+
+@pytest.fixture(scope="module")
 def nodes() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="sn-", dir="/tmp"))
     yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def small(nodes: Path) -> Iterator[Path]:
+    """Folder of a cluster of its own, while the other one is down."""
+    local_nodes.down(nodes)
+    folder = Path(tempfile.mkdtemp(prefix="sm-", dir="/tmp"))
+    yield folder
+    local_nodes.down(folder)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -71,10 +97,9 @@ def ended(nodes: Path) -> Iterator[None]:
     local_nodes.down(nodes)
 
 
-@pytest.mark.parametrize("role", ROLES)
-def test_a_kill_changes_nothing(role, tmp_path, nodes, server, whole):
+def assert_killed_and_like(run: NodesRun, role: str, whole: Path) -> Audit:
+    """Kill that role at a random step, repair what has to be, and hold the end against the undisturbed run."""
     moment = random.Random(f"{SEED} {role}").randrange(50, 700)
-    run = NodesRun(tmp_path, {**recipe(TRAIN), "name": role.replace(" ", "-")}, nodes, server)
     try:
         run.up()
         run.start()
@@ -84,21 +109,31 @@ def test_a_kill_changes_nothing(role, tmp_path, nodes, server, whole):
             assert run.until(lambda: run.step() >= at + 100, 300), "training goes on without it"
         run.repair(role)
         assert_ends_well(run, 600)
-        assert at < TRAIN["steps"], "it was killed while training"
+        found = of_run(run.folder() or run.storage)
+        assert at < found.total, "it was killed while training"
         assert_equal(run, whole)
         assert_tracked_once(run)
-        found = of_run(run.folder() or tmp_path)
-        if role != "data node":  # whose tasks Ray runs again elsewhere, or the workers with them
-            assert len(found.restarts) == (role != "mlflow")
         print(f"\nseed {SEED}: {role} killed at step {at}\n{found.markdown()}")
+        return found
     finally:
         run.close()
 
 
-def test_workers_on_two_nodes_are_fed_by_nodes_that_only_read(tmp_path, whole):
+@pytest.mark.parametrize("role", ROLES)
+def test_a_kill_changes_nothing(role, tmp_path, nodes, server, whole):
+    run = NodesRun(tmp_path, {**recipe(TRAIN), "name": role.replace(" ", "-")}, nodes, server)
+    assert len(assert_killed_and_like(run, role, whole).restarts) == (role != "mlflow")
+
+
+def test_a_kill_of_a_node_that_only_reads_changes_nothing(tmp_path, small, server, whole_read):
+    """While it reads; Ray runs its tasks again elsewhere, or starts the workers again that waited for them."""
+    run = NodesRun(tmp_path, {**recipe(READ), **LARGE, "name": "data-node"}, small, server, store_mb=STORE_MB)
+    assert_killed_and_like(run, "data node", whole_read)
+
+
+def test_workers_on_two_nodes_are_fed_by_nodes_that_only_read(tmp_path, small, whole_read):
     """Four nodes of one CPU: two train, the others read and augment for them; the same comes out as on one node."""
-    nodes = Path(tempfile.mkdtemp(prefix="sn-", dir="/tmp"))
-    run = NodesRun(tmp_path, recipe(TRAIN), nodes, num_nodes=4, cpus=1)
+    run = NodesRun(tmp_path, {**recipe(READ), **LARGE}, small, num_nodes=4, cpus=1, store_mb=STORE_MB)
     fed: set[int] = set()
 
     def seen() -> bool:
@@ -113,12 +148,10 @@ def test_workers_on_two_nodes_are_fed_by_nodes_that_only_read(tmp_path, whole):
         run.start()
         assert run.until(seen, 300), run.printed()
         assert run.wait(600) == 0, run.printed()
-        assert_equal(run, whole)
+        assert_equal(run, whole_read)
         print(f"\nnodes that only read: {sorted(fed)}")
     finally:
         run.close()
-        local_nodes.down(nodes)
-        shutil.rmtree(nodes, ignore_errors=True)
 
 
 def test_a_notice_that_a_node_will_leave_makes_a_checkpoint_first(tmp_path, nodes, whole):

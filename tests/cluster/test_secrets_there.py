@@ -10,7 +10,7 @@ import yaml
 from cluster import local_nodes
 from tests.support.commands import selfray
 from tests.support.mlflow_server import MlflowServer
-from tests.support.recipe import TREE
+from tests.support.recipe import BRIEF, TREE
 
 SECRET = "c0rrect-h0rse-battery"
 
@@ -21,6 +21,7 @@ def test_no_file_of_a_submitted_run_holds_the_secret(monkeypatch, tmp_path):
     """The nodes' folders hold Ray's logs, its job agent's and the unpacked working directory."""
     server, folder = MlflowServer(tmp_path), Path(tempfile.mkdtemp(prefix="ss-", dir="/tmp"))
     tree = {**TREE, "storage": str(tmp_path / "store"), "train": {**TREE["train"], "steps": 2}}
+    tree["evaluate"] = BRIEF
     tree["tracking"] = {"uri": "${env:SELFRAY_TEST_URI}", "experiment": "secret"}
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(yaml.safe_dump(tree))

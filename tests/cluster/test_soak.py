@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from cluster import local_nodes
-from tests.cluster.test_node_kills import ROLES, SEED, assert_ends_well, assert_tracked_once
+from tests.cluster.test_node_kills import LARGE, ROLES, SEED, STORE_MB, assert_ends_well, assert_tracked_once
 from tests.pipelines.test_kills import assert_equal, recipe, undisturbed
 from tests.support.mlflow_server import MlflowServer
 from tests.support.node_runs import NodesRun
 
 HOUR_S, EVERY_S = 3600, 120
+ALL = (*ROLES, "data node")
 TRAIN = {"steps": 20_000, "num_workers": 2, "checkpoint_seconds": 2, "max_failures": 1000, "threads": 1}
 
 
@@ -23,14 +24,15 @@ TRAIN = {"steps": 20_000, "num_workers": 2, "checkpoint_seconds": 2, "max_failur
 @pytest.mark.timeout(3 * HOUR_S)
 def test_an_hour_of_kills_loses_nothing(tmp_path, ray_session):
     """One run after the other, each equal to the undisturbed one, until the hour is over."""
-    whole = undisturbed(tmp_path / "whole", TRAIN)
+    whole = undisturbed(tmp_path / "whole", TRAIN, **LARGE)
     nodes, server = Path(tempfile.mkdtemp(prefix="so-", dir="/tmp")), MlflowServer(tmp_path)
     dice, kills, num_runs = random.Random(SEED), [], 0
     try:
         server.start()
         over = time.monotonic() + HOUR_S
         while time.monotonic() < over:
-            run = NodesRun(tmp_path / str(num_runs), {**recipe(TRAIN), "name": f"soak-{num_runs}"}, nodes, server)
+            tree = {**recipe(TRAIN), **LARGE, "name": f"soak-{num_runs}"}
+            run = NodesRun(tmp_path / str(num_runs), tree, nodes, server, store_mb=STORE_MB)
             try:
                 kills += _killed(run, dice)
                 assert_equal(run, whole)
@@ -53,7 +55,7 @@ def _killed(run: NodesRun, dice: random.Random) -> list[tuple[str, int]]:
     run.start()
     due = time.monotonic() + EVERY_S
     while _trains_at(run, due):
-        role = dice.choice(ROLES)
+        role = dice.choice(ALL)
         if run.until(partial(run.kill, role), 60):
             kills.append((role, run.step()))
             if role == "mlflow":

@@ -2,9 +2,11 @@
 
 import ast
 import os
+import platform
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,6 +24,7 @@ from pipelines.config import load, parse
 from pipelines.errors import UserError
 from pipelines.provenance import BROUGHT
 from pipelines.stages import nodes
+from pipelines.stages.engine import refusal
 from pipelines.stages.nodes import Seen, ahead, disagreements, paths_read
 from tests.support.recipe import TREE
 
@@ -170,6 +173,19 @@ def test_a_cluster_with_another_ray_is_refused_by_version():
     check_version("http://a:1", "2.60.0")
     with pytest.raises(UserError, match=r"the cluster runs Ray 2\.53\.0, Selfray here is made for 2\.60"):
         check_version("http://a:1", "2.53.0")
+
+
+def test_a_driver_with_another_ray_or_python_is_refused_with_both_versions():
+    """In Ray's own words, which are seven lines."""
+    from ray._private.utils import check_version_info
+
+    with pytest.raises(RuntimeError) as raised:
+        check_version_info({"ray_version": "2.53.0", "python_version": "3.12.1"}, "node a")
+    line = refusal(str(raised.value))
+    assert line.startswith("versions differ: The cluster was started with: Ray: 2.53.0 Python: 3.12.1 This process")
+    assert f"Ray: {version('ray')} Python: {platform.python_version()}" in line and "\n" not in line
+    assert refusal("Could not reach it\nat all") == "no cluster answers (Could not reach it)"
+    assert refusal("") == "no cluster answers (no reason given)"
 
 
 def seen(name: str, **other: object) -> Seen:

@@ -135,6 +135,17 @@ def test_show_prints_yaml_that_runs_again():
     assert done.returncode == 0 and yaml.safe_load(done.stdout)["seed"] == 7
 
 
+def test_a_process_that_was_started_deaf_to_ctrl_c_hears_it():
+    """As `nohup` and the `&` of a script start it."""
+    script = (
+        "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "from pipelines.__main__ import main; main(['show', 'digits'])\n"
+        "print('hears' if signal.getsignal(signal.SIGINT) is signal.default_int_handler else 'deaf')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100, check=True)
+    assert done.stdout.endswith("hears\n")
+
+
 def test_list_names_every_component():
     done = selfray("list")
     assert done.returncode == 0

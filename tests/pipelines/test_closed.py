@@ -15,37 +15,68 @@ from pipelines.stages.engine import start_local
 
 CODE = Path(__file__).parents[2]
 FORBIDDEN = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "jsonpickle"}
-"""Modules that run code from what they read."""
+"""Modules that run code from what they read, also as parts of other packages (ray.cloudpickle)."""
 REFUSED = {
-    *("torch.load", "torch.hub.load", "torch.export.load", "np.load", "numpy.load", "pd.read_pickle"),
-    *("pq.read_table", "pq.read_schema", "pq.read_metadata", "pq.ParquetFile", "pq.ParquetDataset", "pd.read_parquet"),
+    *("torch.load", "torch.hub.load", "torch.export.load", "numpy.load", "pandas.read_pickle", "pandas.read_parquet"),
+    *(f"pyarrow.parquet.{name}" for name in ("read_table", "read_schema", "read_metadata", "ParquetFile")),
+    "pyarrow.parquet.ParquetDataset",
     *("yaml.load", "yaml.safe_load", "yaml.unsafe_load", "yaml.full_load", "yaml.load_all", "yaml.safe_load_all"),
     *("eval", "exec", "os.system", "shutil.unpack_archive"),
 }
 PLAIN = {"allow_pickle": False, "weights_only": True, "shell": False, "trust_remote_code": False}
 """Arguments that have one safe value."""
 ALLOWED = {
-    "pipelines/footer.py": {"pq.ParquetFile"},  # the one place, after the footer was checked
+    "pipelines/footer.py": {"pyarrow.parquet.ParquetFile"},  # the one place, after the footer was checked
     "pipelines/plain_yaml.py": {"yaml.safe_load"},
     "pipelines/model/export.py": {"torch.export.load"},  # of what it has just written
 }
 
 
+USUAL = {"np": "numpy", "pd": "pandas", "pq": "pyarrow.parquet"}
+"""What short names mean where no import says otherwise."""
+IMPORTS = ("importlib.import_module", "__import__")
+
+
 def faults(tree: ast.AST) -> set[str]:
     """Imports, calls and arguments that would let data run code."""
-    found = set()
+    found, meant = set(), USUAL | _meant(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {a.name for a in node.names if a.name.partition(".")[0] in FORBIDDEN}
+            found |= {a.name for a in node.names if _forbidden(a.name)}
         elif isinstance(node, ast.ImportFrom):
             names = {f"{node.module}.{a.name}" for a in node.names if not a.name.endswith("Error")}
-            found |= {n for n in names if n.partition(".")[0] in FORBIDDEN or n in REFUSED}
+            found |= {n for n in names if _forbidden(n) or n in REFUSED}
+        elif isinstance(node, ast.Attribute):
+            found |= {name for name in [_full(node, meant)] if _forbidden(name)}
         elif isinstance(node, ast.Call):
-            name, arguments = ast.unparse(node.func), {k.arg: k.value for k in node.keywords}
+            name, arguments = _full(node.func, meant), {k.arg: k.value for k in node.keywords}
+            if name in IMPORTS and isinstance(node.args[0], ast.Constant) and _forbidden(str(node.args[0].value)):
+                found.add(str(node.args[0].value))
             if name in REFUSED and not (name == "torch.load" and _is(arguments.get("weights_only"), True)):
                 found.add(name)
             found |= {f"{key}=..." for key in PLAIN if key in arguments and not _is(arguments[key], PLAIN[key])}
     return found
+
+
+def _meant(tree: ast.AST) -> dict[str, str]:
+    """Local name -> what it was imported as."""
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {a.asname: a.name for a in node.names if a.asname}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
+    return found
+
+
+def _full(written: ast.expr, meant: dict[str, str]) -> str:
+    """The dotted name of what is called, whatever it was imported as."""
+    first, dot, rest = ast.unparse(written).partition(".")
+    return meant.get(first, first) + dot + rest
+
+
+def _forbidden(name: str) -> bool:
+    return not name.endswith("Error") and not FORBIDDEN.isdisjoint(name.split("."))
 
 
 def _is(value: ast.expr | None, wanted: bool) -> bool:
@@ -63,7 +94,13 @@ def test_no_source_file_loads_pickles_or_opens_files_past_the_checks():
     "text",
     ["import pickle", "from joblib import load", "torch.load(p)", "np.load(p)", "yaml.load(t, Loader=L)", "eval(t)",
      "read(p, allow_pickle=x)", "f(weights_only=False)", "import torch, dill.source", "from numpy import load",
-     "subprocess.run(c, shell=True)", "torch.load(p, weights_only=x)", "pq.read_table(p)", "yaml.safe_load(t)"],
+     "subprocess.run(c, shell=True)", "torch.load(p, weights_only=x)", "pq.read_table(p)", "yaml.safe_load(t)",
+     "import ray.cloudpickle", "from ray import cloudpickle", "import ray; ray.cloudpickle.loads(b)",
+     "importlib.import_module('pickle')", "from importlib import import_module as i; i('dill.source')",
+     "__import__('pickle')", "import torch as t; t.load(p)", "import numpy as n; n.load(p)",
+     "from torch import load as l; l(p)", "from torch import hub as h; h.load(p)",
+     "from pyarrow.parquet import ParquetFile",
+     "import pyarrow.parquet; pyarrow.parquet.read_table(p)"],
 )  # fmt: skip
 def test_the_scan_sees_what_it_is_for(text):
     assert faults(ast.parse(text))

@@ -1,6 +1,8 @@
 """What a run will take, from measurements that are given."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -96,6 +98,13 @@ def test_time_counts_looks_and_checkpoints():
 @pytest.mark.parametrize(("num_bytes", "text"), [(12, "12 B"), (1234, "1.23 kB"), (5e9, "5 GB"), (2e15, "2e+03 TB")])
 def test_sizes_are_readable(num_bytes, text):
     assert forecast.size(num_bytes) == text
+
+
+def test_the_time_to_start_is_the_measured_one():
+    recorded = json.loads((Path(__file__).parents[1] / "benchmarks" / "bench.json").read_text())["startup"]
+    (rows,) = recorded["tables"].values()
+    (measured,) = (row["selfray, s"][0] for row in rows if row["part"] == "sum")
+    assert measured == pytest.approx(forecast.START_S, rel=0.1), "recorded anew: take over the number"
 
 
 def test_the_table_says_what_is_needed():

@@ -32,9 +32,13 @@ def weights(folder: Path) -> str:
     return checkpoint.digest(path)
 
 
-def undisturbed(folder: Path, train: dict[str, Any]) -> Path:
-    """Folder of the same pre-training, nothing killed; in this process, on the session's Ray."""
-    config, stage = parse(recipe(train)), folder / "pretrain"
+def undisturbed(folder: Path, train: dict[str, Any], **parts: Any) -> Path:
+    """Folder of the same pre-training, nothing killed; in this process, on the session's Ray.
+
+    Args:
+        parts: other sections of the recipe.
+    """
+    config, stage = parse({**recipe(train), **parts}), folder / "pretrain"
     stage.mkdir(parents=True)
     pretrain.run(config, ingest.run(config, Nothing(), folder / "shards"), stage)
     return stage

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ import yaml
 
 from pipelines import outbox
 from pipelines.config import RunConfig, load
-from tests.support.processes import ray_processes
+from tests.support.processes import family, killed, ray_processes
 
+PATIENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "60"}
+"""The start of a command gives a server one try, and one that has just come back on a busy machine is slow."""
 ROLES = {"worker": "RayTrainWorker", "controller": "TrainController", "raylet": "raylet/raylet", "driver": ""}
 
 
@@ -42,10 +44,15 @@ class KilledRun:
         """What the recipe says now."""
         return load(self._recipe)
 
-    def start(self) -> None:
+    def start(self, prefix: Sequence[str] = ()) -> None:
+        """
+        Args:
+            prefix: a command that runs ours.
+        """
         with self._log.open("ab") as log:
-            command = [sys.executable, "-m", "pipelines", *self.arguments()]
-            self._driver = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+            command = [*prefix, sys.executable, "-m", "pipelines", *self.arguments()]
+            environment = {**os.environ, **PATIENT}
+            self._driver = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
 
     def arguments(self) -> list[str]:
         """Of the command line."""
@@ -67,12 +74,12 @@ class KilledRun:
         assert self._driver is not None
         if not self.running:
             return False
-        self._family = psutil.Process(self._driver.pid).children(recursive=True)
-        found = [psutil.Process(self._driver.pid)] if role == "driver" else ray_processes(ROLES[role], self._driver.pid)
-        if not found:
-            return False
-        os.kill(found[-1].pid, signal.SIGKILL)
-        return True
+        self._family = family(self._driver.pid)
+        if role == "driver":
+            self._driver.kill()
+            return True
+        found = ray_processes(ROLES[role], self._driver.pid)
+        return bool(found) and killed(found[-1])
 
     def interrupt(self) -> None:
         """Ctrl-C: it ends at a checkpoint."""
@@ -110,7 +117,7 @@ class KilledRun:
     def close(self) -> None:
         """End what is left of it, by pid."""
         if self.running and self._driver is not None:
-            self._family = psutil.Process(self._driver.pid).children(recursive=True)
+            self._family = family(self._driver.pid)
             self._driver.kill()
             self._driver.wait()
         self._reap()
@@ -119,5 +126,5 @@ class KilledRun:
         """What outlives its driver ends by itself, soon."""
         _, left = psutil.wait_procs(self._family, timeout=30)
         for process in left:
-            process.kill()
+            killed(process)
         self._family = []

@@ -2,6 +2,8 @@
 
 import json
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,10 @@ import psutil
 from cluster import local_nodes
 from tests.support.kill_runs import ROLES, KilledRun
 from tests.support.mlflow_server import MlflowServer
-from tests.support.processes import ray_processes
+from tests.support.processes import killed, ray_processes
 
+READS = "ray::Read"
+"""Title of a process that runs a read task."""
 END_S = 60
 """A node looks twice a second whether one of its parts has died."""
 
@@ -26,6 +30,7 @@ class NodesRun(KilledRun):
         server: what tracks the run; None: the embedded store.
         num_nodes: the head included.
         cpus: of each node but the head.
+        store_mb: object store of each node: how far ahead of the training blocks can be read.
     """
 
     def __init__(
@@ -36,17 +41,19 @@ class NodesRun(KilledRun):
         server: MlflowServer | None = None,
         num_nodes: int = 3,
         cpus: int = 2,
+        store_mb: int = 256,
     ):
         self._tree = {**tree, "tracking": {"uri": server.uri}} if server else tree
         super().__init__(folder, self._tree)
         self._nodes, self._server, self._num_nodes, self._cpus = nodes, server, num_nodes, cpus
+        self._store_mb = store_mb
 
     def up(self) -> None:
         """Start the cluster, or what it has lost of its nodes."""
         made = local_nodes.load(self._nodes)
         if made is None or not made.nodes[0].process():
             local_nodes.down(self._nodes)
-            made = local_nodes.up(self._nodes, num_nodes=1, cpus_per_node=1)
+            made = local_nodes.up(self._nodes, num_nodes=1, cpus_per_node=1, object_store_mb=self._store_mb)
         while len(made.alive()) < self._num_nodes:
             made = local_nodes.join(self._nodes, cpus=self._cpus)
         self.write({**self._tree, "ray": {**self._tree.get("ray", {}), "address": made.gcs}})
@@ -54,7 +61,8 @@ class NodesRun(KilledRun):
     def kill(self, role: str) -> bool:
         """As in KilledRun, and: `train node`, `data node` (the raylet of one), `head` (its whole node), `mlflow`.
 
-        A node whose part was killed has ended when this returns.
+        A data node has no worker and runs a read task at this very moment. A node whose part was killed has ended when
+        this returns.
         """
         made = local_nodes.load(self._nodes)
         assert made is not None
@@ -64,34 +72,32 @@ class NodesRun(KilledRun):
             assert self._server is not None
             self._server.kill()
             return True
-        head, *others = made.alive()
         if role == "head":
-            node = psutil.Process(head.pid)
-            node.kill()  # the kernel ends the rest of it
-            node.wait(END_S)
-            return True
+            return self._ended(made.nodes[0].process(), lambda head: head)  # the kernel ends the rest of it
         if role in ("worker", "controller"):
-            found = [process for node in (head, *others) for process in ray_processes(ROLES[role], node.pid)]
-            if found:
-                found[-1].kill()
-            return bool(found)
+            found = [process for node in made.alive() for process in ray_processes(ROLES[role], node.pid)]
+            return bool(found) and killed(found[-1])
+        others = [process for node in made.nodes[1:] if (process := node.process())]
         trains = {node.pid: bool(ray_processes(ROLES["worker"], node.pid)) for node in others}
         wanted = [node for node in others if trains[node.pid] == (role == "train node")]
-        raylets = ray_processes(ROLES["raylet"], wanted[-1].pid) if wanted and any(trains.values()) else []
-        if not raylets:
-            return False
-        node = psutil.Process(wanted[-1].pid)
-        raylets[-1].kill()
-        node.wait(END_S)
-        return True
+        if role == "data node":
+            wanted = [node for node in wanted if any(trains.values()) and ray_processes(READS, node.pid)]
+        return self._ended(wanted[-1] if wanted else None, lambda node: ray_processes(ROLES["raylet"], node.pid)[-1])
+
+    def _ended(self, node: psutil.Process | None, part: Callable[[psutil.Process], psutil.Process]) -> bool:
+        """Kill a part of a node and wait for the node to end; False if either has gone already."""
+        with suppress(psutil.NoSuchProcess, IndexError):
+            if node and killed(part(node)):
+                node.wait(END_S)
+                return True
+        return False
 
     def repair(self, role: str) -> None:
         """What somebody has to do after the kill of that role; of the others the run takes care itself."""
         if role == "mlflow":
             assert self._server is not None
             self._server.start()
-        if role in ("driver", "head"):
-            assert self.wait(200) != 0
+        if role in ("driver", "head") and self.wait(200) != 0:  # with 0 it had done all that it needed them for
             self.up()
             self.start()
 
@@ -105,7 +111,7 @@ class NodesRun(KilledRun):
         """Whether each living node reads shards at this moment, the head first."""
         made = local_nodes.load(self._nodes)
         assert made is not None
-        return [bool(ray_processes("ray::Read", node.pid)) for node in made.alive()]
+        return [bool(ray_processes(READS, node.pid)) for node in made.alive()]
 
     def notice(self) -> bool:
         """Tell the cluster that the node which trains will be taken away in five minutes, as a cloud would."""

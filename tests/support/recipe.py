@@ -11,3 +11,13 @@ TREE: dict[str, Any] = {
     "optim": {"lr": 0.01},
     "train": {"steps": 12, "global_batch_size": 16, "log_every": 2, "monitor_samples": 0},
 }
+
+BRIEF: dict[str, Any] = {
+    "probes": [{"name": "knn"}],
+    "max_samples": 200,
+    "resamples": 0,
+    "view_samples": 0,
+    "leaks": False,
+    "map_samples": 20,
+}
+"""The section `evaluate` of a test that is about something else."""
