@@ -9,7 +9,7 @@ whole grid, which somebody would then have to run.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -48,9 +48,12 @@ class Curve(NamedTuple):
     """It came to its end; one that collapsed ends with its last look."""
 
 
+Table = Mapping[tuple[Any, ...], Curve]
+
+
 def run(quick: bool = False) -> Outcome:
     recorded = _record(quick) if quick or not CURVES.exists() else json.loads(CURVES.read_text())
-    table = {tuple(entry["values"]): Curve(entry["looks"], entry["state"] == "done") for entry in recorded["trials"]}
+    table = curves(recorded["trials"])
     best = max(curve.looks[-1]["score"] for curve in table.values() if curve.whole)
     repeats = 2 if quick else REPEATS
     spent = {name: [play(table, best, *how, seed) for seed in range(repeats)] for name, how in CONTENDERS.items()}
@@ -94,7 +97,22 @@ def _recipe(searcher: str, scheduler: str, seed: int) -> RunConfig:
     )
 
 
-Table = Mapping[tuple[Any, ...], Curve]
+def curves(trials: Sequence[Mapping[str, Any]]) -> Table:
+    """What was recorded, by values of the config.
+
+    All configs do the same work from one look to the next, so each stretch counts its median over the grid: what else
+    the machine did at some moment is not the fault of the config whose turn it was.
+    """
+    took = [np.diff([0.0, *(look["seconds"] for look in trial["looks"])]) for trial in trials]
+    usual = [float(np.median([t[k] for t in took if len(t) > k])) for k in range(max(map(len, took)))]
+    until = np.cumsum(usual).tolist()
+    return {
+        tuple(trial["values"]): Curve(
+            [{"score": look["score"], "seconds": s} for look, s in zip(trial["looks"], until, strict=False)],
+            trial["state"] == "done",
+        )
+        for trial in trials
+    }
 
 
 def seconds_of(table: Table) -> float:

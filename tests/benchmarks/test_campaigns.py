@@ -60,12 +60,20 @@ def test_a_recipe_that_wins_itself_is_shown_as_the_best(tmp_path):
 
 def test_what_a_search_has_missed_costs_the_grid_that_would_then_be_run():
     made_up = [campaign_benchmark._made_up(*point) for point in product(*campaign_benchmark.KEYS.values())]
-    grid = {tuple(c["values"]): campaign_benchmark.Curve(c["looks"], c["state"] == "done") for c in made_up}
+    grid = campaign_benchmark.curves(made_up)
     whole = campaign_benchmark.seconds_of(grid)
     assert campaign_benchmark.play(grid, 2.0, "grid", "none", 0) == (pytest.approx(2 * whole), False)
     best = max(curve.looks[-1]["score"] for curve in grid.values() if curve.whole)
     orders = [campaign_benchmark.play(grid, best, "grid", "none", seed) for seed in range(4)]
     assert all(found and seconds <= whole for seconds, found in orders) and len(set(orders)) > 1
+
+
+def test_a_busy_moment_of_the_machine_is_no_configs_own():
+    made_up = [campaign_benchmark._made_up(*point) for point in product(*campaign_benchmark.KEYS.values())]
+    calm = campaign_benchmark.curves(made_up)
+    for look in made_up[20]["looks"][3:]:
+        look["seconds"] += 60
+    assert campaign_benchmark.curves(made_up) == calm
 
 
 def test_without_a_confirmation_or_labels_there_are_dashes(tmp_path):
