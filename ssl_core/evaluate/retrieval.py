@@ -16,7 +16,7 @@ from ssl_core.config import NamedConfig
 from ssl_core.evaluate._features import count_classes
 from ssl_core.evaluate.base import Labelled, Probe, Score, mean_score
 
-_BLOCK = 1 << 23  # similarities held at once: 32 MB of float32, and about six arrays of that size
+_BLOCK = 1 << 22  # similarities held at once: 16 MB of float32, which malloc keeps for the next block
 
 
 class Retrieval(Probe):
@@ -74,7 +74,7 @@ def ranked_relevance(similarity: Tensor, relevant: Tensor) -> Tensor:
         similarity: [Q, N] in [-1, 1] up to rounding.
         relevant: [Q, N] bool.
     """
-    packed = (similarity.clamp(-1, 1) * -(2.0**29)).to(torch.int32).mul_(2).add_(relevant)  # [Q, N], best first
+    packed = similarity.clamp(-1, 1).mul_(-(2.0**29)).to(torch.int32).mul_(2).add_(relevant)  # [Q, N], best first
     order = packed.cpu().numpy()
     threads = torch.get_num_threads()
     with ThreadPoolExecutor(threads) as pool:  # NumPy sorts on one thread, and lets go of the interpreter
@@ -84,7 +84,9 @@ def ranked_relevance(similarity: Tensor, relevant: Tensor) -> Tensor:
 
 def average_precision(ranked: Tensor) -> Tensor:
     """Mean over the relevant keys of the precision at their rank: [Q, N] bool -> [Q] float64; 0 without any."""
-    found = ranked.cumsum(dim=1, dtype=torch.float32)  # [Q, N] relevant keys so far; exact below 2^24
-    rank = torch.arange(1, ranked.shape[1] + 1, device=ranked.device)  # [N]
-    total = found[:, -1].double()  # [Q]
-    return (found / rank).mul_(ranked).sum(dim=1, dtype=torch.float64) / total.clamp_min(1)
+    query, place = ranked.nonzero(as_tuple=True)  # one entry per relevant key, by query, then by rank
+    total = torch.bincount(query, minlength=len(ranked))  # [Q]
+    before = (total.cumsum(dim=0) - total)[query]  # entries of the queries before
+    found = torch.arange(1, len(query) + 1, device=ranked.device) - before  # relevant keys down to this rank
+    precision = torch.zeros(len(ranked), dtype=torch.float64, device=ranked.device)  # [Q]
+    return precision.index_add_(0, query, found / (place + 1).double()) / total.clamp_min(1)
