@@ -12,8 +12,9 @@ def markdown(review: Review) -> str:
     facts, against = review.facts, review.against
     parts = [review.verdict, f"# {facts.title}", _what(review)]
     parts += [_heading("Gates"), _table(tables.gates(review))]
-    if facts.scores and facts.scores.encoder:
-        parts += [_heading("Scores"), _table(tables.scores(facts.scores)), _protocols(review)]
+    if facts.judged and facts.judged.encoder:
+        where = f"On {facts.elsewhere.folder}, as its own data have no labels:" if facts.elsewhere else ""
+        parts += [_heading("Scores"), where, _table(tables.scores(facts.judged)), _protocols(review)]
     if against is not None:
         parts.append(_heading(f"Against {against.first}"))
         parts.append(_table(tables.gains(against)) if against.gains else against.unpaired or "No score of both.")
@@ -45,7 +46,7 @@ def limits(review: Review) -> list[str]:
     if scores and scores.per_class:
         weak = sorted(scores.per_class, key=lambda each: each.f1)[:3]
         said.append("Weakest classes: " + ", ".join(f"{_plain(each.name)} (F1 {each.f1:.2f})" for each in weak) + ".")
-    if scores and not scores.encoder:
+    if scores and not scores.encoder and not facts.elsewhere:
         said.append("The data have no labels: what the features are good for has not been measured.")
     return [*said, *(_plain(sentence) for sentence in facts.missing)]
 
@@ -86,7 +87,7 @@ def _what(review: Review) -> str:
 
 
 def _protocols(review: Review) -> str:
-    scores = review.facts.scores
+    scores = review.facts.judged
     return _bullets([_plain(line) for line in scores.protocols.values()]) if scores else ""
 
 

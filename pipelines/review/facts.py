@@ -68,6 +68,15 @@ class Place(Config):
     """Searched key -> its value, and the range it was searched in."""
 
 
+class Elsewhere(Config):
+    """What `selfray evaluate NAME/3 --on DATA` said of an encoder whose own data have no labels."""
+
+    run_id: str
+    folder: str
+    """Where that data lay."""
+    scores: Scores
+
+
 class Facts(Config):
     """About one encoder."""
 
@@ -80,6 +89,9 @@ class Facts(Config):
     created: int | None = None
     """Milliseconds since 1970."""
     scores: Scores | None = None
+    """Of its own evaluation; without scores where its data have no labels, see `elsewhere`."""
+    elsewhere: Elsewhere | None = None
+    """None: its own data have labels, or no others have been looked at."""
     config: dict[str, Any] = {}
     """The run's config: dotted keys."""
     lineage: Lineage
@@ -89,11 +101,16 @@ class Facts(Config):
     """What was not logged, one sentence each."""
 
     @property
+    def judged(self) -> Scores | None:
+        """What gates, verdict and page speak of: its own scores, or those on other data if its own have no labels."""
+        return self.elsewhere.scores if self.elsewhere else self.scores
+
+    @property
     def headline(self) -> str:
         """The score that verdicts quote; empty: there are no scores."""
-        if self.scores is None or not self.scores.encoder:
+        if self.judged is None or not self.judged.encoder:
             return ""
-        return self.scores.headline or next(iter(self.scores.encoder))
+        return self.judged.headline or next(iter(self.judged.encoder))
 
 
 @dataclass(frozen=True)
