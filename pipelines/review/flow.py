@@ -47,7 +47,7 @@ def examine(server: Registry, reference: Reference, rules: ReviewConfig | None =
     version, log = server.find(reference), decisions.read(server, reference.name)
     name, number = str(version.name), int(version.version)
     subject = gather.of_version(server, version)
-    asked = rules or subject.rules
+    subject, asked = _described(subject, rules), rules or subject.rules
     champion, against, pair = _champion(server, name, number, subject, _now(server, name, log, CHAMPION))
     subject = _with_scores(server, subject, pair)
     checked = check(f"{name}/{number}", tracking_uri=server.uri)
@@ -109,12 +109,17 @@ def promote(
     Returns: what was done, in words.
 
     Raises:
-        UserError: a gate fails and `force` is not given, it is the champion already, or somebody decided meanwhile.
+        UserError: a gate fails or it was rejected and `force` is not given, it is the champion already, or somebody
+            decided meanwhile.
     """
     _signed(by, why)
     log, said = settle(server, name)
     if _now(server, name, log, CHAMPION) == version:
         raise UserError(f"{name}/{version}: is the champion already; `selfray history {name}` says since when")
+    about = [entry for entry in log.entries if entry.version == version]
+    rejected = about[-1] if about and about[-1].kind == "reject" else None
+    if rejected and not force:
+        raise UserError(f"{name}/{version}: was rejected ({rejected.line()}); `--force` overrides, and is recorded")
     case = examine(server, Reference(name, None, version), rules)
     if case.review.failed and not force:
         raise UserError(f"{name}/{version}: {refusal(case.review)}; `--force` overrides, and is recorded with --why")
@@ -126,7 +131,8 @@ def promote(
                 f"{name}: somebody decided at the same moment, so this was not done: {log.entries[-1].line()}"
             )
     made = _decision("promote", log, version, version, _now(server, name, log, CHAMPION), by, why)
-    made = made.model_copy(update={"verdict": case.review.verdict[:500], "failed": case.review.failed})
+    forced = (*(["rejected"] if rejected else []), *case.review.failed)
+    made = made.model_copy(update={"verdict": case.review.verdict[:500], "failed": forced})
     decisions.append(server, name, log, made)
     return [*said, *_carried(server, name), made.line()]
 
@@ -212,6 +218,13 @@ def _with_scores(server: Registry, subject: Subject, pair: same_data.Pair | None
     if found is None:
         return subject
     return replace(subject, facts=subject.facts.model_copy(update={"elsewhere": same_data.elsewhere(found)}))
+
+
+def _described(subject: Subject, rules: ReviewConfig | None) -> Subject:
+    """A version with the license and provenance that the reviewer's own rules state for its data."""
+    said = {key: text for key in ("license", "provenance") if rules and (text := getattr(rules, key))}
+    data = subject.facts.data.model_copy(update=said)
+    return replace(subject, facts=subject.facts.model_copy(update={"data": data}))
 
 
 def _against(review: Review) -> str:

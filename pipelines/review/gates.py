@@ -74,7 +74,9 @@ def _artifact(gates: Gates, checked: Checked) -> Iterator[Judged]:
     measured = f"sha256 {checked.sha256[:12]}..." if checked.sha256 else "no weights"
     yield _gate("sha256", "every file as registered", measured, intact, problems if intact is False else unknown)
     loads = "loads" if checked.loads else "does not load"
-    yield _gate("loads", "in a clean process, without pickle", loads, checked.loads, "" if checked.loads else problems)
+    why = checked.signature if checked.loads else problems
+    wanted = "in a clean process, without pickle, as its signature says"
+    yield _gate("loads", wanted, loads, checked.loads and not checked.signature, why)
     if (most := gates.max_difference) is not None:
         if checked.max_difference is None:
             yield _gate("embeddings", f"stored ones within {most:g}", _UNMEASURED, False, unknown or problems)

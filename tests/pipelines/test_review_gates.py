@@ -22,12 +22,16 @@ CHECKED = Checked(
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory):
-    """Two versions before there is a champion: one gains on its floors, one does not."""
+    """Two versions before there is a champion, one that gains on its floors and one that does not; what examines."""
     root = tmp_path_factory.mktemp("first")
-    register(root, recipe(root, "first"), 45)
+    register(root, recipe(root, "first", **{"review.license": "none", "review.provenance": "a test"}), 45)
     register(root, recipe(root, "first", **{"optim.lr": 0.02}), 10, seed=1)
     server = Registry(storage(recipe(root, "first"), root))
-    return tuple(flow.examine(server, versions.parse(f"first/{number}")) for number in (1, 2))
+
+    def examine(number, rules=None):
+        return flow.examine(server, versions.parse(f"first/{number}"), rules)
+
+    return examine(1), examine(2), examine
 
 
 def test_the_limit_of_an_error_is_the_most_it_may_be(first):
@@ -43,20 +47,23 @@ def test_the_limit_of_an_error_is_the_most_it_may_be(first):
         Gates(min_health={"uniformity": -1, "norm_outliers": 0, "rankme": 2})
 
 
-def test_an_audit_that_is_not_exact_and_embeddings_that_differ_fail(first):
+def test_an_inexact_audit_other_embeddings_and_a_wrong_signature_fail(first):
     facts = first[0].review.facts
     lineage = facts.lineage.model_copy(update={"audit": "NOT exact: 3 skipped", "audit_exact": False})
     judged = gates.judge(Gates(), facts.model_copy(update={"lineage": lineage}), CHECKED, None)
     found = {each.name: each for each in judged}
     assert found["audit"].passed is False and found["audit"].measured == "NOT exact: 3 skipped"
     assert found["embeddings"].passed is False and found["embeddings"].measured == "0.01 on 2 examples"
+    unsigned = CHECKED.model_copy(update={"signature": "MLmodel: its signature gives another shape"})
+    found = {each.name: each for each in gates.judge(Gates(), facts, unsigned, None)}
+    assert found["loads"].passed is False and found["loads"].why == unsigned.signature
     unstored = CHECKED.model_copy(update={"max_difference": None, "not_checked": ("embeddings: none stored",)})
     found = {each.name: each for each in gates.judge(Gates(), facts, unstored, None)}
     assert found["embeddings"].passed is False and found["embeddings"].why == "embeddings: none stored"
 
 
 def test_the_first_promotion_is_judged_by_its_floors(first):
-    good, poor = first
+    good, poor, _ = first
     for case in (good, poor):
         lost = gate(case, f"max_regression.{HEADLINE}")
         assert lost.passed is None and lost.why.startswith("first promotion")
@@ -64,9 +71,11 @@ def test_the_first_promotion_is_judged_by_its_floors(first):
     assert good.review.failed == () and poor.review.failed == ("floors",)
 
 
-def test_gates_come_from_a_file_too(tmp_path):
+def test_gates_license_and_provenance_come_from_a_file_too(first, tmp_path):
     path = tmp_path / "gates.yaml"
-    path.write_text("review:\n  enforced: true\n  gates:\n    min_scores: {a: 0.5}\n")
+    path.write_text("review:\n  enforced: true\n  license: CC0\n  gates:\n    min_scores: {a: 0.5}\n")
+    case = first[2](1, config.load(path))
+    assert (case.review.facts.data.license, case.review.facts.data.provenance) == ("CC0", "a test")
     assert config.load(path).gates.min_scores == {"a": 0.5} and config.load(path).enforced
     path.write_text("gates:\n  min_score: {a: 0.5}\n")
     with pytest.raises(UserError, match="did you mean 'min_scores'"):
