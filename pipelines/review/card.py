@@ -61,15 +61,14 @@ def how_to_load(review: Review) -> str:
 
 
 def how_to_reproduce(review: Review) -> str:
-    line = review.facts.lineage
+    line, code = review.facts.lineage, review.facts.lineage.code
     config = "report/winner.yaml" if review.facts.campaign else "config.yaml"
     lines = [f"export MLFLOW_TRACKING_URI={review.tracking_uri}"]
-    lines += [f"git checkout {line.commit}"] if line.commit else []
-    if line.patch_lines:
-        lines += [
-            f"mlflow artifacts download -r {line.run_id} -a uncommitted.patch -d .",
-            "git apply uncommitted.patch",
-        ]
+    lines += [f"git checkout {code.commit}"] if code and code.commit else []
+    if code and code.patch:
+        lines += [f"mlflow artifacts download -r {code.run_id} -a {code.patch} -d .", f"git apply {code.patch}"]
+    for other in line.trained[1:]:
+        lines.append(f"# training was interrupted, and went on at commit {other.commit or '(unknown)'}: see Lineage")
     lines += [f"mlflow artifacts download -r {line.run_id} -a {config} -d .", f"selfray run {config}"]
     return "\n".join(lines)
 
@@ -81,8 +80,10 @@ def _what(review: Review) -> str:
         (f"{config[f'train.{unit}']} {unit}" for unit in ("epochs", "steps") if config.get(f"train.{unit}")), ""
     )
     trained = f", {amount}" if amount else ""
-    dirty = " (with uncommitted changes)" if review.facts.lineage.dirty else ""
-    commit = f" at commit {review.facts.lineage.commit[:12]}{dirty}" if review.facts.lineage.commit else ""
+    code = review.facts.lineage.code
+    dirty = " (with uncommitted changes)" if code and code.dirty else ""
+    commit = f" at commit {code.commit[:12]}{dirty}" if code and code.commit else ""
+    commit += f", resumed at {len(review.facts.lineage.trained) - 1} more" if review.facts.lineage.trained[1:] else ""
     return f"A frozen image encoder (`{encoder}`), pre-trained without labels by `{method}`{trained}{commit}."
 
 

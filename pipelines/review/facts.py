@@ -17,18 +17,31 @@ from pipelines.scores import Scores
 from ssl_core.config import Config
 
 
+class Code(Config):
+    """What an attempt at a run ran, and where."""
+
+    run_id: str
+    commit: str
+    """Empty: no git checkout, or not logged."""
+    branch: str = ""
+    dirty: bool | None = None
+    """Whether the checkout differed from the commit; None: not logged."""
+    patch: str = ""
+    """The artifact of the run with the uncommitted changes; empty: there is none."""
+    patch_lines: NonNegativeInt = 0
+    environment: dict[str, str] = {}
+
+
 class Lineage(Config):
     """Where the weights come from."""
 
     run_id: str
     run_name: str = ""
     user: str = ""
-    commit: str = ""
-    branch: str = ""
-    dirty: bool | None = None
-    """Whether the checkout differed from the commit; None: not logged."""
-    patch_lines: NonNegativeInt = 0
-    """Of uncommitted.patch, an artifact of the run."""
+    trained: tuple[Code, ...] = ()
+    """What trained it: the run's first attempt, then those that went on with other code; empty: not known."""
+    evaluated: tuple[Code, ...] = ()
+    """What evaluated it, where that was another run than the one that trained it."""
     shards: str = ""
     """Digest of the manifest of the data that it was scored on; empty: not recorded."""
     checkpoint: str = ""
@@ -39,7 +52,11 @@ class Lineage(Config):
     audit: str = ""
     """Verdict on what training consumed; empty: there is none."""
     audit_exact: bool | None = None
-    environment: dict[str, str] = {}
+
+    @property
+    def code(self) -> Code | None:
+        """What training began with."""
+        return self.trained[0] if self.trained else None
 
     @property
     def data_key(self) -> str:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from pipelines import report
 from pipelines.review.comparison import Comparison
-from pipelines.review.facts import Facts
+from pipelines.review.facts import Code, Facts, Lineage
 from pipelines.review.outcome import Review
 from pipelines.scores import Leaks, Scores
 from pipelines.sections import MEANINGS
@@ -109,21 +109,33 @@ def leaks(found: Leaks) -> Rows:
 
 
 def lineage(facts: Facts) -> Rows:
-    line = facts.lineage
-    dirty = {True: f"yes: {line.patch_lines} lines in uncommitted.patch of the run", False: "no", None: "not logged"}
-    rows = {
-        "run": f"{line.run_name} ({line.run_id})",
-        "user": line.user,
-        "commit": f"{line.commit} ({line.branch})" if line.branch else line.commit,
-        "uncommitted changes": dirty[line.dirty],
-        "data (manifest digest)": line.shards,
-        "checkpoint (digest)": line.checkpoint,
-        "weights (sha256)": line.sha256,
-        "restarts": str(line.restarts),
-        "audit": line.audit,
-        **line.environment,
-    }
-    return Rows(("", ""), [[name, text] for name, text in rows.items() if text])
+    """What trained it, then what later attempts and the run that evaluated it had instead."""
+    line, cells = facts.lineage, list[list[str]]()
+    cells += [["run", f"{line.run_name} ({line.run_id})"], ["user", line.user]]
+    for code in line.trained:
+        cells += _code("" if code is line.code else "resumed with ", code, line)
+    for code in line.evaluated:
+        cells += _code("evaluated with ", code, line)
+    cells += [
+        ["data (manifest digest)", line.shards],
+        ["checkpoint (digest)", line.checkpoint],
+        ["weights (sha256)", line.sha256],
+        ["restarts", str(line.restarts)],
+        ["audit", line.audit],
+        *([name, text] for name, text in (line.code.environment if line.code else {}).items()),
+    ]
+    return Rows(("", ""), [[name, text] for name, text in cells if text])
+
+
+def _code(kind: str, code: Code, line: Lineage) -> list[list[str]]:
+    """Commit and uncommitted changes, and of what did not begin the training where the machine was another one."""
+    dirty = {True: f"yes: {code.patch_lines} lines in {code.patch} of the run", False: "no", None: "not logged"}
+    cells = [["trained by run", code.run_id]] if not kind and code.run_id != line.run_id else []
+    cells.append([f"{kind}commit", f"{code.commit} ({code.branch})" if code.branch else code.commit])
+    cells.append([f"{kind}uncommitted changes", dirty[code.dirty]])
+    before = line.code.environment if kind and line.code else code.environment
+    other = [f"{name} {text}" for name, text in code.environment.items() if before.get(name) != text]
+    return [*cells, [f"{kind}other versions", ", ".join(other)]]
 
 
 def data(facts: Facts) -> Rows:

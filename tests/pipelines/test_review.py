@@ -67,7 +67,7 @@ def test_a_better_version_passes_every_gate(served):
 def test_lineage_names_data_commit_restarts_and_audit(served):
     facts = examine(served[0], "m/1").review.facts
     assert facts.lineage.audit == "exact: every planned sample was consumed once" and facts.lineage.audit_exact
-    assert facts.lineage.restarts == 1 and facts.lineage.environment["torch"]
+    assert facts.lineage.restarts == 1 and facts.lineage.code.environment["torch"]
     version = served[0].client.get_model_version("m", "1")
     assert facts.lineage.shards == version.tags["selfray.shards"]
     assert facts.lineage.sha256 == version.tags["selfray.sha256"]
