@@ -63,7 +63,7 @@ def test_the_trainers_account_is_refused(server, tmp_path, become):
     experiment = Registry(server.uri).client.get_experiment_by_name("selfray").experiment_id
     become(ADMIN)
     for user in ("reviewer", "second"):
-        accounts.grant_user_permission(user, "registered_model", "guarded", "EDIT")
+        accounts.grant_user_permission(user, "registered_model", "guarded", "MANAGE")  # takes `candidate` away
         accounts.grant_user_permission(user, "experiment", experiment, "EDIT")
     become("reviewer")
     mine = Registry(server.uri)
