@@ -41,7 +41,7 @@ def limits(review: Review) -> list[str]:
     said = [
         f"Gate `{gate.name}` failed: {gate.why or gate.measured}." for gate in review.judged if gate.passed is False
     ]
-    if scores and scores.num_test:
+    if scores and scores.num_test and not facts.elsewhere:
         said.append(f"Scored on {scores.num_test:,} test samples of its own source; other data may differ.")
     if scores and scores.per_class:
         weak = sorted(scores.per_class, key=lambda each: each.f1)[:3]

@@ -156,7 +156,9 @@ def _maps(subject: Subject, champion: Subject | None) -> str:
 
 
 def _neighbors(review: Review, subject: Subject, pair: tuple[Subject, Subject] | None) -> str:
-    note = "Green frame: the query's class; dashed: another one. Neighbors are searched among the stored test samples."
+    note = "Neighbors are searched among the stored test samples."
+    if subject.samples is not None and subject.samples.label is not None:
+        note = f"Green frame: the query's class; dashed: another one. {note}"
     parts = [f"<p><small>{escape(note)}</small></p>"]
     headline, found = review.facts.headline, figures.won_and_lost(pair) if pair else None
     if found is not None:
@@ -180,9 +182,11 @@ def _case(case: Case) -> str:
     lines = []
     for title, shots in case.neighbors.items():
         pictures = "".join(_shot(shot) for shot in shots)
-        lines.append(f'<div class="shots"><b title="{escape(title)}">{escape(title)}</b>{_shot(case.query)}')
+        short = title.removeprefix(title.partition(" version ")[0]).strip() or title  # the end tells the two apart
+        lines.append(f'<div class="shots"><b title="{escape(title)}">{escape(short)}</b>{_shot(case.query)}')
         lines.append(f'<span class="gap"></span>{pictures}</div>')
-    return f"<figure><figcaption>{escape(case.query.label or 'query')}</figcaption>{''.join(lines)}</figure>"
+    caption = f"<figcaption>{escape(case.query.label)}</figcaption>" if case.query.label else ""
+    return f"<figure>{caption}{''.join(lines)}</figure>"
 
 
 def _shot(shot: Shot) -> str:
