@@ -18,7 +18,7 @@ th,td{padding:.35rem .8rem .35rem 0;border-bottom:1px solid #e9ecee;text-align:l
 th{font-weight:600;color:#5c666d;white-space:nowrap}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
 tr.best{background:#fbeff1;font-weight:600}tr.bad td{background:#fdf1ee}
 .wide{overflow-x:auto}
-img{max-width:100%;height:auto}figure{margin:0}figcaption,small{color:#5c666d;font-size:.82rem}
+img{max-width:100%;height:auto}figure{margin:0 0 1rem}figcaption,small{color:#5c666d;font-size:.82rem}
 .verdict{font-size:1.1rem;padding:.8rem 1.1rem;margin:1rem 0;border-left:5px solid #117733;background:#eff6f1;
 border-radius:0 4px 4px 0}
 .verdict.fail{border-color:#c4421a;background:#fdf1ee}
@@ -26,7 +26,7 @@ border-radius:0 4px 4px 0}
 .warn{background:#fdf6e7;border-left:5px solid #c98a00;padding:.5rem 1rem;border-radius:0 4px 4px 0}
 .tag{display:inline-block;min-width:3.4em;text-align:center;font-size:.75rem;font-weight:700;border-radius:3px;
 padding:.05rem .45rem;color:#fff;background:#8a949b}.tag.pass{background:#117733}.tag.fail{background:#c4421a}
-nav{font-size:.85rem;margin:.6rem 0 0}nav a{color:#33597a;margin-right:1.1rem;text-decoration:none}
+nav{font-size:.85rem;margin:.6rem 0 0}nav a{color:#33597a;margin-right:1.1rem;text-decoration:none;display:inline-block}
 pre,code{font:.82rem/1.5 ui-monospace,'SFMono-Regular',Menlo,Consolas,monospace}
 pre{background:#f5f7f8;padding:.8rem 1rem;border-radius:4px;overflow-x:auto}
 .pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(19rem,1fr));gap:1.5rem}
@@ -56,6 +56,7 @@ def table(
     """A table of text.
 
     Args:
+        header: all empty: the table has no line of titles.
         numeric: columns that line up on the right.
         marked: row -> class of its line, e.g. `best`.
         markup: columns whose cells are HTML already; all others are escaped.
@@ -70,7 +71,8 @@ def table(
 
     marks = {index: f' class="{escape(name)}"' for index, name in (marked or {}).items()}
     body = (line(cells, "td", marks.get(index, "")) for index, cells in enumerate(rows))
-    return f'<div class="wide"><table>{line(header, "th")}{"".join(body)}</table></div>'
+    head = line(header, "th") if any(header) else ""
+    return f'<div class="wide"><table>{head}{"".join(body)}</table></div>'
 
 
 def paragraph(text: str, kind: str = "") -> str:

@@ -24,7 +24,7 @@ from ssl_core.evaluate._resample import replicates
 from ssl_core.evaluate.base import Labelled, Probe, Score
 from ssl_core.statistics import percentiles
 
-FORMAT = 3
+FORMAT = 4
 """Of the kept files; raised when they hold something else."""
 
 

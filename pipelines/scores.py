@@ -8,6 +8,8 @@ from pipelines.robustness import Robustness
 from ssl_core.config import Config
 
 LeakKind = Literal["bytes", "phash", "features"]
+HEALTHY_WHEN_LOW = frozenset({"alignment", "norm_outliers", "uniformity"})
+"""Label-free measures of which less is better; of all others more, but for alpha_req, which is best near 1."""
 
 
 class ClassScores(Config):

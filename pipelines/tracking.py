@@ -5,7 +5,6 @@ the outbox of their stage (pipelines/outbox.py), a thread ships it (pipelines/sh
 server is away the run goes on, and what did not arrive is shipped by the next run of the same config.
 """
 
-import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -17,8 +16,9 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from pipelines import manifest, outbox, provenance, secret, shipping
+from pipelines import attempts, manifest, outbox, provenance, shipping
 from pipelines import mlflow_store as store
+from pipelines.attempts import Attempt
 from pipelines.config import SetupConfig, flat, identity
 from pipelines.errors import Interrupted, UserError
 from pipelines.mlflow_store import Value, reached
@@ -177,7 +177,7 @@ def _begin(config: SetupConfig, root: Path, campaign: str) -> Tracked:
         if not os.access(root, os.W_OK):
             raise UserError(f"storage: {root}: not writable")
     uri = store.storage(config, root)
-    client = store.connect(uri)
+    client, attempt = store.connect(uri), attempts.now()
     with reached():
         experiment_id = _experiment(client, config, root)
         key = campaign or identity(config)
@@ -185,13 +185,16 @@ def _begin(config: SetupConfig, root: Path, campaign: str) -> Tracked:
         if found and (campaign or found[0].info.status != "FINISHED"):  # a campaign may grow
             run_id = found[0].info.run_id
             client.update_run(run_id, status="RUNNING")
-            client.set_tag(run_id, "selfray.restarts", int(found[0].data.tags.get("selfray.restarts", 0)) + 1)
+            number = attempts.number_of(attempt, found[0].data.tags)
+            restarts = int(found[0].data.tags.get("selfray.restarts", 0)) + 1
+            for name, value in {"selfray.restarts": str(restarts), **attempt.tags(number)}.items():
+                client.set_tag(run_id, name, value)
         else:
-            tags, name = _tags(key), config.name
+            number, tags, name = 1, _tags(key, attempt), config.name
             if campaign:
                 tags, name = {**tags, "selfray.campaign": campaign}, f"{name} campaign"
             run_id = client.create_run(experiment_id, tags=tags, run_name=name).info.run_id
-        _describe(client, run_id, config)
+        _describe(client, run_id, config, attempt.files(number))
         return Tracked(client, uri, experiment_id, run_id)
 
 
@@ -207,21 +210,19 @@ def _experiment(client: "MlflowClient", config: SetupConfig, root: Path) -> str:
     return str(experiment.experiment_id)
 
 
-def _tags(key: str) -> dict[str, str]:
-    commit = provenance.commit()
-    ours = {"selfray.identity": key, "mlflow.user": provenance.user(), "git.dirty": str(commit.dirty).lower()}
-    if commit.commit:
-        ours |= {"git.commit": commit.commit, "git.branch": commit.branch, "mlflow.source.git.commit": commit.commit}
+def _tags(key: str, attempt: Attempt) -> dict[str, str]:
+    ours = {"selfray.identity": key, "mlflow.user": provenance.user(), **attempt.tags(1)}
+    if attempt.commit.commit:
+        ours["mlflow.source.git.commit"] = attempt.commit.commit
     return {**store.context_tags(), **ours}
 
 
-def _describe(client: "MlflowClient", run_id: str, config: SetupConfig) -> None:
-    """Params, the whole YAML, the uncommitted changes and the machine."""
+def _describe(client: "MlflowClient", run_id: str, config: SetupConfig, attempted: Mapping[str, str]) -> None:
+    """Params, the whole YAML, and of this attempt the uncommitted changes and the machine."""
     store.log_params(client, run_id, flat(config))
     client.log_text(run_id, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), "config.yaml")
-    client.log_text(run_id, json.dumps(provenance.environment(), indent=2), "environment.json")
-    if patch := provenance.commit().patch:
-        client.log_text(run_id, secret.masked(patch), "uncommitted.patch")
+    for name, text in attempted.items():
+        client.log_text(run_id, text, name)
 
 
 def _shipper(tracked: Tracked, name: str, folder: Path, reused: bool) -> Shipper:

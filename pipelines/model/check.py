@@ -51,6 +51,8 @@ class Checked(Config):
     rest is unknown, see `not_checked`."""
     loads: bool
     """In a clean process, without unpickling or running anything of the artifact."""
+    signature: str = ""
+    """What is wrong with what MLflow says comes out; empty: nothing."""
     num_bytes: int
     """Of all its files."""
     latency_ms: float | None
@@ -132,9 +134,10 @@ def _examine(
     problems += [fault for fault in faults if fault not in problems]
     if not registered:
         not_checked.append("files: no list of registered files with this model (a plain folder, or an older Selfray)")
-    measured = Measured(problem="not loaded")
+    measured, signature = Measured(problem="not loaded"), list[str]()
     if sha256_ok:
-        problems += _signature(folder / MODEL, read_card(packed).embed_dim)
+        signature = _signature(folder / MODEL, read_card(packed).embed_dim)
+        problems += signature
         measured = _in_clean_process(packed, stored or packed / EXAMPLES, batch_size, timeout_s)
         problems += _compared(measured, stored, tolerance)
         if measured.num_examples is None and not measured.problem and stored is None:
@@ -144,6 +147,7 @@ def _examine(
         sha256_ok=sha256_ok,
         files_ok=False if faults else True if registered else None,
         loads=sha256_ok and not measured.problem,
+        signature="; ".join(signature),
         num_bytes=sum(path.stat().st_size for path in there.values()),
         latency_ms=measured.latency_ms,
         batch_size=batch_size,

@@ -12,8 +12,9 @@ def markdown(review: Review) -> str:
     facts, against = review.facts, review.against
     parts = [review.verdict, f"# {facts.title}", _what(review)]
     parts += [_heading("Gates"), _table(tables.gates(review))]
-    if facts.scores and facts.scores.encoder:
-        parts += [_heading("Scores"), _table(tables.scores(facts.scores)), _protocols(review)]
+    if facts.judged and facts.judged.encoder:
+        where = f"On {facts.elsewhere.folder}, as its own data have no labels:" if facts.elsewhere else ""
+        parts += [_heading("Scores"), where, _table(tables.scores(facts.judged)), _protocols(review)]
     if against is not None:
         parts.append(_heading(f"Against {against.first}"))
         parts.append(_table(tables.gains(against)) if against.gains else against.unpaired or "No score of both.")
@@ -40,12 +41,12 @@ def limits(review: Review) -> list[str]:
     said = [
         f"Gate `{gate.name}` failed: {gate.why or gate.measured}." for gate in review.judged if gate.passed is False
     ]
-    if scores and scores.num_test:
+    if scores and scores.num_test and not facts.elsewhere:
         said.append(f"Scored on {scores.num_test:,} test samples of its own source; other data may differ.")
     if scores and scores.per_class:
         weak = sorted(scores.per_class, key=lambda each: each.f1)[:3]
         said.append("Weakest classes: " + ", ".join(f"{_plain(each.name)} (F1 {each.f1:.2f})" for each in weak) + ".")
-    if scores and not scores.encoder:
+    if scores and not scores.encoder and not facts.elsewhere:
         said.append("The data have no labels: what the features are good for has not been measured.")
     return [*said, *(_plain(sentence) for sentence in facts.missing)]
 
@@ -60,15 +61,14 @@ def how_to_load(review: Review) -> str:
 
 
 def how_to_reproduce(review: Review) -> str:
-    line = review.facts.lineage
+    line, code = review.facts.lineage, review.facts.lineage.code
     config = "report/winner.yaml" if review.facts.campaign else "config.yaml"
     lines = [f"export MLFLOW_TRACKING_URI={review.tracking_uri}"]
-    lines += [f"git checkout {line.commit}"] if line.commit else []
-    if line.patch_lines:
-        lines += [
-            f"mlflow artifacts download -r {line.run_id} -a uncommitted.patch -d .",
-            "git apply uncommitted.patch",
-        ]
+    lines += [f"git checkout {code.commit}"] if code and code.commit else []
+    if code and code.patch:
+        lines += [f"mlflow artifacts download -r {code.run_id} -a {code.patch} -d .", f"git apply {code.patch}"]
+    for other in line.trained[1:]:
+        lines.append(f"# training was interrupted, and went on at commit {other.commit or '(unknown)'}: see Lineage")
     lines += [f"mlflow artifacts download -r {line.run_id} -a {config} -d .", f"selfray run {config}"]
     return "\n".join(lines)
 
@@ -80,13 +80,15 @@ def _what(review: Review) -> str:
         (f"{config[f'train.{unit}']} {unit}" for unit in ("epochs", "steps") if config.get(f"train.{unit}")), ""
     )
     trained = f", {amount}" if amount else ""
-    dirty = " (with uncommitted changes)" if review.facts.lineage.dirty else ""
-    commit = f" at commit {review.facts.lineage.commit[:12]}{dirty}" if review.facts.lineage.commit else ""
+    code = review.facts.lineage.code
+    dirty = " (with uncommitted changes)" if code and code.dirty else ""
+    commit = f" at commit {code.commit[:12]}{dirty}" if code and code.commit else ""
+    commit += f", resumed at {len(review.facts.lineage.trained) - 1} more" if review.facts.lineage.trained[1:] else ""
     return f"A frozen image encoder (`{encoder}`), pre-trained without labels by `{method}`{trained}{commit}."
 
 
 def _protocols(review: Review) -> str:
-    scores = review.facts.scores
+    scores = review.facts.judged
     return _bullets([_plain(line) for line in scores.protocols.values()]) if scores else ""
 
 

@@ -7,6 +7,7 @@ import torch
 from pipelines import report
 from pipelines.outcomes import Outcomes
 from pipelines.review.facts import Facts, Subject
+from pipelines.review.overlaps import Overlap
 from pipelines.scores import is_error
 from ssl_core import statistics
 from ssl_core.config import Config
@@ -39,8 +40,12 @@ class Comparison(Config):
     """Test samples that both were scored on."""
     unpaired: str = ""
     """Why there is no interval; empty: there is."""
+    needs: str = ""
+    """What is to be done before the two can be paired; empty: nothing, or neither has been scored at all."""
     evaluations: str = ""
     """What the scores are from, where the two were not scored on the same data to begin with."""
+    overlaps: tuple[Overlap, ...] = ()
+    """Of those evaluations: whether the encoders, or their probes, had seen the test samples."""
     changed: dict[str, tuple[Any, Any]] = {}
     """Config keys that differ: first's value, second's value."""
 
@@ -65,15 +70,15 @@ def compare(first: Subject, second: Subject, seed: int = 0) -> Comparison:
     )
 
 
-def wins_and_losses(first: Subject, second: Subject, score: str) -> tuple[list[int], list[int]]:
+def wins_and_losses(first: Subject, second: Subject, score: str) -> tuple[list[int], list[int]] | None:
     """Ids of test samples on which the second does better than the first by `score`, and worse.
 
-    Both lists start with the largest difference.
+    Both lists start with the largest difference. None: the two cannot be paired, or the score is no mean over samples.
     """
     if _unpaired(first, second) or not (first.outcomes and second.outcomes):
-        return [], []
+        return None
     if score not in first.outcomes.values or score not in second.outcomes.values:
-        return [], []
+        return None
     ids, a, b = _paired(first.outcomes, second.outcomes, score)
     gain = (a - b) if is_error(score) else (b - a)  # [M]
     order = torch.argsort(gain.abs(), descending=True, stable=True)

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, ValidationError
+from pydantic import Field, NonNegativeFloat, PositiveFloat, ValidationError, field_validator
 
 from pipelines import plain_yaml
 from pipelines.errors import UserError
+from pipelines.scores import HEALTHY_WHEN_LOW
 from ssl_core.config import Config
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -18,13 +19,15 @@ class Gates(Config):
     beats_floors: bool = True
     """The headline score gains on the better of random init and raw input, by the lower end of the interval."""
     min_scores: dict[str, Fraction] = {}
-    """Score -> the least value."""
+    """Score -> the least value; of an error (`calibration_error`), which is better when low, the most."""
     max_regression: Fraction | None = 0.02
     """What a score may lose against the champion, by the lower end of the paired 95 % interval."""
     compared: tuple[str, ...] = ()
     """Scores that may not regress; empty: the headline."""
     min_health: dict[str, float] = {"rankme": 2.0}
     """Label-free measure -> the least value; of a collapsed encoder, rankme is near 1."""
+    max_health: dict[str, float] = {}
+    """Label-free measure -> the most, e.g. of uniformity, alignment or norm_outliers, which are better when low."""
     max_leak_rate: Fraction | None = 0.01
     """Share of test samples that are copies of train samples."""
     max_difference: PositiveFloat | None = 1e-3
@@ -32,6 +35,13 @@ class Gates(Config):
     max_latency_ms: PositiveFloat | None = None
     """Per image, on the reviewer's machine."""
     max_size_mb: NonNegativeFloat | None = None
+
+    @field_validator("min_health")
+    @classmethod
+    def _high_is_better(cls, given: dict[str, float]) -> dict[str, float]:
+        if wrong := sorted(given.keys() & HEALTHY_WHEN_LOW):
+            raise ValueError(f"{', '.join(wrong)}: better when low; put a limit into max_health")
+        return given
 
 
 class ReviewConfig(Config):

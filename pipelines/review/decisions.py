@@ -50,7 +50,7 @@ class Decision(Config):
     verdict: str = ""
     """Of the review."""
     failed: tuple[str, ...] = ()
-    """Gates that failed and were overridden."""
+    """Gates that failed and were overridden; `rejected`: an earlier decision that was."""
     id: str = Field(default_factory=lambda: uuid.uuid4().hex)
     """Tells two equal decisions apart, and a repeated request from a second decision."""
 
@@ -127,7 +127,11 @@ def append(registry: Registry, name: str, log: Log, decision: Decision) -> Log:
         written = store.write_once(registry.client, log.run_id, _key(decision.number), value)
     now_there = read(registry, name)
     if now_there.run_id != log.run_id:
-        raise UserError(f"{name}: its decision log has just moved to {name}{PROD}, so this was not done; try again")
+        if decision in now_there.entries:  # it moved with the log
+            return now_there
+        raise UserError(
+            f"{name}: its decision log has just moved to {name}{PROD}; see `selfray history {name}`, then try again"
+        )
     if not written:
         other = now_there.entries[decision.number - 1]
         raise UserError(f"{name}: somebody decided at the same moment, so this was not done: {other.line()}")
@@ -149,6 +153,11 @@ def enforce(registry: Registry, name: str) -> Log:
             client.set_registered_model_tag(name + PROD, LOG_TAG, moved)
         else:
             client.create_registered_model(name + PROD, tags={LOG_TAG: moved})  # from here on it counts
+        old = log.run_id or registry.model(name).tags.get(LOG_TAG, "")  # which somebody may just have begun
+        there = registry.run(old).data.params if old else {}
+        for key, value in there.items():  # what was decided while this went on
+            if key.startswith(_KEY):
+                store.write_once(client, moved, key, value)
     return read(registry, name)
 
 

@@ -17,18 +17,31 @@ from pipelines.scores import Scores
 from ssl_core.config import Config
 
 
+class Code(Config):
+    """What an attempt at a run ran, and where."""
+
+    run_id: str
+    commit: str
+    """Empty: no git checkout, or not logged."""
+    branch: str = ""
+    dirty: bool | None = None
+    """Whether the checkout differed from the commit; None: not logged."""
+    patch: str = ""
+    """The artifact of the run with the uncommitted changes; empty: there is none."""
+    patch_lines: NonNegativeInt = 0
+    environment: dict[str, str] = {}
+
+
 class Lineage(Config):
     """Where the weights come from."""
 
     run_id: str
     run_name: str = ""
     user: str = ""
-    commit: str = ""
-    branch: str = ""
-    dirty: bool | None = None
-    """Whether the checkout differed from the commit; None: not logged."""
-    patch_lines: NonNegativeInt = 0
-    """Of uncommitted.patch, an artifact of the run."""
+    trained: tuple[Code, ...] = ()
+    """What trained it: the run's first attempt, then those that went on with other code; empty: not known."""
+    evaluated: tuple[Code, ...] = ()
+    """What evaluated it, where that was another run than the one that trained it."""
     shards: str = ""
     """Digest of the manifest of the data that it was scored on; empty: not recorded."""
     checkpoint: str = ""
@@ -39,7 +52,11 @@ class Lineage(Config):
     audit: str = ""
     """Verdict on what training consumed; empty: there is none."""
     audit_exact: bool | None = None
-    environment: dict[str, str] = {}
+
+    @property
+    def code(self) -> Code | None:
+        """What training began with."""
+        return self.trained[0] if self.trained else None
 
     @property
     def data_key(self) -> str:
@@ -68,6 +85,15 @@ class Place(Config):
     """Searched key -> its value, and the range it was searched in."""
 
 
+class Elsewhere(Config):
+    """What `selfray evaluate NAME/3 --on DATA` said of an encoder whose own data have no labels."""
+
+    run_id: str
+    folder: str
+    """Where that data lay."""
+    scores: Scores
+
+
 class Facts(Config):
     """About one encoder."""
 
@@ -80,6 +106,9 @@ class Facts(Config):
     created: int | None = None
     """Milliseconds since 1970."""
     scores: Scores | None = None
+    """Of its own evaluation; without scores where its data have no labels, see `elsewhere`."""
+    elsewhere: Elsewhere | None = None
+    """None: its own data have labels, or no others have been looked at."""
     config: dict[str, Any] = {}
     """The run's config: dotted keys."""
     lineage: Lineage
@@ -89,11 +118,16 @@ class Facts(Config):
     """What was not logged, one sentence each."""
 
     @property
+    def judged(self) -> Scores | None:
+        """What gates, verdict and page speak of: its own scores, or those on other data if its own have no labels."""
+        return self.elsewhere.scores if self.elsewhere else self.scores
+
+    @property
     def headline(self) -> str:
         """The score that verdicts quote; empty: there are no scores."""
-        if self.scores is None or not self.scores.encoder:
+        if self.judged is None or not self.judged.encoder:
             return ""
-        return self.scores.headline or next(iter(self.scores.encoder))
+        return self.judged.headline or next(iter(self.judged.encoder))
 
 
 @dataclass(frozen=True)

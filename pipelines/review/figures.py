@@ -71,21 +71,45 @@ def embedding_map(subject: Subject) -> bytes | None:
         return path.read_bytes()
 
 
-def cases(subject: Subject, champion: Subject | None) -> dict[str, list[Case]]:
-    """What to look at: samples won from the champion and lost to it, or some queries where there is no champion."""
-    shown = subject.samples
-    if shown is None or len(shown.sample_id) <= NEIGHBORS:
-        return {}
-    if champion is None or champion.samples is None:
-        rows = np.linspace(0, len(shown.sample_id) - 1, QUERIES, dtype=np.int64).tolist()
-        return {"Nearest neighbors": [_case(int(shown.sample_id[row]), subject, None) for row in rows]}
-    there = set(shown.sample_id.tolist()) & set(champion.samples.sample_id.tolist())
-    won, lost = wins_and_losses(champion, subject, subject.facts.headline)
-    kinds = {"Won from the champion": won, "Lost to the champion": lost}
+def won_and_lost(pair: tuple[Subject, Subject]) -> dict[str, list[Case]] | None:
+    """Stored samples that the second won from the first, the champion, and lost to it, by the second's headline.
+
+    None: nothing tells which, see `wins_and_losses`.
+    """
+    champion, subject = pair
+    ours, theirs = subject.samples, champion.samples
+    told = wins_and_losses(champion, subject, subject.facts.headline)
+    if told is None or ours is None or theirs is None or len(ours.sample_id) <= NEIGHBORS:
+        return None
+    there = set(ours.sample_id.tolist()) & set(theirs.sample_id.tolist())
+    kinds = dict(zip(("Won from the champion", "Lost to the champion"), told, strict=True))
     return {
         caption: [_case(sample, subject, champion) for sample in [s for s in ids if s in there][:QUERIES]]
         for caption, ids in kinds.items()
     }
+
+
+def plain(subject: Subject, pair: tuple[Subject, Subject] | None) -> dict[str, list[Case]]:
+    """Some stored samples with their neighbors: in both encoders at once where both have the same data stored."""
+    if pair is None:
+        return _some("Nearest neighbors", subject, None)
+    champion, subject = pair
+    if champion.facts.lineage.data_key == subject.facts.lineage.data_key != "":
+        return _some("Nearest neighbors", subject, champion)
+    ours, theirs = (_some(f"Nearest neighbors in {each.facts.title}", each, None) for each in (subject, champion))
+    return ours | theirs
+
+
+def _some(caption: str, subject: Subject, champion: Subject | None) -> dict[str, list[Case]]:
+    """Samples spread over the stored ones; of those that the champion has stored too, if it has any."""
+    if (shown := subject.samples) is None or len(shown.sample_id) <= NEIGHBORS:
+        return {}
+    ids = shown.sample_id
+    if champion is not None and champion.samples is not None:
+        both = ids[np.isin(ids, champion.samples.sample_id)]
+        ids, champion = (both, champion) if len(both) else (ids, None)
+    rows = np.linspace(0, len(ids) - 1, min(QUERIES, len(ids)), dtype=np.int64)
+    return {caption: [_case(int(sample), subject, champion) for sample in ids[rows]]}
 
 
 def _case(sample: int, subject: Subject, champion: Subject | None) -> Case:

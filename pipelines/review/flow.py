@@ -1,6 +1,6 @@
 """What reviewers do: look at a version, promote it, reject it, go back to the champion before."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipelines import mlflow_store as store
@@ -9,7 +9,7 @@ from pipelines.model import versions
 from pipelines.model.check import check
 from pipelines.model.versions import Reference
 from pipelines.review import card, decisions, gather, html, same_data
-from pipelines.review.comparison import Comparison, compare
+from pipelines.review.comparison import Comparison
 from pipelines.review.config import ReviewConfig
 from pipelines.review.decisions import MAX_WHY, Decision, Kind, Log
 from pipelines.review.facts import Subject
@@ -30,6 +30,8 @@ class Case:
     review: Review
     subject: Subject
     champion: Subject | None
+    pair: same_data.Pair | None
+    """Champion and version with the scores that they were compared by; None: there is no champion to compare with."""
     rules: ReviewConfig
     log: Log
 
@@ -45,8 +47,9 @@ def examine(server: Registry, reference: Reference, rules: ReviewConfig | None =
     version, log = server.find(reference), decisions.read(server, reference.name)
     name, number = str(version.name), int(version.version)
     subject = gather.of_version(server, version)
-    asked = rules or subject.rules
-    champion, against = _champion(server, name, number, subject, _now(server, name, log, CHAMPION))
+    subject, asked = _described(subject, rules), rules or subject.rules
+    champion, against, pair = _champion(server, name, number, subject, _now(server, name, log, CHAMPION))
+    subject = _with_scores(server, subject, pair)
     checked = check(f"{name}/{number}", tracking_uri=server.uri)
     judged = judge(asked.gates, subject.facts, checked, against)
     review = Review(
@@ -62,7 +65,7 @@ def examine(server: Registry, reference: Reference, rules: ReviewConfig | None =
         decisions=log.entries,
         tracking_uri=store.shown(server.uri),
     )
-    return Case(review, subject, champion, asked, log)
+    return Case(review, subject, champion, pair, asked, log)
 
 
 def write(case: Case, folder: Path) -> Path:
@@ -70,7 +73,7 @@ def write(case: Case, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / JSON).write_text(case.review.model_dump_json(indent=1) + "\n")
     (folder / CARD).write_text(card.markdown(case.review))
-    (folder / HTML).write_text(html.write(case.review, case.subject, case.champion))
+    (folder / HTML).write_text(html.write(case.review, case.subject, case.champion, case.pair))
     return folder / HTML
 
 
@@ -80,7 +83,7 @@ def attach(server: Registry, case: Case, folder: Path) -> None:
     tags = {
         "review.verdict": review.verdict[:MAX_WHY],
         "review.time": review.time,
-        "review.against": review.champion.title if review.champion else "no champion",
+        "review.against": _against(review),
     }
     with server.asked():
         for name in (HTML, JSON, CARD):  # and nothing else that a folder of the user's may hold
@@ -106,12 +109,17 @@ def promote(
     Returns: what was done, in words.
 
     Raises:
-        UserError: a gate fails and `force` is not given, it is the champion already, or somebody decided meanwhile.
+        UserError: a gate fails or it was rejected and `force` is not given, it is the champion already, or somebody
+            decided meanwhile.
     """
     _signed(by, why)
     log, said = settle(server, name)
     if _now(server, name, log, CHAMPION) == version:
         raise UserError(f"{name}/{version}: is the champion already; `selfray history {name}` says since when")
+    about = [entry for entry in log.entries if entry.version == version]
+    rejected = about[-1] if about and about[-1].kind == "reject" else None
+    if rejected and not force:
+        raise UserError(f"{name}/{version}: was rejected ({rejected.line()}); `--force` overrides, and is recorded")
     case = examine(server, Reference(name, None, version), rules)
     if case.review.failed and not force:
         raise UserError(f"{name}/{version}: {refusal(case.review)}; `--force` overrides, and is recorded with --why")
@@ -123,7 +131,8 @@ def promote(
                 f"{name}: somebody decided at the same moment, so this was not done: {log.entries[-1].line()}"
             )
     made = _decision("promote", log, version, version, _now(server, name, log, CHAMPION), by, why)
-    made = made.model_copy(update={"verdict": case.review.verdict[:500], "failed": case.review.failed})
+    forced = (*(["rejected"] if rejected else []), *case.review.failed)
+    made = made.model_copy(update={"verdict": case.review.verdict[:500], "failed": forced})
     decisions.append(server, name, log, made)
     return [*said, *_carried(server, name), made.line()]
 
@@ -189,29 +198,39 @@ def any_subject(server: Registry | None, text: str) -> Subject:
 
 def _champion(
     server: Registry, name: str, number: int, subject: Subject, alias: int | None
-) -> tuple[Subject | None, Comparison | None]:
-    """The champion, where it is another version, and what `subject` gains on it."""
+) -> tuple[Subject | None, Comparison | None, same_data.Pair | None]:
+    """The champion, where it is another version, what `subject` gains on it, and the two as they were compared."""
     if alias is None or alias == number:
-        return None, None
+        return None, None, None
     try:
         champion = gather.of_version(server, server.find(Reference(name, None, alias)))
     except UserError as error:  # the reviewer is to see this version all the same, and why nothing can be compared
-        return None, Comparison(first=f"{name} version {alias}", second=subject.facts.title, unpaired=str(error))
-    found = compare(champion, subject)
-    if not found.unpaired:
-        return champion, found
-    pair = same_data.scored(server, champion, subject)
-    if pair is None:
-        advice = f"`{same_data.command(server, champion, subject)}` scores the champion on the data of this version"
-        return champion, found.model_copy(update={"unpaired": f"{found.unpaired}; {advice}"})
-    found = compare(*pair)
-    if found.unpaired and champion.facts.headline and subject.facts.headline:  # both can be scored
-        both = " and ".join(f"`{same_data.command(server, each, subject)}`" for each in (champion, subject))
-        return champion, found.model_copy(update={"unpaired": f"{found.unpaired}: {both}"})
-    if found.unpaired:
-        return champion, found
-    by = " and ".join(each.facts.lineage.run_id for each in pair)
-    return champion, found.model_copy(update={"evaluations": f"the evaluations by runs {by}"})
+        unknown = Comparison(first=f"{name} version {alias}", second=subject.facts.title, unpaired=str(error))
+        return None, unknown.model_copy(update={"needs": str(error)}), None
+    return champion, *same_data.against(server, champion, subject)
+
+
+def _with_scores(server: Registry, subject: Subject, pair: same_data.Pair | None) -> Subject:
+    """A version whose own data have no labels, with what it was scored elsewhere: where it was compared, or last."""
+    if subject.facts.scores is None or subject.facts.headline:
+        return subject
+    found = pair[1] if pair and pair[1].facts.headline else same_data.labelled(server, subject)
+    if found is None:
+        return subject
+    return replace(subject, facts=subject.facts.model_copy(update={"elsewhere": same_data.elsewhere(found)}))
+
+
+def _described(subject: Subject, rules: ReviewConfig | None) -> Subject:
+    """A version with the license and provenance that the reviewer's own rules state for its data."""
+    said = {key: text for key in ("license", "provenance") if rules and (text := getattr(rules, key))}
+    data = subject.facts.data.model_copy(update=said)
+    return replace(subject, facts=subject.facts.model_copy(update={"data": data}))
+
+
+def _against(review: Review) -> str:
+    if review.against is not None:
+        return review.against.first
+    return "nothing: it is the champion" if "champion" in review.facts.aliases else "no champion"
 
 
 def _signed(by: str, why: str) -> None:

@@ -5,10 +5,12 @@ from typing import Any
 
 from pipelines import report
 from pipelines.model.check import Checked
+from pipelines.review import overlaps
 from pipelines.review.comparison import Comparison
 from pipelines.review.config import Gates
 from pipelines.review.facts import Facts
-from pipelines.scores import Scores
+from pipelines.review.overlaps import Overlap
+from pipelines.scores import Scores, is_error
 from ssl_core.config import Config
 
 _UNMEASURED = "not measured"
@@ -38,7 +40,7 @@ def judge(gates: Gates, facts: Facts, checked: Checked, against: Comparison | No
         _audit(facts),
         *_scores(gates, facts, against),
         *_health(gates, facts.scores),
-        *_leaks(gates, facts.scores),
+        *_leaks(gates.max_leak_rate, seen(facts, against)),
     )
 
 
@@ -53,11 +55,12 @@ def verdict(facts: Facts, judged: tuple[Judged, ...], against: Comparison | None
     line = f"PASS {len(looked)}/{len(looked)} gates"
     if lost:
         line = f"FAIL {len(lost)}/{len(looked)} gates: {', '.join(lost)}"
-    scores, head = facts.scores, facts.headline
+    scores, head = facts.judged, facts.headline
     if scores is None or not head:
         rank = f", rankme {scores.health['rankme']:.1f}" if scores and "rankme" in scores.health else ""
         return f"{line} | no labels, so not scored{rank}" if scores else f"{line} | not evaluated"
     line += f" | {head} {scores.encoder[head]:.3f}{_interval(scores.intervals.get(head))}"
+    line += " on other data, which have labels" if facts.elsewhere else ""
     if against is None:
         return line + (", the champion" if "champion" in facts.aliases else ", no champion yet")
     gain = against.gain(head)
@@ -71,7 +74,9 @@ def _artifact(gates: Gates, checked: Checked) -> Iterator[Judged]:
     measured = f"sha256 {checked.sha256[:12]}..." if checked.sha256 else "no weights"
     yield _gate("sha256", "every file as registered", measured, intact, problems if intact is False else unknown)
     loads = "loads" if checked.loads else "does not load"
-    yield _gate("loads", "in a clean process, without pickle", loads, checked.loads, "" if checked.loads else problems)
+    why = checked.signature if checked.loads else problems
+    wanted = "in a clean process, without pickle, as its signature says"
+    yield _gate("loads", wanted, loads, checked.loads and not checked.signature, why)
     if (most := gates.max_difference) is not None:
         if checked.max_difference is None:
             yield _gate("embeddings", f"stored ones within {most:g}", _UNMEASURED, False, unknown or problems)
@@ -97,7 +102,7 @@ def _audit(facts: Facts) -> Judged:
 
 
 def _scores(gates: Gates, facts: Facts, against: Comparison | None) -> Iterator[Judged]:
-    scores, head = facts.scores, facts.headline
+    scores, head = facts.judged, facts.headline
     wanted = [*(["floors"] if gates.beats_floors else []), *(f"min_scores.{name}" for name in gates.min_scores)]
     regress = [] if gates.max_regression is None else list(gates.compared or ([head] if head else ["headline"]))
     if scores is None:
@@ -106,19 +111,21 @@ def _scores(gates: Gates, facts: Facts, against: Comparison | None) -> Iterator[
             yield _gate(name, "a score", _UNMEASURED, False, why)
         return
     if not scores.encoder:
+        needs = against.needs if against else ""
+        if gates.min_scores and not needs:
+            needs = f"`selfray evaluate {facts.name}/{facts.version} --on DATA` with labels scores it"
+        why = f"the data have no labels, so there is no score{f'; {needs}' if needs else ''}"
         for name in (*wanted, *(f"max_regression.{each}" for each in regress)):
-            yield _gate(name, "a score", "no labels", None, "the data have no labels, so there is no score")
+            yield _gate(name, "a score", "no labels", False if needs else None, why)
         return
     if gates.beats_floors:
         yield _floors(scores, head)
-    for name, least in gates.min_scores.items():
+    for name, bound in gates.min_scores.items():
         value = scores.encoder.get(name)
         why = "" if value is not None else f"no probe gave it; there are {', '.join(scores.encoder)}"
-        yield _gate(
-            f"min_scores.{name}", f"at least {least:g}", _number(value), value is not None and value >= least, why
-        )
+        yield _bound(f"min_scores.{name}", value, bound, why, at_most=is_error(name))
     for name in regress:
-        yield _regression(name, float(gates.max_regression or 0), against)
+        yield _regression(name, float(gates.max_regression or 0), facts, against)
 
 
 def _floors(scores: Scores, head: str) -> Judged:
@@ -134,8 +141,10 @@ def _floors(scores: Scores, head: str) -> Judged:
     return _gate("floors", wanted, measured, interval[0] > 0, why)
 
 
-def _regression(name: str, most: float, against: Comparison | None) -> Judged:
+def _regression(name: str, most: float, facts: Facts, against: Comparison | None) -> Judged:
     gate, wanted = f"max_regression.{name}", f"loses at most {most:g} to the champion, by its interval"
+    if against is None and "champion" in facts.aliases:
+        return _gate(gate, wanted, "the champion", None, "it is the champion itself: nothing to lose against")
     if against is None:
         return _gate(gate, wanted, "no champion", None, "first promotion: nothing to lose against; `floors` decides")
     found = against.gain(name)
@@ -155,26 +164,54 @@ def _regression(name: str, most: float, against: Comparison | None) -> Judged:
 
 
 def _health(gates: Gates, scores: Scores | None) -> Iterator[Judged]:
-    for name, least in gates.min_health.items():
-        value = scores.health.get(name) if scores else None
-        why = "" if value is not None else "the report does not hold this measure: evaluate again"
-        yield _gate(
-            f"min_health.{name}", f"at least {least:g}", _number(value), value is not None and value >= least, why
-        )
+    for kind, bounds in (("min_health", gates.min_health), ("max_health", gates.max_health)):
+        for name, bound in bounds.items():
+            value = scores.health.get(name) if scores else None
+            why = "" if value is not None else "the report does not hold this measure: evaluate again"
+            yield _bound(f"{kind}.{name}", value, bound, why, at_most=kind == "max_health")
 
 
-def _leaks(gates: Gates, scores: Scores | None) -> Iterator[Judged]:
-    if (most := gates.max_leak_rate) is None:
+def seen(facts: Facts, against: Comparison | None) -> tuple[Overlap, ...]:
+    """Whether test samples had been seen, in the version's own evaluation and in every other that a gate rests on."""
+    found = overlaps.of(facts.scores) if facts.scores else ()
+    if against and against.overlaps:
+        more = against.overlaps
+    elif facts.elsewhere:
+        more = overlaps.of(facts.elsewhere.scores, f" of run {facts.elsewhere.run_id[:8]}")
+    else:
+        more = ()
+    return (*found, *more)
+
+
+def _leaks(most: float | None, looks: tuple[Overlap, ...]) -> Iterator[Judged]:
+    if most is None:
         return
-    wanted = f"at most {most:.1%} of test also in train"
-    leaks = scores.leaks if scores else None
-    if leaks is None:
-        yield _gate("max_leak_rate", wanted, _UNMEASURED, False, "the report holds no leak check: evaluate again")
+    wanted = f"at most {most:.1%} of test also in train or pre-training"
+    bad = [look for look in looks if look.leaks is None or look.leaks.rate > most]
+    if not looks:
+        yield _gate("max_leak_rate", wanted, _UNMEASURED, False, "there is no evaluation: run `selfray evaluate`")
         return
-    measured = f"{leaks.rate:.1%} ({leaks.num_exact} exact, {leaks.num_near} near of {leaks.num_checked:,})"
-    pairs = (f"{p.test_origin or f'test {p.test}'} = {p.train_origin or f'train {p.train}'}" for p in leaks.pairs[:3])
-    passed = leaks.rate <= most
-    yield _gate("max_leak_rate", wanted, measured, passed, "" if passed else "e.g. " + "; ".join(pairs))
+    found = [look.leaks for look in looks if look.leaks is not None]
+    worst = max(found, key=lambda leaks: leaks.rate, default=None)
+    measured = _UNMEASURED
+    if worst is not None:
+        measured = f"{worst.rate:.1%} ({worst.num_exact} exact, {worst.num_near} near of {worst.num_checked:,})"
+    yield _gate("max_leak_rate", wanted, measured, not bad, "; ".join(map(_overlap, bad)))
+
+
+def _overlap(look: Overlap) -> str:
+    """What is wrong with one, with the closest samples."""
+    if look.leaks is None:
+        return f"{look.where}: not checked: {look.missing}"
+    closest = look.leaks.pairs[:3]
+    pairs = (f"{p.test_origin or f'test {p.test}'} = {p.train_origin or f'train {p.train}'}" for p in closest)
+    return f"in {look.where}, e.g. {'; '.join(pairs)}"
+
+
+def _bound(name: str, value: float | None, bound: float, why: str, *, at_most: bool) -> Judged:
+    wanted = f"at {'most' if at_most else 'least'} {bound:g}"
+    within = value is not None and (value <= bound if at_most else value >= bound)
+    return _gate(name, wanted, _number(value), within, why)
 
 
 def _gate(name: str, wanted: str, measured: str, passed: bool | None, why: str = "") -> Judged:

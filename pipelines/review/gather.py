@@ -16,6 +16,7 @@ from pipelines.inputs import RECORD
 from pipelines.model.loader import CARD, read_card
 from pipelines.outcomes import NAME as OUTCOMES
 from pipelines.outcomes import load as load_outcomes
+from pipelines.review import lineage
 from pipelines.review.config import ReviewConfig
 from pipelines.review.facts import Data, Facts, Lineage, Place, Subject
 from pipelines.review.registry import ModelVersion, Registry, Run
@@ -23,7 +24,6 @@ from pipelines.scores import Scores
 from pipelines.tuning.report import JSON as CAMPAIGN
 from pipelines.tuning.report import apply
 
-PACKAGES = ("torch", "torchvision", "ray", "mlflow", "numpy", "opencv-python-headless", "safetensors")
 _UNCHANGED = ("storage", "tracking", "ray", "tune", "review")  # where and how, not what was computed
 
 
@@ -39,7 +39,7 @@ def of_version(registry: Registry, version: ModelVersion) -> Subject:
             f"{name}/{version.version}: not registered by Selfray; `selfray run` registers what it can review"
         )
     found = of_run(registry, str(version.run_id))
-    lineage = found.facts.lineage.model_copy(
+    traced = found.facts.lineage.model_copy(
         update={
             "sha256": tags["selfray.sha256"],
             "checkpoint": tags.get("selfray.digest", ""),
@@ -54,7 +54,7 @@ def of_version(registry: Registry, version: ModelVersion) -> Subject:
             sorted(alias for alias, v in registry.model(name).aliases.items() if int(v) == int(version.version))
         ),
         "created": int(version.creation_timestamp),
-        "lineage": lineage,
+        "lineage": traced,
     }
     return replace(found, facts=found.facts.model_copy(update=here))
 
@@ -62,15 +62,15 @@ def of_version(registry: Registry, version: ModelVersion) -> Subject:
 def of_run(registry: Registry, run_id: str) -> Subject:
     """Gather the facts about a run that evaluated an encoder."""
     run = registry.run(run_id)
-    folder = registry.artifacts(run_id, "report", "config.yaml", "environment.json", "uncommitted.patch")
-    trained = _trained(registry, run)
-    audit_folder = registry.artifacts(trained, "report") if trained else folder
+    folder = registry.artifacts(run_id, "report", "config.yaml")
+    stage = lineage.stage(registry, run)
+    trainer = lineage.trainer(registry, run, stage)
+    audit_folder = registry.artifacts(str(stage.info.run_id), "report") if stage is not None else folder
     read = _Reader(folder)
     audit = _audit(audit_folder / "report" / "audit.json", read)
-    tree = read.config()
-    return _subject(
-        read, folder / "report", run.info.run_name or run_id, tree, _lineage(run, read, audit), _data(run, tree)
-    )
+    tree, title = read.config(), run.info.run_name or run_id
+    made = _lineage(registry, run, trainer, read, audit)
+    return _subject(read, folder / "report", title, tree, made, _data(run, tree))
 
 
 def of_folder(folder: Path) -> Subject:
@@ -144,7 +144,7 @@ class _Reader:
         return apply(tree, _winner(json.loads(path.read_text()))["changes"]) if path.exists() else tree
 
 
-def _subject(read: _Reader, report: Path, title: str, tree: dict[str, Any], lineage: Lineage, data: Data) -> Subject:
+def _subject(read: _Reader, report: Path, title: str, tree: dict[str, Any], traced: Lineage, data: Data) -> Subject:
     scores = _scores(report / "scores.json", read)
     outcomes = load_outcomes(report) if (report / OUTCOMES).exists() else None
     shown = samples.load(report)
@@ -158,7 +158,7 @@ def _subject(read: _Reader, report: Path, title: str, tree: dict[str, Any], line
         title=title,
         scores=scores,
         config=_flat(tree),
-        lineage=lineage,
+        lineage=traced,
         data=data,
         campaign=_campaign(report / CAMPAIGN),
         missing=tuple(read.missing),
@@ -188,19 +188,6 @@ def _scores(path: Path, read: _Reader) -> Scores | None:
         ) from None
 
 
-def _trained(registry: Registry, run: Run) -> str:
-    """Id of the run of the pre-training stage; empty: not on this server."""
-    experiment, folder = run.info.experiment_id, run.data.tags.get("selfray.reused.pretrain")
-    mine = f"tags.mlflow.parentRunId = '{run.info.run_id}'"
-    if folder:  # trained below an earlier run
-        mine = f"tags.`selfray.stage_folder` = '{folder}'"
-    with registry.asked():
-        found = registry.client.search_runs(
-            [experiment], f"{mine} and tags.`selfray.stage` = 'pretrain'", max_results=1
-        )
-    return str(found[0].info.run_id) if found else ""
-
-
 def _audit(path: Path, read: _Reader) -> Audit | None:
     if not path.exists():
         read.missing.append("No audit of what training consumed is on this server.")
@@ -208,28 +195,26 @@ def _audit(path: Path, read: _Reader) -> Audit | None:
     return Audit.model_validate_json(path.read_text())
 
 
-def _lineage(run: Run, read: _Reader, audit: Audit | None) -> Lineage:
-    tags = run.data.tags
-    environment = json.loads(read.text("environment.json", "The run logged no environment.") or "{}")
-    packages = environment.pop("packages", {})
-    shown = {key: str(value) for key, value in environment.items() if value}
-    shown |= {package: packages[package] for package in PACKAGES if package in packages}
-    restarts = max(int(tags.get("selfray.restarts", 0)), len(audit.restarts) if audit else 0)
-    if not tags.get("git.commit"):
+def _lineage(registry: Registry, run: Run, trainer: Run | None, read: _Reader, audit: Audit | None) -> Lineage:
+    trained = lineage.codes(registry, trainer) if trainer is not None else ()
+    if trainer is None:
+        read.missing.append("The run that trained it is not on this server: its code and machine are unknown.")
+    elif not trained[0].environment:
+        read.missing.append("The run logged no environment.")
+    if trainer is not None and not trained[0].commit:
         read.missing.append("The code was no git checkout: there is no commit.")
+    other = trainer is None or trainer.info.run_id != run.info.run_id
+    counted = int((run if trainer is None else trainer).data.tags.get("selfray.restarts", 0))
     return Lineage(
         run_id=run.info.run_id,
         run_name=run.info.run_name or "",
-        user=tags.get("mlflow.user", ""),
-        commit=tags.get("git.commit", ""),
-        branch=tags.get("git.branch", ""),
-        dirty=tags["git.dirty"] == "true" if "git.dirty" in tags else None,
-        patch_lines=len(read.text("uncommitted.patch", "").splitlines()),
-        restarts=restarts,
+        user=run.data.tags.get("mlflow.user", ""),
+        trained=trained,
+        evaluated=lineage.codes(registry, run) if other else (),
+        restarts=max(counted, len(audit.restarts) if audit else 0),
         audit=audit.verdict() if audit else "",
         audit_exact=audit.is_exact if audit else None,
         shards=scored_on(run),
-        environment=shown,
     )
 
 

@@ -8,16 +8,22 @@ from pipelines import page
 from pipelines.review import card, figures, tables
 from pipelines.review.facts import Subject
 from pipelines.review.figures import Case, Shot
+from pipelines.review.gates import seen
 from pipelines.review.outcome import Review
 from pipelines.review.tables import Rows
+from pipelines.scores import Scores
 from pipelines.sections import UNVIEWED
 
 _PICTURE = re.compile(r"^!\[(?P<caption>[^\]]*)\]\((?P<file>[\w.-]+\.png)\)$", re.MULTILINE)
 _OURS = {"map.png", "neighbors.png"}  # drawn here for both encoders
 
 
-def write(review: Review, subject: Subject, champion: Subject | None) -> str:
-    """The whole page; every name and value that comes from outside is escaped."""
+def write(review: Review, subject: Subject, champion: Subject | None, pair: tuple[Subject, Subject] | None) -> str:
+    """The whole page; every name and value that comes from outside is escaped.
+
+    Args:
+        pair: champion and version with the scores that they were compared by; None: there was nothing to compare with.
+    """
     sections = {
         "Gates": _gates(review),
         "Against the champion": _against(review),
@@ -25,7 +31,7 @@ def write(review: Review, subject: Subject, champion: Subject | None) -> str:
         "Health": _health(review),
         "Leaks": _leaks(review),
         "Embedding maps": _maps(subject, champion),
-        "Neighbors": _neighbors(subject, champion, review.facts.headline),
+        "Neighbors": _neighbors(review, subject, pair),
         "Pictures": _pictures(subject.report),
         "Campaign": _campaign(review),
         "Data": _listed(tables.data(review.facts)),
@@ -86,7 +92,8 @@ def _unchanged(review: Review) -> str:
 
 
 def _scores(review: Review) -> str:
-    scores, theirs = review.facts.scores, review.champion.scores if review.champion else None
+    scores, elsewhere = review.facts.judged, review.facts.elsewhere
+    theirs = None if elsewhere else _champions(review)
     if scores is None or not scores.encoder:
         return (
             page.paragraph("The data have no labels, so there are no scores; see the health measures.")
@@ -95,7 +102,9 @@ def _scores(review: Review) -> str:
         )
     sizes = f"{scores.num_test or 0:,} test and {scores.num_train or 0:,} train samples, seed {scores.seed}."
     protocols = "".join(f"<li>{escape(line)}</li>" for line in scores.protocols.values())
-    parts = [_table(tables.scores(scores)), f"<p><small>{escape(sizes)}</small></p>", f"<ul>{protocols}</ul>"]
+    where = f"Its own data have no labels: scored on {elsewhere.folder} by run {elsewhere.run_id}." if elsewhere else ""
+    parts = [page.paragraph(where, "warn")] if where else []
+    parts += [_table(tables.scores(scores)), f"<p><small>{escape(sizes)}</small></p>", f"<ul>{protocols}</ul>"]
     if scores.per_class:
         parts += [f"<h3>Per class, by {escape(scores.predicted_by or review.facts.headline)}</h3>"]
         parts.append(_table(tables.per_class(scores, theirs)))
@@ -107,22 +116,37 @@ def _scores(review: Review) -> str:
 
 
 def _health(review: Review) -> str:
-    scores, theirs = review.facts.scores, review.champion.scores if review.champion else None
+    scores, theirs = review.facts.scores, _champions(review)
     if scores is None or not scores.health:
         return ""
-    return _table(tables.health(scores, theirs)) + ("" if "lidar" in scores.health else page.paragraph(UNVIEWED))
+    parts = [_table(tables.health(scores, theirs))]
+    if theirs is None and review.champion is not None:
+        parts.append(
+            page.paragraph(
+                "The champion was scored on other data, or nobody knows which: its numbers say nothing here."
+            )
+        )
+    return "".join([*parts, *([] if "lidar" in scores.health else [page.paragraph(UNVIEWED)])])
+
+
+def _champions(review: Review) -> Scores | None:
+    """The champion's scores where they are of the same data; else its numbers say nothing beside these."""
+    ours, theirs = review.facts, review.champion
+    if theirs is None or not ours.lineage.data_key or ours.lineage.data_key != theirs.lineage.data_key:
+        return None
+    return theirs.scores
 
 
 def _leaks(review: Review) -> str:
-    scores = review.facts.scores
-    if scores is None or scores.leaks is None:
-        return (
-            page.paragraph("Whether test samples are also in train was not checked: evaluate again.") if scores else ""
-        )
-    found = scores.leaks
-    copies = f"{found.num_exact} are exact and {found.num_near} near copies of train samples"
-    said = f"Of {found.num_checked:,} test samples looked at, {copies}."
-    return page.paragraph(said) + (_table(tables.leaks(scores)) if found.pairs else "")
+    parts = []
+    for look in seen(review.facts, review.against):
+        if (found := look.leaks) is None:
+            parts.append(page.paragraph(f"Whether test samples are also in {look.where}: {look.missing}.", "warn"))
+            continue
+        copies = f"{found.num_exact} are exact and {found.num_near} near copies of samples in {look.where}"
+        parts.append(page.paragraph(f"Of {found.num_checked:,} test samples looked at, {copies}."))
+        parts += [_table(tables.leaks(found))] if found.pairs else []
+    return "\n".join(parts)
 
 
 def _maps(subject: Subject, champion: Subject | None) -> str:
@@ -131,26 +155,38 @@ def _maps(subject: Subject, champion: Subject | None) -> str:
     return f'<div class="pair">{"".join(pictures)}</div>' if pictures else ""
 
 
-def _neighbors(subject: Subject, champion: Subject | None, headline: str) -> str:
-    found = figures.cases(subject, champion)
-    if not found:
-        return ""
-    note = "Green frame: the query's class; dashed: another one. Neighbors are searched among the stored test samples."
+def _neighbors(review: Review, subject: Subject, pair: tuple[Subject, Subject] | None) -> str:
+    note = "Neighbors are searched among the stored test samples."
+    if subject.samples is not None and subject.samples.label is not None:
+        note = f"Green frame: the query's class; dashed: another one. {note}"
     parts = [f"<p><small>{escape(note)}</small></p>"]
-    for caption, cases in found.items():
-        by = f", by {headline}" if champion is not None and headline else ""
-        parts.append(f"<h3>{escape(caption + by)}</h3>")
-        parts += [_case(case) for case in cases] or [page.paragraph("None among the stored test samples.")]
-    return "\n".join(parts)
+    headline, found = review.facts.headline, figures.won_and_lost(pair) if pair else None
+    if found is not None:
+        for caption, cases in found.items():
+            parts.append(f"<h3>{escape(f'{caption}, by {headline}')}</h3>")
+            parts += [_case(case) for case in cases] or [page.paragraph("None among the stored test samples.")]
+        return "\n".join(parts)
+    plain = figures.plain(subject, pair)
+    if pair:
+        why = review.against.unpaired if review.against else ""
+        why = why or f"{headline or 'there is no score that'} says nothing of single test samples"
+        parts.append(
+            page.paragraph(f"Samples won and lost cannot be told: {why}. Some samples and their neighbors:", "warn")
+        )
+    for caption, cases in plain.items():
+        parts += [f"<h3>{escape(caption)}</h3>", *map(_case, cases)]
+    return "\n".join(parts) if plain else ""
 
 
 def _case(case: Case) -> str:
     lines = []
     for title, shots in case.neighbors.items():
         pictures = "".join(_shot(shot) for shot in shots)
-        lines.append(f'<div class="shots"><b title="{escape(title)}">{escape(title)}</b>{_shot(case.query)}')
+        short = title.removeprefix(title.partition(" version ")[0]).strip() or title  # the end tells the two apart
+        lines.append(f'<div class="shots"><b title="{escape(title)}">{escape(short)}</b>{_shot(case.query)}')
         lines.append(f'<span class="gap"></span>{pictures}</div>')
-    return f"<figure><figcaption>{escape(case.query.label or 'query')}</figcaption>{''.join(lines)}</figure>"
+    caption = f"<figcaption>{escape(case.query.label)}</figcaption>" if case.query.label else ""
+    return f"<figure>{caption}{''.join(lines)}</figure>"
 
 
 def _shot(shot: Shot) -> str:

@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 from pipelines import report
 from pipelines.review.comparison import Comparison
-from pipelines.review.facts import Facts
+from pipelines.review.facts import Code, Facts, Lineage
 from pipelines.review.outcome import Review
-from pipelines.scores import Scores
+from pipelines.scores import Leaks, Scores
 from pipelines.sections import MEANINGS
 
 PASSED = {True: "pass", False: "FAIL", None: "n/a"}
@@ -60,6 +60,7 @@ def changed(against: Comparison) -> Rows:
 
 
 def health(found: Scores, champion: Scores | None) -> Rows:
+    """Each measure beside the champion's on the same data, which depends on them as much as on the encoder."""
     theirs = champion.health if champion else {}
     cells = [
         [name, f"{value:.4g}", f"{theirs[name]:.4g}" if name in theirs else _NONE, MEANINGS.get(name, "")]
@@ -82,8 +83,13 @@ def robustness(found: Scores, champion: Scores | None) -> Rows:
 
 
 def per_class(found: Scores, champion: Scores | None) -> Rows:
-    """Classes with precision, recall and F1, and what recall gains on the champion; the weakest first, MOST at most."""
-    theirs = {each.name: each for each in champion.per_class} if champion else {}
+    """Classes with precision, recall and F1, and what recall gains on the champion; the weakest first, MOST at most.
+
+    Args:
+        champion: its scores on the same data; its classes count where the same score predicted them.
+    """
+    same = champion is not None and champion.predicted_by == found.predicted_by
+    theirs = {each.name: each for each in champion.per_class} if champion and same else {}
     cells = []
     for each in sorted(found.per_class, key=lambda one: one.f1)[:MOST]:
         gain = f"{each.recall - theirs[each.name].recall:+.3f}" if each.name in theirs else _NONE
@@ -93,31 +99,43 @@ def per_class(found: Scores, champion: Scores | None) -> Rows:
     return Rows(header, cells, (1, 2, 3, 4, 5))
 
 
-def leaks(found: Scores) -> Rows:
-    """The closest pairs of a test and a train sample."""
+def leaks(found: Leaks) -> Rows:
+    """The closest pairs of a test sample and another."""
     cells = [
         [p.test_origin or f"sample {p.test}", p.train_origin or f"sample {p.train}", p.kind, f"{p.distance:.3g}"]
-        for p in (found.leaks.pairs if found.leaks else ())
+        for p in found.pairs
     ]
-    return Rows(("test sample", "train sample", "equal by", "distance"), cells, (3,))
+    return Rows(("test sample", "other sample", "equal by", "distance"), cells, (3,))
 
 
 def lineage(facts: Facts) -> Rows:
-    line = facts.lineage
-    dirty = {True: f"yes: {line.patch_lines} lines in uncommitted.patch of the run", False: "no", None: "not logged"}
-    rows = {
-        "run": f"{line.run_name} ({line.run_id})",
-        "user": line.user,
-        "commit": f"{line.commit} ({line.branch})" if line.branch else line.commit,
-        "uncommitted changes": dirty[line.dirty],
-        "data (manifest digest)": line.shards,
-        "checkpoint (digest)": line.checkpoint,
-        "weights (sha256)": line.sha256,
-        "restarts": str(line.restarts),
-        "audit": line.audit,
-        **line.environment,
-    }
-    return Rows(("", ""), [[name, text] for name, text in rows.items() if text])
+    """What trained it, then what later attempts and the run that evaluated it had instead."""
+    line, cells = facts.lineage, list[list[str]]()
+    cells += [["run", f"{line.run_name} ({line.run_id})"], ["user", line.user]]
+    for code in line.trained:
+        cells += _code("" if code is line.code else "resumed with ", code, line)
+    for code in line.evaluated:
+        cells += _code("evaluated with ", code, line)
+    cells += [
+        ["data (manifest digest)", line.shards],
+        ["checkpoint (digest)", line.checkpoint],
+        ["weights (sha256)", line.sha256],
+        ["restarts", str(line.restarts)],
+        ["audit", line.audit],
+        *([name, text] for name, text in (line.code.environment if line.code else {}).items()),
+    ]
+    return Rows(("", ""), [[name, text] for name, text in cells if text])
+
+
+def _code(kind: str, code: Code, line: Lineage) -> list[list[str]]:
+    """Commit and uncommitted changes, and of what did not begin the training where the machine was another one."""
+    dirty = {True: f"yes: {code.patch_lines} lines in {code.patch} of the run", False: "no", None: "not logged"}
+    cells = [["trained by run", code.run_id]] if not kind and code.run_id != line.run_id else []
+    cells.append([f"{kind}commit", f"{code.commit} ({code.branch})" if code.branch else code.commit])
+    cells.append([f"{kind}uncommitted changes", dirty[code.dirty]])
+    before = line.code.environment if kind and line.code else code.environment
+    other = [f"{name} {text}" for name, text in code.environment.items() if before.get(name) != text]
+    return [*cells, [f"{kind}other versions", ", ".join(other)]]
 
 
 def data(facts: Facts) -> Rows:

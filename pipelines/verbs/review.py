@@ -121,13 +121,14 @@ def _history(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from pipelines.review import comparison, flow, tables
+    from pipelines.review import comparison, flow, same_data, tables
 
     folders = Path(options.model).is_dir() and Path(options.second).is_dir()
     server = None if folders else _server(options)
     first, second = (flow.any_subject(server, text) for text in (options.model, options.second))
-    found = comparison.compare(first, second)
-    shared = f"paired on {found.num_shared:,} shared test samples"
+    found = same_data.against(server, first, second)[0] if server else comparison.compare(first, second)
+    by = f" of {found.evaluations}" if found.evaluations else ""
+    shared = f"paired on {found.num_shared:,} shared test samples{by}"
     _print(tables.gains(found), f"not paired: {found.unpaired}" if found.unpaired else shared)
     if found.changed:
         _print(tables.changed(found), "changed keys")

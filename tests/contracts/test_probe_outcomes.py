@@ -69,5 +69,5 @@ def test_scores_without_an_interval_are_spreads(measured: tuple[Probe, dict[str,
     assert all(name.endswith("_std") for name in left_out)
     for name, values in draws.items():
         low, high = percentiles(values.numpy())
-        assert low - 0.1 <= scores[name].value <= high + 0.1
+        assert low - 1e-9 <= scores[name].value <= high + 1e-9
         assert values.shape == (50,)

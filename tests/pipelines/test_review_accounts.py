@@ -54,7 +54,7 @@ def test_the_trainers_account_is_refused(server, tmp_path, become):
 
     become(ADMIN)
     accounts = AuthServiceClient(server.uri)
-    for user in ("trainer", "reviewer"):
+    for user in ("trainer", "reviewer", "second"):
         accounts.create_user(user, PASSWORD)
     become("trainer")
     config = recipe(tmp_path, "guarded", **{"tracking.uri": server.uri})
@@ -62,8 +62,9 @@ def test_the_trainers_account_is_refused(server, tmp_path, become):
         register(tmp_path, config, 45, seed=seed)
     experiment = Registry(server.uri).client.get_experiment_by_name("selfray").experiment_id
     become(ADMIN)
-    accounts.grant_user_permission("reviewer", "registered_model", "guarded", "EDIT")
-    accounts.grant_user_permission("reviewer", "experiment", experiment, "EDIT")
+    for user in ("reviewer", "second"):
+        accounts.grant_user_permission(user, "registered_model", "guarded", "MANAGE")  # takes `candidate` away
+        accounts.grant_user_permission(user, "experiment", experiment, "EDIT")
     become("reviewer")
     mine = Registry(server.uri)
     flow.promote(mine, "guarded", 1, by="reviewer", why="good", rules=ReviewConfig(enforced=True))
@@ -81,3 +82,16 @@ def test_the_trainers_account_is_refused(server, tmp_path, become):
     assert [entry.version for entry in decisions.read(mine, "guarded").entries] == [1]
     assert settle(mine, "guarded")[1] == ["@champion is on version 2; by the log it belongs on version 1; done now"]
     assert (mine.champion("guarded-prod"), mine.champion("guarded")) == (1, 1)
+    become("second")  # who has no rights on what the first reviewer created, until they are granted
+    others = Registry(server.uri)
+    with pytest.raises(UserError, match=r"^MLflow at .*ermission denied"):
+        flow.promote(others, "guarded", 2, by="second", why="better")
+    become("reviewer")  # its owner, as SECURITY.md says
+    log = mine.client.get_experiment_by_name("guarded-prod: decisions").experiment_id
+    accounts = AuthServiceClient(server.uri)
+    accounts.grant_user_permission("second", "registered_model", "guarded-prod", "EDIT")
+    accounts.grant_user_permission("second", "experiment", log, "EDIT")
+    become("second")
+    flow.promote(others, "guarded", 2, by="second", why="better")
+    assert [entry.by for entry in decisions.read(others, "guarded").entries] == ["reviewer", "second"]
+    assert (others.champion("guarded-prod"), others.champion("guarded")) == (2, 2)

@@ -11,8 +11,9 @@ from pipelines.errors import UserError
 from pipelines.mlflow_store import artifact_root, storage
 from pipelines.model import versions
 from pipelines.model.loader import WEIGHTS
-from pipelines.review import flow, verify
+from pipelines.review import decisions, flow, verify
 from pipelines.review.registry import Registry
+from tests.support.decided import decide
 from tests.support.reviewed import gate, recipe, register, results
 
 pytestmark = pytest.mark.timeout(600)
@@ -51,6 +52,13 @@ def test_tampered_and_vanished_artifacts_are_noticed(tmp_path):
     with pytest.raises(UserError, match=r"^damaged/1: fails sha256"):
         flow.promote(server, "damaged", 1, by="me", why="looks fine")
     assert server.champion("damaged") is None
+    for version in (1, 3):  # it was promoted while it was intact
+        decide(server, "damaged", version)
+    with pytest.raises(UserError, match=r"^damaged/1: .*sha256.*`--force` rolls back all the same"):
+        flow.rollback(server, "damaged", by="me", why="back")
+    assert server.champion("damaged") == 3 and len(decisions.read(server, "damaged").entries) == 2
+    flow.rollback(server, "damaged", by="me", why="back", force=True)
+    assert server.champion("damaged") == 1 and decisions.read(server, "damaged").last.failed == ("artifact",)
 
 
 def test_older_runs_without_numbers_say_so_in_words(tmp_path):

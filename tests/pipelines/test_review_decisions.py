@@ -34,6 +34,8 @@ def test_promote_reject_roll_back_and_their_history(models):
     assert aliases(server, "two") == {CHAMPION: 2, PREVIOUS: 1}
     flow.rollback(server, "two", by="ann", why="broke the search page")
     assert aliases(server, "two") == {CHAMPION: 1, PREVIOUS: 2}
+    with pytest.raises(UserError, match=r"^two/3: was rejected \(3\. .* by cy: no use\); `--force` overrides"):
+        flow.promote(server, "two", 3, by="ann", why="forgot")
     log = decisions.read(server, "two")
     states = [server.client.get_model_version("two", str(v)).tags["review.status"] for v in (1, 2, 3)]
     assert states == ["promoted", "rolled back", "rejected"]
@@ -48,6 +50,8 @@ def test_promote_reject_roll_back_and_their_history(models):
     written = server.artifacts(log.run_id, "decisions.md", "decisions.jsonl")
     assert "better \\| much" in (written / "decisions.md").read_text()
     assert len((written / "decisions.jsonl").read_text().splitlines()) == 4
+    flow.promote(server, "two", 3, by="ann", why="it is of use after all", force=True)
+    assert decisions.read(server, "two").last.failed == ("rejected",) and aliases(server, "two")[CHAMPION] == 3
 
 
 def test_a_failed_gate_refuses_and_force_is_recorded(models, tmp_path):

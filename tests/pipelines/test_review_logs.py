@@ -69,6 +69,21 @@ def test_a_model_registered_without_a_log_gets_one(models):
         flow.examine(models, versions.parse("foreign/1"))
 
 
+def test_what_is_decided_while_the_log_moves_moves_with_it(models, fresh, monkeypatch):
+    server, create = models, models.client.create_registered_model
+    decide(server, fresh, 1)
+    before = decisions.read(server, fresh)
+    late = next_entry(before, 2, by="somebody else")
+
+    def create_after_a_decision(name, **more):
+        decisions.append(server, fresh, before, late)
+        return create(name, **more)
+
+    monkeypatch.setattr(server.client, "create_registered_model", create_after_a_decision)
+    log = decisions.enforce(server, fresh)
+    assert log.enforced and log.entries == (*before.entries, late)  # so that `promote` sees it and refuses
+
+
 def test_enforced_champions_are_copies_in_a_model_of_the_reviewers(models, fresh):
     server, prod = models, f"{fresh}-prod"
     decide(server, fresh, 3)

@@ -11,7 +11,7 @@ from pipelines.model import versions
 from pipelines.review import flow
 from pipelines.review.registry import Registry
 from tests.support.browser import MISSING, Browser
-from tests.support.reviewed import HEADLINE, recipe, register
+from tests.support.reviewed import HEADLINE, OVERLAP, recipe, register
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900), pytest.mark.skipif(bool(MISSING), reason=MISSING)]
 PICTURES = os.environ.get("SELFRAY_PICTURES")
@@ -32,6 +32,27 @@ def reviewed(mlflow_server, tmp_path_factory):
     page = flow.write(case, root / "page")
     flow.attach(server, case, page.parent)
     return server, case, page
+
+
+@pytest.fixture(scope="module")
+def others(mlflow_server, tmp_path_factory):
+    """Pages on disk of a version that fails its gates and of one without labels, both against a champion."""
+    root = tmp_path_factory.mktemp("others")
+
+    def page(name, first, second):
+        for seed, more in enumerate((first, second)):
+            changes = {"tracking.uri": mlflow_server.uri, "optim.lr": 0.01 * (seed + 1)}
+            register(root, recipe(root, name, **changes), seed=seed, **more)
+        server = Registry(mlflow_server.uri)
+        server.client.set_registered_model_alias(name, "champion", "1")
+        case = flow.examine(server, versions.parse(f"{name}/2"))
+        return case, flow.write(case, root / name)
+
+    bare = {"scored": False, "shards": "bare"}
+    return {
+        "failing": page("failing", {"right": 50}, {"right": 20, "leaks": OVERLAP}),
+        "unlabelled": page("unlabelled", bare, bare),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +80,25 @@ def test_the_report_shows_its_verdict_and_every_picture(browser, reviewed):
     )
     assert browser.run("return document.documentElement.scrollWidth <= window.innerWidth")
     keep(browser, "report")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("failing", ["FAIL 3/8 gates: floors, max_regression", "b/<1>.png", "Lost to the champion", "--force"]),
+        ("unlabelled", ["PASS 6/6 gates | no labels, so not scored", "Samples won and lost cannot be told", "rankme"]),
+    ],
+)
+def test_pages_of_versions_that_fail_or_have_no_labels(browser, others, name, shown):
+    case, page = others[name]
+    browser.open(page.as_uri())
+    text = browser.wait_for(case.review.verdict)
+    keep(browser, name)
+    assert all(words in text for words in shown), text
+    assert "None among the stored test samples." not in text.partition("Lost to the champion")[2]
+    assert browser.broken_images() == [] and browser.errors() == []
+    assert browser.run("return document.images.length") > 20
+    assert browser.run("return document.documentElement.scrollWidth <= window.innerWidth")
 
 
 def test_mlflows_list_of_versions_shows_the_verdict(browser, reviewed):

@@ -74,9 +74,11 @@ class Browser:
         return self.text()
 
     def picture(self, path: Path) -> None:
-        """A screenshot as PNG."""
+        """A screenshot of the whole page as PNG."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(base64.b64decode(self._ask("GET", f"{self._session}/screenshot")))
+        asked = {"cmd": "Page.captureScreenshot", "params": {"captureBeyondViewport": True}}
+        made = self._ask("POST", f"{self._session}/goog/cdp/execute", asked)
+        path.write_bytes(base64.b64decode(made["data"]))
 
     @contextmanager
     def frame(self) -> Iterator[None]:

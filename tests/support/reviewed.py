@@ -86,10 +86,10 @@ def register(
         return REGISTER(config, made, root)
 
 
-def score_again(root: Path, config: RunConfig, version: int, shards: Path, right: int) -> None:
-    """What `selfray evaluate NAME/VERSION --on SHARDS` leaves on the server."""
+def score_again(root: Path, config: RunConfig, version: int, shards: Path, right: int, **more: Any) -> None:
+    """What `selfray evaluate NAME/VERSION --on SHARDS` leaves on the server; arguments as of `register`."""
     folder = root / "again" / f"{config.name}-{version}-{right}"
-    scores = _report(folder / "report", right, 0, True, {})
+    scores = _report(folder / "report", right, 0, True, more)
     outbox.append(folder, step=1, total=1, metrics=dict(scores.encoder), final=True)
     uri = storage(config, root)
     sha256 = versions.find(f"{config.name}/{version}", uri).tags[versions.SHA256]
