@@ -46,12 +46,22 @@ def test_the_same_curve_and_the_same_encoder_as_ddp(tmp_path, kind):
         assert mine.keys() == theirs.keys() and len(mine) >= 3
         np.testing.assert_allclose(list(mine.values()), list(theirs.values()), rtol=1e-4)
     (encoder, slots), (wanted, wanted_slots) = (_held(tmp_path / parallel) for parallel in ("fsdp", "ddp"))
-    torch.testing.assert_close(encoder, wanted, rtol=1e-3, atol=1e-4)  # equal names, shapes and types, too
+    mine, theirs = (_determined(state) for state in (encoder, wanted))
+    torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)  # equal names, shapes and types, too
     assert {k: v.shape for k, v in slots.items()} == {k: v.shape for k, v in wanted_slots.items()}
 
 
 def _points(folder: Path, metric: str) -> dict[int, float]:
     return {point.step: point.metrics[metric] for point in outbox.read(folder) if metric in point.metrics}
+
+
+def _determined(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Without the biases of keys: softmax takes no notice of them, so their gradient is rounding, which Adam blows up."""
+    kept = {name: value.clone() for name, value in state.items()}
+    for name, value in kept.items():
+        if name.endswith("qkv.bias"):
+            value.unflatten(0, (3, -1))[1] = 0
+    return kept
 
 
 def _held(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
@@ -75,7 +85,8 @@ def test_another_number_of_workers_goes_on_in_the_middle(tmp_path, undisturbed, 
     (tmp_path / STOP).unlink()
     assert on_workers(after, _run, str(tmp_path), after, changes) == ["done"] * after
     np.testing.assert_allclose([x for _, x in losses(tmp_path)], [x for _, x in losses(undisturbed)], rtol=1e-4)
-    torch.testing.assert_close(weights(tmp_path), weights(undisturbed), rtol=1e-3, atol=1e-4)
+    mine, theirs = (_determined(weights(folder)) for folder in (tmp_path, undisturbed))
+    torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
 
 
 def test_a_checkpoint_that_only_rank_0_knows_is_due_is_saved_by_all(tmp_path):
