@@ -111,8 +111,8 @@ class TuneConfig(Config):
     that the seed draws, so that those which are run are spread over all of it."""
     scheduler: Literal["asha", "none"] = "asha"
     """asha: asynchronous successive halving (Li et al., 2020), in its stopping form."""
-    grace: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Share of a full training before which nothing is stopped; below a tenth it is a lottery."""
+    grace: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of a full training before which nothing is stopped; at a tenth, who is stopped is nearly a lottery."""
     reduction: Annotated[int, Field(ge=2)] = 3
     """At each rung the best 1/reduction go on; the next rung is `reduction` times as far."""
     looks: PositiveInt = 9

@@ -56,7 +56,7 @@ def _points(folder: Path, metric: str) -> dict[int, float]:
 
 
 def _determined(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Without the biases of keys: softmax takes no notice of them, so their gradient is rounding, which Adam blows up."""
+    """Without the biases of keys: softmax takes no notice of them, so their gradient is rounding, blown up by Adam."""
     kept = {name: value.clone() for name, value in state.items()}
     for name, value in kept.items():
         if name.endswith("qkv.bias"):
