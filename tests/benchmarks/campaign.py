@@ -35,6 +35,7 @@ Over about a quarter of it (temperatures 0.05 to 1, learning rates 3e-4 to 1e-2)
 a point of the best: random search took 51 trial-seconds, TPE + ASHA with a grace of 0.1 81, with 6 misses of 20. On
 those curves the default of `tune.grace` was set to 0.2 (50, no miss in 12); the curves recorded here had no part in it.
 """
+EASY = "one draw in five is good enough (kNN on the digits saturates): random search is done after two or three trials"
 METRIC = "knn_top1"
 WITHIN = 0.005
 REPEATS = 20
@@ -90,10 +91,13 @@ def run(quick: bool = False) -> Outcome:
             spread([s / whole for s in ours]),
             at_most=0.2,
         ),
-        goal("campaign: the same over random search's median", spread([s / random for s in ours]), at_most=0.5),
+        goal(
+            "campaign: the same over random search's median", spread([s / random for s in ours]), at_most=0.5, why=EASY
+        ),
         goal("campaign: seconds per trial beyond its training, of a minute", Spread(*[beyond / 60] * 3), at_most=0.1),
     ]
-    heading = f"Until within half a point of the grid's best ({best:.3f}, {len(table)} configs)"
+    good = sum(curve.whole and curve.looks[-1]["score"] >= best - WITHIN for curve in table.values())
+    heading = f"Until within half a point of the grid's best ({best:.3f}; so are {good} of {len(table)} configs)"
     return Outcome({heading: rows, "What a trial takes beside its training": took}, goals)
 
 
