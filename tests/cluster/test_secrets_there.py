@@ -40,7 +40,8 @@ def test_no_file_of_a_submitted_run_holds_the_secret(monkeypatch, tmp_path):
         assert any("job-driver-" in path.name for path in files) and any("gcs_server" in path.name for path in files)
         assert any(path.suffix == ".db" for path in files) and any(path.suffix == ".safetensors" for path in files)
         assert [path for path in files if SECRET.encode() in path.read_bytes()] == []
-        assert SECRET not in printed and "candidate: models:/tiny/" in printed
+        assert "candidate: models:/tiny@candidate" in printed
+        assert SECRET not in printed
     finally:
         local_nodes.down(folder)
         server.kill()
