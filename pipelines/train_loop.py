@@ -8,7 +8,7 @@ Shapes: B samples of this worker per step.
 
 import time
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from pipelines.worker import Worker
 from ssl_core.augment.base import Augmentation
 from ssl_core.build import build_chains, build_method
 from ssl_core.collectives import from_first
+from ssl_core.encoders.base import Encoder, PatchEncoder
 from ssl_core.methods.base import Method
 from ssl_core.noise import salt
 from ssl_core.optim import build_optimizer, peak_lr, set_lr_
@@ -84,7 +85,7 @@ def train(
     total = num_steps(settings, order.batches_per_epoch)
     start = worker.restore(method, optimizer, order)
     if settings.compile:
-        method.encoder.compile()  # the method itself draws by step: it would be compiled anew at each
+        compile_(method)
     net: nn.Module = method
     if worker.size > 1 and not sharded:
         # buffers need no broadcast: BatchNorm and queues see the batch of all workers
@@ -115,7 +116,7 @@ def train(
             num_replaced += replaced
             _within_budget(num_replaced, done - start, order, config.ingest.max_bad_fraction)
         if monitor and look:
-            with stem_gathered(method):
+            with stem_gathered(method), _eagerly() if settings.compile else nullcontext():
                 point |= monitor(method)
         worker.report(done, total, point)
         recent = Recent(worker)
@@ -159,6 +160,19 @@ def chosen_precision(precision: str, device: torch.device) -> str:
 def autocast(precision: str, device: torch.device) -> Any:
     bf16 = chosen_precision(precision, device) == "bf16"
     return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
+
+
+def compile_(method: Method) -> None:
+    """The encoders, teachers among them; the method itself draws by step, and would be compiled anew at each."""
+    for encoder in (module for module in method.modules() if isinstance(module, Encoder)):
+        encoder.compile()
+        if isinstance(encoder, PatchEncoder):  # masked methods call this part of it
+            encoder.encode = torch.compile(encoder.encode)  # type: ignore[method-assign]
+
+
+def _eagerly() -> AbstractContextManager[Any]:
+    """Inside nothing is compiled: looks are in eval mode and another size of batch, each a minute's work for once."""
+    return torch.compiler.set_stance("force_eager")
 
 
 def _halves_messages(settings: TrainConfig, device: torch.device) -> bool:

@@ -29,6 +29,14 @@ os.environ |= {
 }
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device")
+
+
 def pytest_unconfigure() -> None:
     shutil.rmtree(FOLDER, ignore_errors=True)
 

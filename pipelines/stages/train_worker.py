@@ -51,6 +51,7 @@ def work(given: dict[str, Any]) -> None:
     context = ray.train.get_context()
     worker = Worker(context.get_world_rank(), context.get_world_size(), get_device(), folder)
     torch.set_num_threads(config.train.threads or max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
+    torch.backends.cudnn.benchmark = True  # views have one size: what is measured at the first step holds for all
     engine.data_context(config.data.cpus)
     try:
         with _sole_writer(worker):

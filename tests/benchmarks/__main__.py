@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 BENCHMARKS = ("augment", "decode", "stream", "wait", "memory", "startup", "placement", "decoded")
-LONG = ("modes", "probes", "campaign", "scaling")  # only when asked for by name
+LONG = ("modes", "probes", "campaign", "scaling", "step")  # only when asked for by name
 
 
 def main() -> int:

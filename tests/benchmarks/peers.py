@@ -53,10 +53,17 @@ def kornia_view(size: int) -> Callable[[torch.Tensor], torch.Tensor]:
     """For [B, 3, H, W] float images in 0..1 on any device; draws per image from torch's generator."""
     import kornia.augmentation as K
 
+    crop = K.RandomResizedCrop((size, size), scale=(0.08, 1.0)), K.RandomHorizontalFlip()
+    chain: Any = K.AugmentationSequential(*crop, kornia_colors(size), data_keys=["input"])
+    return chain
+
+
+def kornia_colors(size: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The rest of it, for views that are cropped."""
+    import kornia.augmentation as K
+
     kernel = kernel_size(size)
     chain: Any = K.AugmentationSequential(
-        K.RandomResizedCrop((size, size), scale=(0.08, 1.0)),
-        K.RandomHorizontalFlip(),
         K.ColorJitter(0.8, 0.8, 0.8, 0.2, p=0.8),
         K.RandomGrayscale(p=0.2),
         K.RandomGaussianBlur((kernel, kernel), SIGMA, p=0.5),

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from tests.benchmarks import augment, decode, record, tables
+from tests.benchmarks import augment, decode, record, step, tables
 from tests.benchmarks.__main__ import BENCHMARKS, LONG
 from tests.benchmarks.runner import Contender, Outcome, Spread, goal, optional, race, spread
 
@@ -102,6 +103,16 @@ def test_every_benchmark_is_listed_and_an_unknown_one_refused():
         [sys.executable, "-m", "tests.benchmarks", "nothing"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2 and "no benchmark nothing; there are augment," in done.stderr
+
+
+def test_the_benchmark_of_a_gpu_runs_on_a_cpu_at_tiny_sizes():
+    outcome = step.run(quick=True)
+    (rows,) = outcome.tables.values()
+    assert len(rows) == len(step.TINY) and all(row["ours"].median > 0 for row in rows)
+    assert len(outcome.goals) == 4 * len(rows)
+    if not torch.cuda.is_available():
+        with pytest.raises(SystemExit, match="needs a CUDA device"):
+            step.run()
 
 
 @pytest.mark.slow
