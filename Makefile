@@ -30,7 +30,7 @@ bench: $(VENV)/.bench  # make bench NAMES="augment decode" for some of them
 
 $(VENV)/.bench: $(VENV)/.installed
 	UV=$$(command -v uv || echo $(BIN)/uv); \
-	"$$UV" pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[dev,bench]"
+	"$$UV" pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable ".[dev,bench]"
 	touch $@
 
 results: env
@@ -44,7 +44,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	UV=$$(command -v uv || true); \
 	if [ -z "$$UV" ]; then $(BIN)/python -m pip install --quiet --disable-pip-version-check uv && UV=$(BIN)/uv; fi; \
-	"$$UV" pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[dev]"
+	"$$UV" pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
 clean:

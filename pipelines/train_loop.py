@@ -9,11 +9,12 @@ Shapes: B samples of this worker per step.
 import time
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
@@ -139,15 +140,18 @@ def to_batch(
 ) -> Batch:
     """Bytes from the shards to what a method reads, finished on the training device."""
     ids, keys = arrays["sample_id"], arrays["planned_id"]
-    stored = [torch.from_numpy(arrays[f"view{i}"]) for i in range(len(chains))]
-    if device.type == "cuda":  # from pageable memory the copy would wait for the step before
-        stored = [view.pin_memory() for view in stored]
+    there = partial(_sent, device=device)
     views = tuple(
-        chain.finish(view.to(device, non_blocking=True), keys, key)
-        for chain, view, key in zip(chains, stored, salts, strict=True)
+        chain.finish(there(torch.from_numpy(arrays[f"view{i}"])), keys, key)
+        for i, (chain, key) in enumerate(zip(chains, salts, strict=True))
     )
-    label = None if labels is None else torch.tensor([labels[i] for i in ids.tolist()], device=device)
-    return Batch(views, torch.from_numpy(np.array(ids)).to(device), label=label)
+    label = None if labels is None else there(torch.tensor([labels[i] for i in ids.tolist()]))
+    return Batch(views, there(torch.from_numpy(np.array(ids))), label=label)
+
+
+def _sent(x: Tensor, device: torch.device) -> Tensor:
+    """From pageable memory a copy to a GPU would wait for the step before."""
+    return (x.pin_memory() if device.type == "cuda" else x).to(device, non_blocking=True)
 
 
 def chosen_precision(precision: str, device: torch.device) -> str:
@@ -165,9 +169,9 @@ def autocast(precision: str, device: torch.device) -> Any:
 def compile_(method: Method) -> None:
     """The encoders, teachers among them; the method itself draws by step, and would be compiled anew at each."""
     for encoder in (module for module in method.modules() if isinstance(module, Encoder)):
-        encoder.compile()
+        encoder.compile(dynamic=False)  # batches of one size, whatever else this process has compiled
         if isinstance(encoder, PatchEncoder):  # masked methods call this part of it
-            encoder.encode = torch.compile(encoder.encode)  # type: ignore[method-assign]
+            encoder.encode = torch.compile(encoder.encode, dynamic=False)  # type: ignore[method-assign]
 
 
 def _eagerly() -> AbstractContextManager[Any]:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sys
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -51,6 +52,8 @@ def work(given: dict[str, Any]) -> None:
     context = ray.train.get_context()
     worker = Worker(context.get_world_rank(), context.get_world_size(), get_device(), folder)
     torch.set_num_threads(config.train.threads or max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
+    # each launch of a GPU kernel lets go of the GIL; Ray's threads beside would keep it for 5 ms each time
+    sys.setswitchinterval(5e-4)
     torch.backends.cudnn.benchmark = True  # views have one size: what is measured at the first step holds for all
     engine.data_context(config.data.cpus)
     try:

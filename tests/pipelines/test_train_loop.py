@@ -257,3 +257,22 @@ def test_accumulation_equals_the_larger_batch_where_the_loss_is_a_mean(tmp_path)
     np.testing.assert_allclose(
         [x for _, x in losses(tmp_path / "whole")], [x for _, x in losses(tmp_path / "parts")], rtol=1e-4
     )
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("method", [TREE["method"], {"name": "supervised", "num_classes": 10}], ids=str)
+def test_between_two_points_nothing_waits_for_the_gpu(tmp_path, method):
+    """Else kernels of the next step are launched only when those of this one are through."""
+    config = parse({**TREE, "method": method}, {"train.log_every": 12})
+
+    def guarded(start: int, stop: int):
+        for step, arrays in enumerate(batches(config)(start, stop)):
+            torch.cuda.set_sync_debug_mode("error" if 2 < step < stop - 1 else "default")
+            yield arrays
+
+    worker = Worker(0, 1, torch.device("cuda"), tmp_path)
+    labels = {i: i % 10 for i in range(12 * 16)} if method["name"] == "supervised" else None
+    try:
+        assert train(config, worker, order_of(config), guarded, labels=labels) == 12
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
