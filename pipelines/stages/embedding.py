@@ -130,7 +130,6 @@ def embed(config: SetupConfig, data: "Dataset", subjects: Sequence[Subject]) -> 
 
     Returns: sample ids [N], and `SUBJECT/VIEW` -> features [N, D], in the order of the data.
     """
-    engine.data_context(cpus=1 + config.data.cpus)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*ray_remote_args")  # max_restarts has no other way in
         made = data.map_batches(

@@ -28,6 +28,7 @@ from pipelines.pieces import GROUPS_AT_ONCE, Layout, sizes, windows
 from pipelines.reading import Arrays, Piece, Views, read_piece
 from pipelines.shards import SPLITS
 from pipelines.sources.base import Split
+from pipelines.stages import engine
 from pipelines.train_loop import num_steps
 from ssl_core.build import build_chain
 from ssl_core.catalog import find
@@ -105,6 +106,7 @@ def both_splits(config: SetupConfig, folder: Path, manifest: Manifest, limit: in
 
     About `limit` rows of each split, spread evenly over it.
     """
+    _with_an_actor(config)
     views = _views(config, ("eval",))
     train, test = (list(Layout(folder, manifest, split).in_order(limit)) for split in SPLITS)
     return _stream([*train, *test], views), sum(len(piece.rows.row) for piece in train)
@@ -126,6 +128,7 @@ def one_split(
     chains: Sequence[NamedConfig],
 ) -> Dataset:
     """Several views of a split, `view0`, `view1`, ..., in the order of the shards; the limit as in `both_splits`."""
+    _with_an_actor(config)
     views = Views(tuple(chains), config.seed, config.ingest.max_pixels, config.data.slow_read_seconds)
     pieces = Layout(folder, manifest, split).in_order(limit, max(1, GROUPS_AT_ONCE // len(chains)))
     return _stream(list(pieces), views)
@@ -188,11 +191,18 @@ class PlannedSource(Datasource):  # type: ignore[misc]
 
 def _stream(pieces: Sequence[Piece], views: Views) -> Dataset:
     # One block asked for: with more than there are tasks Ray would split blocks (ray.md, section 1.5).
-    return read_datasource(PlannedSource(pieces, views), override_num_blocks=1)
+    data = read_datasource(PlannedSource(pieces, views), override_num_blocks=1)
+    data.context.execution_options.preserve_order = True  # whatever this process has set: all who read count on it
+    return data
 
 
 def _read_block(piece: Piece, views: Views) -> Iterator[Block]:
     yield BlockAccessor.batch_to_block(read_piece(piece, views))
+
+
+def _with_an_actor(config: SetupConfig) -> None:
+    """What is set here holds for data sets made from now on."""
+    engine.data_context(cpus=1 + config.data.cpus)
 
 
 def _training_views(config: RunConfig, stage: Path | None) -> Views:

@@ -49,7 +49,8 @@ class _OneSide(Function):
             tile, target = anchor[start : start + height], rows[start : start + height]
             line = torch.arange(len(tile), device=tile.device)
             similarity = tile @ pool.T  # [tile, 2G]
-            similarity[line, target + len(other)] = float("-inf")  # the anchor itself
+            # the anchor itself; as an indexed assignment a number would travel to a GPU, which waits for all before it
+            similarity.scatter_(1, target[:, None] + len(other), float("-inf"))
             log_sum = similarity.logsumexp(1)  # [tile]
             loss += (log_sum - similarity[line, target]).sum()
             pull = similarity.sub_(log_sum[:, None]).exp_()  # [tile, 2G] softmax, then minus the positive

@@ -12,6 +12,7 @@ from pipelines import manifest, outbox
 from pipelines.artifacts import Nothing, ShardSet
 from pipelines.config import parse
 from pipelines.errors import UserError
+from pipelines.pieces import Layout
 from pipelines.stages import engine, hashing, ingest, pacing, views
 from pipelines.stages.hashing import of_splits
 from pipelines.stages.views import both_splits, some_rows, training_batches, training_order
@@ -184,6 +185,22 @@ def test_a_window_larger_than_the_data_is_a_full_shuffle(shards):
     assert np.array_equal(np.sort(flat), np.arange(order.num_rows))
     neighbors = np.abs(np.diff(flat))  # of a full shuffle: a third of the rows apart on average
     assert abs(neighbors.mean() / order.num_rows - 1 / 3) < 0.03
+
+
+def test_the_order_holds_whatever_the_process_has_set_before(shards):
+    """Rows of train and test are told apart by their place, and by default Ray gives what is read first."""
+    before = DataContext.get_current()
+    DataContext._set_current(DataContext())  # that of a command which has not read anything yet
+    try:
+        data, _ = both_splits(CONFIG, shards.folder, manifest.load(shards.folder), 100)
+        DataContext._set_current(DataContext())
+        listing = manifest.load(shards.folder)
+        pieces = list(Layout(shards.folder, listing, "test").in_order(None))
+        for made in (data, views._stream(pieces, views._views(CONFIG, ("eval",)))):
+            assert made.context.execution_options.preserve_order
+        assert data.context.execution_options.resource_limits.cpu == 1 + CONFIG.data.cpus
+    finally:
+        DataContext._set_current(before)
 
 
 def test_a_manifest_of_a_newer_format_is_refused(shards, tmp_path):
