@@ -2,6 +2,7 @@
 
 import threading
 import uuid
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -139,12 +140,16 @@ def _fit(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool, begin
         finally:
             ended.set()
 
+    def tell(text: str) -> None:
+        with suppress(OSError):
+            outbox.note(folder, text)
+
     threading.Thread(target=train, daemon=True).start()
     notices, room = Notices(config.ray), Room(of_workers(config, use_gpu))
     try:
         while not ended.wait(0.2):
             notices.poll([folder])
-            room.poll(folder)
+            room.poll(tell)
     except KeyboardInterrupt:
         (folder / STOP).touch()
         outbox.note(folder, "Ctrl-C: saving a checkpoint, then stopping (again: stop at once)")

@@ -1,11 +1,8 @@
 """Training workers that wait for room: Ray Train asks for it again and again, without end and without a word."""
 
 import time
-from collections.abc import Mapping
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
-from pipelines import outbox
 from pipelines.stages import engine
 
 WAIT_S, AGAIN_S = 60.0, 600.0
@@ -25,8 +22,8 @@ class Room:
         self._since = self._look = time.monotonic()
         self._due = self._since + WAIT_S
 
-    def poll(self, folder: Path) -> None:
-        """Note in the stage's folder, rarely, that there is no room for them, and what is free."""
+    def poll(self, tell: Callable[[str], None]) -> None:
+        """Tell, rarely, that there is no room for any of them, and what is free."""
         now = time.monotonic()
         if now < self._look:
             return
@@ -35,8 +32,7 @@ class Room:
             self._since, self._due = now, now + WAIT_S
         elif now >= self._due:
             self._due = now + AGAIN_S
-            with suppress(OSError):
-                outbox.note(folder, f"no room for workers for {now - self._since:.0f} s: {self._lack()}")
+            tell(f"no room for workers for {now - self._since:.0f} s: {self._lack()}")
 
     def _lack(self) -> str:
         import ray

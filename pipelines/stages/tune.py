@@ -21,8 +21,9 @@ from ray.tune.search import Searcher
 from pipelines.config import RunConfig
 from pipelines.display import say
 from pipelines.errors import Interrupted, UserError
-from pipelines.stages import capacity, trial
+from pipelines.stages import capacity, pretrain, trial
 from pipelines.stages.notices import Notices
+from pipelines.stages.room import Room
 from pipelines.tuning.campaign import Campaign
 from pipelines.tuning.records import Look, Trial
 from pipelines.worker import STOP
@@ -94,7 +95,8 @@ def run_trials(campaign: Campaign, next_trial: Next, config: RunConfig, at_a_tim
 
     threading.Thread(target=fit, daemon=True).start()  # Ctrl-C stays ours: trials end at a checkpoint
     try:
-        _wait(campaign, ended, Notices(config.ray))
+        on_gpus = pretrain.on_gpus(config, capacity.num_gpus())
+        _wait(campaign, ended, Notices(config.ray), Room(pretrain.of_workers(config, on_gpus)))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     if campaign.fault:
@@ -105,10 +107,11 @@ def run_trials(campaign: Campaign, next_trial: Next, config: RunConfig, at_a_tim
         raise Interrupted("stopped; every trial that was running has saved a checkpoint")
 
 
-def _wait(campaign: Campaign, ended: threading.Event, notices: Notices) -> None:
+def _wait(campaign: Campaign, ended: threading.Event, notices: Notices, room: Room) -> None:
     try:
         while not ended.wait(0.2):
             notices.poll(t.work for t in campaign.trials if t.state == "running" and t.work.exists())
+            room.poll(lambda text: say(f"tune  {text}"))
     except KeyboardInterrupt:
         say("tune  Ctrl-C: the running trials save a checkpoint, then it stops (again: stop at once)")
         campaign.stop()
