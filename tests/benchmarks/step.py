@@ -52,6 +52,7 @@ def run(quick: bool = False) -> Outcome:
         raced = race(contenders(ours, 64 if quick else SIDE, 0.0 if quick else TURN_S), 1 if quick else 4, WALL)
         name = f"SimCLR, {encoder['name']} {encoder.get('depth') or encoder.get('size')}, {side} px, batch {batch}"
         rows.append(row(name, raced, ours))
+        print(rows[-1], file=sys.stderr, flush=True)  # a machine that is lent for minutes may go before the end
         goals += goals_of(name, raced, ours)
     where = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     return Outcome({f"Steps, in images of two views each per second; the device is: {where}": rows}, goals)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import ray
 
 from pipelines import forecast, manifest, outbox
 from pipelines.artifacts import Nothing, ShardSet
@@ -34,25 +35,42 @@ def shards(ray_session, tmp_path_factory) -> ShardSet:
 
 
 @pytest.mark.slow
-def test_a_run_takes_what_was_forecast(shards, tmp_path):
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_a_run_takes_what_was_forecast(shards, tmp_path, num_workers):
     """Rehearsed before and after, since other programs come and go on the machine: the run must lie about between."""
     from pipelines.stages.rehearse import rehearse
 
-    config, listing = parse(TREE, CHANGES), manifest.load(shards.folder)
+    config, listing = parse(TREE, CHANGES | {"train.num_workers": num_workers}), manifest.load(shards.folder)
     before = rehearse(config, shards, use_gpu=False)
     resident: list[int] = []
-    with repeating(0.2, lambda: resident.extend(map(_resident, ray_processes("RayTrainWorker")))):
+    stored: list[int] = []
+
+    def look() -> None:
+        resident.extend(map(_resident, ray_processes("RayTrainWorker")))
+        stored.append(_in_object_store())
+
+    empty = _in_object_store()
+    with repeating(0.2, look):
         pretrain.run(config, shards, tmp_path)
     after = rehearse(config, shards, use_gpu=False)
     took = _steady_seconds(tmp_path, config)
     told = sorted(_forecast(config, shards, measured) for measured in (before, after))
+    need, used = forecast.store_need(config, before), max(stored) - empty
     print(f"\nforecast {told[0]:.1f} to {told[1]:.1f} s, took {took:.1f} s")
     print(f"memory forecast {before.worker_bytes / 1e6:.0f} MB, took {max(resident) / 1e6:.0f} MB")
+    print(f"object store forecast {need / 1e6:.1f} MB, took {used / 1e6:.1f} MB")
     assert told[0] * (1 - WITHIN) < took < told[1] * (1 + WITHIN)
     assert before.worker_bytes == pytest.approx(max(resident), rel=WITHIN)
-    stored = sum(file.num_bytes for file in listing.train) / listing.num_rows("train")
-    assert before.sample_bytes == pytest.approx(stored, rel=WITHIN)  # an epoch is one block here
-    assert "workers: 1 of 1 CPU each: 1 on " in (tmp_path / outbox.NOTES).read_text()
+    bytes_per_row = sum(file.num_bytes for file in listing.train) / listing.num_rows("train")
+    assert before.sample_bytes == pytest.approx(bytes_per_row, rel=WITHIN)  # an epoch is one block here
+    assert f"workers: {num_workers} of 1 CPU each: {num_workers} on " in (tmp_path / outbox.NOTES).read_text()
+
+
+def _in_object_store() -> int:
+    from ray._private.internal_api import get_memory_info_reply, get_state_from_address
+
+    state = get_state_from_address(ray.get_runtime_context().gcs_address)
+    return int(get_memory_info_reply(state).store_stats.object_store_bytes_used)
 
 
 def _resident(process: psutil.Process) -> int:
