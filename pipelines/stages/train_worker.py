@@ -44,7 +44,6 @@ def work(given: dict[str, Any]) -> None:
 
     An error that a restart cannot cure is left in the stage's folder, where the driver and every other worker finds it.
     """
-    warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
     config, shards, folder = parse(given["config"]), ShardSet.model_validate(given["shards"]), Path(given["folder"])
     _shared(folder, shards.folder / manifest.NAME)
     if (folder / FAILURE).exists():
@@ -52,10 +51,6 @@ def work(given: dict[str, Any]) -> None:
     context = ray.train.get_context()
     worker = Worker(context.get_world_rank(), context.get_world_size(), get_device(), folder)
     torch.set_num_threads(config.train.threads or max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
-    # each launch of a GPU kernel lets go of the GIL; Ray's threads beside would keep it for 5 ms each time
-    sys.setswitchinterval(5e-4)
-    torch.backends.cudnn.benchmark = True  # views have one size: what is measured at the first step holds for all
-    engine.data_context(config.data.cpus)
     try:
         with _sole_writer(worker):
             if given.get("record"):
@@ -111,6 +106,7 @@ def train_here(
         begin: of fine-tuning.
         decoded: shared with other trainings on these shards.
     """
+    _set_up(config)
     if worker.rank == 0:
         how = f"{chosen_precision(config.train.precision, worker.device)}, {torch.get_num_threads()} threads each"
         how += ", sharded" if worker.holds_shares(config.train) else ""
@@ -128,6 +124,15 @@ def train_here(
     order = training_order(config, listing)
     monitor = look or usual_monitor(config, shards, listing, labels, worker)
     train(config, worker, order, open_batches, monitor, labels if reads_labels else None, milestones, begin)
+
+
+def _set_up(config: RunConfig) -> None:
+    """This process, for training."""
+    warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+    # each launch of a GPU kernel lets go of the GIL; Ray's threads beside would keep it for 5 ms each time
+    sys.setswitchinterval(5e-4)
+    torch.backends.cudnn.benchmark = True  # views have one size: what is measured at the first step holds for all
+    engine.data_context(config.data.cpus)
 
 
 def told(batches: Iterator[Arrays], folder: Path) -> Iterator[Arrays]:

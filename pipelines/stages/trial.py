@@ -9,7 +9,6 @@ checkpoint of its own accord, and nobody kills a training that holds placement g
 import os
 import threading
 import time
-import warnings
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from pipelines import checkpoint, lock, manifest, outbox
 from pipelines.config import RunConfig
 from pipelines.errors import Diverged, Interrupted, UserError
 from pipelines.inputs import Inputs
-from pipelines.stages import capacity, engine, pretrain
+from pipelines.stages import capacity, pretrain
 from pipelines.stages.train_worker import is_looking, train_here
 from pipelines.stages.views import some_rows
 from pipelines.tuning import plan, records
@@ -120,10 +119,8 @@ def _run(trial: Trial, shared: Plan, record: Path) -> None:
     if config.train.num_workers > 1:
         _on_ray_train(config, shared, trial, record)
         return
-    warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
     device = torch.device("cuda" if config.train.device != "cpu" and torch.cuda.is_available() else "cpu")
     torch.set_num_threads(config.train.threads or threads_here(config, shared.at_a_time))
-    engine.data_context(config.data.cpus)
     worker = TrialWorker(0, 1, device, trial.work, record, trial.total, shared, tell)
     train_trial(config, worker)
 
