@@ -5,8 +5,11 @@ import os
 import shlex
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 from pydantic import ValidationError
@@ -104,10 +107,38 @@ def test_a_schema_is_held_against_an_object_strictly(tmp_path):
         assert fault.startswith(words)
 
 
+@pytest.fixture(scope="module")
+def trees() -> list[dict[str, Any]]:
+    return [tree for path in FILES for tree in yaml.safe_load_all(path.read_text())]
+
+
+def as_pods(tree: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Pod templates anywhere in an object, each as a Pod of its own."""
+    for key, value in tree.items():
+        if key in ("template", "submitterPodTemplate"):
+            yield {"apiVersion": "v1", "kind": "Pod", **value}
+        for inner in value if isinstance(value, list) else [value]:
+            if isinstance(inner, dict):
+                yield from as_pods(inner)
+
+
+def test_kubernetes_own_schemas_take_all_that_is_its_own(trees):
+    """Objects of KubeRay's kinds as far as their pods; unknown fields are errors."""
+    core = [tree for tree in trees if not tree["apiVersion"].startswith("ray.io/")]
+    pods = [pod for tree in trees for pod in as_pods(tree)]
+    assert len(core) == 10 and len(pods) == 9
+    for tree in (*core, *pods):
+        kubernetes_validate.validate(tree, kubernetes_validate.latest_version(), strict=True)
+    broken = copy.deepcopy(pods[0])
+    broken["spec"]["containers"][0]["imagePullPolice"] = "Always"
+    with pytest.raises(kubernetes_validate.ValidationError, match="imagePullPolice"):
+        kubernetes_validate.validate(broken, kubernetes_validate.latest_version(), strict=True)
+
+
 @pytest.mark.skipif("KUBERAY_CRDS" not in os.environ, reason="KUBERAY_CRDS names no folder of the operator's CRDs")
-def test_the_operators_own_schemas_take_them():
+def test_the_operators_own_schemas_take_them(trees):
     schemas = crds.load(Path(os.environ["KUBERAY_CRDS"]))
-    ours = [t for path in FILES for t in yaml.safe_load_all(path.read_text()) if t["apiVersion"].startswith("ray.io/")]
+    ours = [tree for tree in trees if tree["apiVersion"].startswith("ray.io/")]
     assert {tree["kind"] for tree in ours} == {"RayCluster", "RayJob"}
     for tree in ours:
         assert crds.faults(schemas[tree["apiVersion"], tree["kind"]], tree) == []
