@@ -18,8 +18,8 @@ BLOCK_S = 0.04
 """CPU seconds that Ray Data adds to a block, over all its processes (measured: 20-40 ms; docs/scale.md)."""
 START_S = 19
 """From the command to the end of the first step: the median of tests/benchmarks/bench.json, startup, on two cores (4 s
-of imports, 6 s of Ray, 6 s of Ray Train's worker, 3 s until the first batch), with bytecode at hand as `make env` leaves
-it. Fixed, since a rehearsal sees none of it: its Ray is up already, and its tasks are no workers of Ray Train."""
+of imports, 6 of Ray, 6 of Ray Train's worker, 3 until the first batch), with bytecode at hand as after `make env`.
+Fixed, since a rehearsal sees none of it: its Ray is up already, and its tasks are no workers of Ray Train."""
 CONSUMED_BYTES = 20
 """Of consumption.jsonl, per step."""
 

@@ -74,6 +74,8 @@ def join(address: str) -> None:
         _reach(at, address)
     with _own_sigterm():
         try:
+            if at != "auto":
+                _show_token(at)
             ray.init(address=at, logging_level=logging.ERROR, log_to_driver=False)
         except AuthenticationError:
             raise UserError(
@@ -101,6 +103,24 @@ def _reach(at: str, address: str) -> None:
             f"ray.address: {address}: no cluster answers there ({error}); give HOST:PORT of the head, whose port is "
             f"{HEAD_PORT} unless changed"
         ) from None
+
+
+def _show_token(at: str) -> None:
+    """`ray.init` would try a refused token for 20 s, with a line each, and then speak of the connection.
+
+    Raises:
+        ray.exceptions.AuthenticationError: it is refused.
+    """
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]
+
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)  # what is not Python's writes there itself
+    try:
+        GcsClient(address=at)
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
 
 
 @contextmanager

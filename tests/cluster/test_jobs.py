@@ -93,7 +93,7 @@ def test_a_model_embeds_and_is_scored_there(here, tmp_path):
     places = ("--on", str(raw), "--set", f"storage={here.storage}")
     scored = selfray("submit", str(packed), "--verb", "evaluate", *places, *here.at)
     assert scored.returncode == 0 and "submitted selfray-evaluate-model-on-raw-" in scored.stdout, scored.stdout
-    assert list(here.storage.glob("evaluate/*/report/report.md")), scored.stdout
+    assert list(here.storage.glob("evaluations/*/report/report.md")), scored.stdout
 
 
 @pytest.mark.slow
