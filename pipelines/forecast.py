@@ -1,7 +1,8 @@
 """What a pre-training will need and take, from its config, the manifest and a rehearsal's measurements; free of Ray.
 
-A step takes as long as the slowest of three: the arithmetic of a worker, the readers that feed it, and the processors
-of a machine that both share. What other programs do meanwhile is not foreseen, nor how long gradients travel.
+A step takes what it took when all rehearsed together. Where they found no room, as long as the slowest of three: the
+arithmetic of a worker, the readers that feed it, and the processors of a machine that both share; how long gradients
+travel is not foreseen then. What other programs do meanwhile never is.
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,6 +51,8 @@ class Measured:
     reader_bytes: int
     cores: dict[str, int]
     """Processors of each machine, by address."""
+    together_s: float | None = None
+    """A step of all workers with their readers; None: there was no room for them."""
 
 
 class Node(NamedTuple):
@@ -140,7 +143,8 @@ def rows(
     train, steps = config.train, num_steps(config.train, order.batches_per_epoch)
     placed = placement(config, nodes, use_gpu)
     speed = pace(config, seen, nodes, placed)
-    took = seconds(config, seen, speed.seconds, steps)
+    per_step = seen.together_s or speed.seconds
+    took = seconds(config, seen, per_step, steps)
     batch = train.global_batch_size
     num_bytes = sum(file.num_bytes for file in (*listing.train, *listing.test))
     kept = 2 * seen.checkpoint_bytes
@@ -156,8 +160,8 @@ def rows(
         *_placement_rows(config, placed, use_gpu),
         Row(
             "samples/s",
-            f"{batch / speed.seconds:.0f}: readers could give {batch / speed.read:.0f}, steps could take "
-            f"{batch / speed.step:.0f}; what limits is {speed.limit}",
+            f"{batch / per_step:.0f}{'' if seen.together_s else ' (no room to rehearse together)'}: readers could give "
+            f"{batch / speed.read:.0f}, steps could take {batch / speed.step:.0f}; what limits is {speed.limit}",
         ),
         Row("time", f"{clock(took)} of training, after the start ({START_S} s on two cores); evaluation is not in it"),
         Row("bytes read", f"{size(seen.sample_bytes * batch * steps)}, {size(seen.sample_bytes)} per sample"),

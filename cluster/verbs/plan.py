@@ -49,7 +49,7 @@ def _here(config: "RunConfig") -> int:
         listing = manifest.load(shards.folder)
         order = training_order(config, listing)
         use_gpu = on_gpus(config, capacity.num_gpus())
-        say(f"plan: rehearsing: reading and training steps, {SECONDS:g} s each once they are warm")
+        say(f"plan: rehearsing: reading and steps, {SECONDS:g} s each once they are warm, then all together")
         seen = rehearse(config, shards, use_gpu)
         rows = forecast.rows(config, listing, order, seen, capacity.members(), use_gpu)
     finally:

@@ -1,7 +1,8 @@
 """A few seconds of the very work that a pre-training does, timed on nodes of the kind that will do it.
 
 One task reads and augments blocks that training will read, another feeds one of them to the training loop in the place
-of a worker. Both run alone, one after the other; pipelines/forecast.py puts them together. Nothing is left behind.
+of a worker. Both run alone, one after the other, then all workers with their readers. Where there is no room for these,
+pipelines/forecast.py puts the parts together. Nothing is left behind.
 """
 
 import os
@@ -27,7 +28,7 @@ from pipelines.forecast import Measured, placement
 from pipelines.manifest import Manifest
 from pipelines.order import Order
 from pipelines.reading import Arrays, Piece, read_piece
-from pipelines.stages import capacity
+from pipelines.stages import capacity, dress_rehearsal
 from pipelines.stages.train_worker import usual_monitor
 from pipelines.stages.views import training_order, training_pieces
 from pipelines.train_loop import train
@@ -76,17 +77,19 @@ def rehearse(config: RunConfig, shards: ShardSet, use_gpu: bool) -> Measured:
     """
     if use_gpu and not capacity.num_gpus():
         raise UserError("train.device: cuda, and the cluster has no GPU just now to rehearse on")
-    beside = max(
-        placement(config, capacity.members(), use_gpu).workers.values(), default=1
-    )  # workers of a node share its threads
+    placed = placement(config, capacity.members(), use_gpu)
+    beside = max(placed.workers.values(), default=1)  # workers of a node share its threads
     given = config.model_dump(mode="json"), shards.model_dump(mode="json")
     read: Read = _done(ray.remote(num_cpus=1, max_retries=0)(_read).remote(*given))
     stepped: Stepped = _done(
         ray.remote(num_cpus=1, num_gpus=int(use_gpu), max_retries=0)(_step).remote(*given, use_gpu, beside)
     )
+    step_s, together_s = stepped.seconds / stepped.steps, None
+    if not placed.unplaced and sum(placed.readers.values()) >= config.train.num_workers:
+        together_s = dress_rehearsal.seconds_per_step(config, shards, use_gpu, step_s)
     return Measured(
         share=config.train.global_batch_size // config.train.num_workers,
-        step_s=stepped.seconds / stepped.steps,
+        step_s=step_s,
         step_cpu_s=stepped.cpu_seconds / stepped.steps,
         sample_s=read.seconds / read.samples,
         sample_cpu_s=read.cpu_seconds / read.samples,
@@ -100,6 +103,7 @@ def rehearse(config: RunConfig, shards: ShardSet, use_gpu: bool) -> Measured:
         gpu_bytes=stepped.gpu_bytes,
         reader_bytes=read.resident,
         cores=_cores(),
+        together_s=together_s,
     )
 
 

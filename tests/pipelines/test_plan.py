@@ -4,14 +4,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-import ray
 
 from pipelines import forecast, manifest, outbox
 from pipelines.artifacts import Nothing, ShardSet
 from pipelines.config import RunConfig, parse
 from pipelines.display import repeating
 from pipelines.forecast import Measured
-from pipelines.stages import capacity, ingest, pretrain
+from pipelines.stages import ingest, pretrain
 from tests.support.processes import ray_processes
 from tests.support.recipe import TREE
 
@@ -43,34 +42,19 @@ def test_a_run_takes_what_was_forecast(shards, tmp_path, num_workers):
     config, listing = parse(TREE, CHANGES | {"train.num_workers": num_workers}), manifest.load(shards.folder)
     before = rehearse(config, shards, use_gpu=False)
     resident: list[int] = []
-    stored: list[int] = []
-
-    def look() -> None:
-        resident.extend(map(_resident, ray_processes("RayTrainWorker")))
-        stored.append(_in_object_store())
-
-    empty = _in_object_store()
-    with repeating(0.2, look):
+    with repeating(0.2, lambda: resident.extend(map(_resident, ray_processes("RayTrainWorker")))):
         pretrain.run(config, shards, tmp_path)
     after = rehearse(config, shards, use_gpu=False)
     took = _steady_seconds(tmp_path, config)
-    told = sorted(_forecast(config, shards, measured) for measured in (before, after))
-    need, used = forecast.store_need(config, before), max(stored) - empty
+    told = sorted(_forecast(config, measured) for measured in (before, after))
     print(f"\nforecast {told[0]:.1f} to {told[1]:.1f} s, took {took:.1f} s")
     print(f"memory forecast {before.worker_bytes / 1e6:.0f} MB, took {max(resident) / 1e6:.0f} MB")
-    print(f"object store forecast {need / 1e6:.1f} MB, took {used / 1e6:.1f} MB")
     assert told[0] * (1 - WITHIN) < took < told[1] * (1 + WITHIN)
     assert before.worker_bytes == pytest.approx(max(resident), rel=WITHIN)
     bytes_per_row = sum(file.num_bytes for file in listing.train) / listing.num_rows("train")
-    assert before.sample_bytes == pytest.approx(bytes_per_row, rel=WITHIN)  # an epoch is one block here
+    # an epoch is one block here: each worker has rows in all row groups
+    assert before.sample_bytes == pytest.approx(bytes_per_row * num_workers, rel=WITHIN)
     assert f"workers: {num_workers} of 1 CPU each: {num_workers} on " in (tmp_path / outbox.NOTES).read_text()
-
-
-def _in_object_store() -> int:
-    from ray._private.internal_api import get_memory_info_reply, get_state_from_address
-
-    state = get_state_from_address(ray.get_runtime_context().gcs_address)
-    return int(get_memory_info_reply(state).store_stats.object_store_bytes_used)
 
 
 def _resident(process: psutil.Process) -> int:
@@ -80,10 +64,9 @@ def _resident(process: psutil.Process) -> int:
         return 0
 
 
-def _forecast(config: RunConfig, shards: ShardSet, seen: Measured) -> float:
-    nodes = capacity.members()
-    pace = forecast.pace(config, seen, nodes, forecast.placement(config, nodes, use_gpu=False))
-    return forecast.seconds(config, seen, pace.seconds, config.train.steps or 0)
+def _forecast(config: RunConfig, seen: Measured) -> float:
+    assert seen.together_s is not None, "there is room for all here"
+    return forecast.seconds(config, seen, seen.together_s, config.train.steps or 0)
 
 
 def _steady_seconds(folder: Path, config: RunConfig) -> float:
