@@ -21,6 +21,8 @@ START_S = 19
 """From the command to the end of the first step: the median of tests/benchmarks/bench.json, startup, on two cores (4 s
 of imports, 6 of Ray, 6 of Ray Train's worker, 3 until the first batch), with bytecode at hand as after `make env`.
 Fixed, since a rehearsal sees none of it: its Ray is up already, and its tasks are no workers of Ray Train."""
+RAY_DATA_SHARE = 0.5
+"""Of the object store, which Ray Data takes by default (DEFAULT_OBJECT_STORE_MEMORY_LIMIT_FRACTION)."""
 CONSUMED_BYTES = 20
 """Of consumption.jsonl, per step."""
 
@@ -149,6 +151,7 @@ def rows(
     num_bytes = sum(file.num_bytes for file in (*listing.train, *listing.test))
     kept = 2 * seen.checkpoint_bytes
     store, need = sum(node.has("object_store_memory") for node in nodes), store_need(config, seen)
+    ahead = store_filled(config, seen, nodes, steps)
     gpu = f", {size(seen.gpu_bytes)} of its GPU" if use_gpu else ""
     whole = " (rehearsed unsharded, an upper bound)" if train.parallel == "fsdp" and train.num_workers > 1 else ""
     return [
@@ -166,7 +169,11 @@ def rows(
         Row("time", f"{clock(took)} of training, after the start ({START_S} s on two cores); evaluation is not in it"),
         Row("bytes read", f"{size(seen.sample_bytes * batch * steps)}, {size(seen.sample_bytes)} per sample"),
         Row("memory", f"{size(seen.worker_bytes)} per worker{gpu}{whole}, {size(seen.reader_bytes)} per reader"),
-        Row("object store", f"{size(need)} needed (blocks of {size(seen.block_bytes)}), {size(store)} there"),
+        Row(
+            "object store",
+            f"{size(need)} needed (blocks of {size(seen.block_bytes)}), at most {size(ahead)} filled ahead of "
+            f"slower steps, {size(store)} there",
+        ),
         Row("disk", f"{size(num_bytes)} of shards, {size(kept + CONSUMED_BYTES * steps)} of checkpoints and logs"),
     ]
 
@@ -174,6 +181,15 @@ def rows(
 def store_need(config: RunConfig, seen: Measured) -> float:
     """Bytes, so that nobody waits: per worker each reader makes one block while one waits, and two are being taken."""
     return config.train.num_workers * (2 * config.data.cpus + 2) * seen.block_bytes
+
+
+def store_filled(config: RunConfig, seen: Measured, nodes: Sequence[Node], steps: int) -> float:
+    """Bytes that readers which are faster than the steps fill at most: all there is, or what Ray Data allows them."""
+    store, cpus = (sum(node.has(kind) for node in nodes) for kind in ("object_store_memory", "CPU"))
+    executions = min(1.0, config.train.num_workers * (1 + config.data.cpus) / max(1, cpus))  # stages/pacing.py
+    return min(
+        steps * config.train.global_batch_size * seen.block_bytes / seen.block_rows, RAY_DATA_SHARE * store * executions
+    )
 
 
 def placement_line(config: RunConfig, nodes: Sequence[Node], use_gpu: bool) -> str:

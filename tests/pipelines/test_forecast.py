@@ -122,7 +122,9 @@ def test_the_table_says_what_is_needed():
     assert table["time"].startswith("10s of training")
     assert table["bytes read"] == "12.8 MB, 2 kB per sample"
     assert table["memory"] == "1 GB per worker, 500 MB per reader"
-    assert table["object store"] == "32 MB needed (blocks of 4 MB), 512 MB there"
+    assert table["object store"] == (
+        "32 MB needed (blocks of 4 MB), at most 80 MB filled ahead of slower steps, 512 MB there"
+    )
     assert table["disk"] == "640 kB of shards, 6 MB of checkpoints and logs"
     together = replace(SEEN, together_s=0.2)
     table = dict(forecast.rows(config(train__monitor_samples=0), listing, order, together, ONE, use_gpu=False))

@@ -4,13 +4,15 @@ from pathlib import Path
 
 import psutil
 import pytest
+import ray
 
 from pipelines import forecast, manifest, outbox
 from pipelines.artifacts import Nothing, ShardSet
 from pipelines.config import RunConfig, parse
 from pipelines.display import repeating
 from pipelines.forecast import Measured
-from pipelines.stages import ingest, pretrain
+from pipelines.stages import capacity, ingest, pretrain
+from tests.support.commands import until
 from tests.support.processes import ray_processes
 from tests.support.recipe import TREE
 
@@ -21,7 +23,6 @@ CHANGES = {  # steps long enough to be what limits, a second of them between two
     "encoder.width": 32,
     "encoder.depth": 3,
     "train.global_batch_size": 128,
-    "train.steps": 120,
     "train.log_every": 5,
     "train.threads": 1,
 }
@@ -34,27 +35,48 @@ def shards(ray_session, tmp_path_factory) -> ShardSet:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("num_workers", [1, 2])
-def test_a_run_takes_what_was_forecast(shards, tmp_path, num_workers):
+@pytest.mark.parametrize(("num_workers", "steps"), [(1, 120), (2, 120), (1, 500)])
+def test_a_run_takes_what_was_forecast(shards, tmp_path, num_workers, steps):
     """Rehearsed before and after, since other programs come and go on the machine: the run must lie about between."""
     from pipelines.stages.rehearse import rehearse
 
-    config, listing = parse(TREE, CHANGES | {"train.num_workers": num_workers}), manifest.load(shards.folder)
+    config = parse(TREE, CHANGES | {"train.num_workers": num_workers, "train.steps": steps})
+    listing = manifest.load(shards.folder)
     before = rehearse(config, shards, use_gpu=False)
     resident: list[int] = []
-    with repeating(0.2, lambda: resident.extend(map(_resident, ray_processes("RayTrainWorker")))):
+    stored: list[int] = []
+
+    def look() -> None:
+        resident.extend(map(_resident, ray_processes("RayTrainWorker")))
+        stored.append(_in_object_store())
+
+    assert until(lambda: _in_object_store() < before.block_bytes, 60), "what the rehearsal filled is freed"
+    with repeating(0.2, look):
         pretrain.run(config, shards, tmp_path)
     after = rehearse(config, shards, use_gpu=False)
     took = _steady_seconds(tmp_path, config)
     told = sorted(_forecast(config, measured) for measured in (before, after))
     print(f"\nforecast {told[0]:.1f} to {told[1]:.1f} s, took {took:.1f} s")
     print(f"memory forecast {before.worker_bytes / 1e6:.0f} MB, took {max(resident) / 1e6:.0f} MB")
+    filled, used = forecast.store_filled(config, before, capacity.members(), steps), max(stored)
+    print(f"object store forecast {filled / 1e6:.1f} MB, took {used / 1e6:.1f} MB")
+    assert used <= filled * (1 + WITHIN)
+    if steps < 500:  # readers are faster, and all there is has room
+        assert used == pytest.approx(filled, rel=WITHIN)
     assert told[0] * (1 - WITHIN) < took < told[1] * (1 + WITHIN)
     assert before.worker_bytes == pytest.approx(max(resident), rel=WITHIN)
     bytes_per_row = sum(file.num_bytes for file in listing.train) / listing.num_rows("train")
     # an epoch is one block here: each worker has rows in all row groups
     assert before.sample_bytes == pytest.approx(bytes_per_row * num_workers, rel=WITHIN)
     assert f"workers: {num_workers} of 1 CPU each: {num_workers} on " in (tmp_path / outbox.NOTES).read_text()
+
+
+def _in_object_store() -> int:
+    """Bytes, on all nodes."""
+    from ray._private.internal_api import get_memory_info_reply, get_state_from_address
+
+    state = get_state_from_address(ray.get_runtime_context().gcs_address)
+    return int(get_memory_info_reply(state).store_stats.object_store_bytes_used)
 
 
 def _resident(process: psutil.Process) -> int:
