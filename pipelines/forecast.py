@@ -1,6 +1,6 @@
 """What a pre-training will need and take, from its config, the manifest and a rehearsal's measurements; free of Ray.
 
-A step takes what it took when all rehearsed together. Where they found no room, as long as the slowest of three: the
+A step takes what it took when all rehearsed together. Where they could not, as long as the slowest of three: the
 arithmetic of a worker, the readers that feed it, and the processors of a machine that both share; how long gradients
 travel is not foreseen then. What other programs do meanwhile never is.
 """
@@ -54,7 +54,7 @@ class Measured:
     cores: dict[str, int]
     """Processors of each machine, by address."""
     together_s: float | None = None
-    """A step of all workers with their readers; None: there was no room for them."""
+    """A step of all workers with their readers; None: there was no room for them, or the run is too short."""
 
 
 class Node(NamedTuple):
@@ -163,8 +163,8 @@ def rows(
         *_placement_rows(config, placed, use_gpu),
         Row(
             "samples/s",
-            f"{batch / per_step:.0f}{'' if seen.together_s else ' (no room to rehearse together)'}: readers could give "
-            f"{batch / speed.read:.0f}, steps could take {batch / speed.step:.0f}; what limits is {speed.limit}",
+            f"{batch / per_step:.0f}{'' if seen.together_s else ', not rehearsed together'}; alone, readers could give "
+            f"{batch / speed.read:.0f} and steps take {batch / speed.step:.0f}; of these, what limits is {speed.limit}",
         ),
         Row("time", f"{clock(took)} of training, after the start ({START_S} s on two cores); evaluation is not in it"),
         Row("bytes read", f"{size(seen.sample_bytes * batch * steps)}, {size(seen.sample_bytes)} per sample"),

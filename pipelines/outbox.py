@@ -16,6 +16,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -95,6 +96,12 @@ def note(folder: Path, text: str) -> None:
     """Keep one line of prose, e.g. that a checkpoint was passed over; it goes to MLflow with the stage."""
     with (folder / NOTES).open("a") as file:
         file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}\n")
+
+
+def note_if_possible(folder: Path, text: str) -> None:
+    """The same where the storage lets us: one that fails may refuse notes too."""
+    with suppress(OSError):
+        note(folder, text)
 
 
 def tail(folder: Path, offset: int) -> tuple[list[Point], int]:

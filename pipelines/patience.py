@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -41,11 +40,10 @@ def patiently(
 
 
 def noted_in(folder: Path | None) -> Callable[[Exception], None]:
-    """For `tell`: a note of the stage, where notes can be written; a storage that fails may refuse them too."""
+    """For `tell`: a note of the stage, where notes can be written."""
 
     def tell(error: Exception) -> None:
         if folder is not None:
-            with suppress(OSError):
-                outbox.note(folder, f"storage: {error}; trying again for {PATIENCE_S:.0f} s")
+            outbox.note_if_possible(folder, f"storage: {error}; trying again for {PATIENCE_S:.0f} s")
 
     return tell

@@ -4,7 +4,6 @@ Workers wait for each other's gradients and statistics, Ray's threads share a pr
 processes a machine. The run is in a folder of its own beside the shards, tracks nothing, and leaves nothing behind.
 """
 
-import threading
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,9 +11,11 @@ from tempfile import TemporaryDirectory
 from pipelines import outbox
 from pipelines.artifacts import ShardSet
 from pipelines.config import RunConfig
+from pipelines.errors import UserError
 from pipelines.outbox import Point
 from pipelines.stages import pretrain
-from pipelines.worker import STOP
+from pipelines.stages.aside import Aside
+from pipelines.worker import FAILURE, STOP
 
 SECONDS = 6.0
 """Of steps, after the first point."""
@@ -27,31 +28,29 @@ def seconds_per_step(config: RunConfig, shards: ShardSet, use_gpu: bool, step_s:
     """
     Args:
         step_s: about what a step takes.
-    Returns: None: too few steps for a measurement, or it did not come that far in PATIENCE_S.
+    Returns: None: the whole run has too few steps for a measurement.
+    Raises:
+        UserError: training fails, or does not come so far in PATIENCE_S.
     """
     every = max(1, min(config.train.log_every, round(POINT_S / step_s)))
     alone = {"log_every": every, "monitor_samples": 0, "max_failures": 0}
     short = config.model_copy(update={"train": config.train.model_copy(update=alone)})
     with TemporaryDirectory(dir=shards.folder.parent, prefix=".rehearsal-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        failures: list[Exception] = []
-
-        def fit() -> None:
-            try:
-                pretrain.fit(short, shards, folder, use_gpu)
-            except Exception as error:  # handed to the thread that waits
-                failures.append(error)
-
-        running = threading.Thread(target=fit, daemon=True)
-        running.start()
+        training = Aside(lambda: pretrain.fit(short, shards, folder, use_gpu))
         deadline = time.monotonic() + PATIENCE_S
-        while running.is_alive() and time.monotonic() < deadline and _span(_points(folder)) < SECONDS:
-            running.join(0.2)
+        while not training.ended(0.2) and time.monotonic() < deadline and _span(_points(folder)) < SECONDS:
+            pass
         (folder / STOP).touch()
-        running.join(PATIENCE_S)
+        if not training.ended(PATIENCE_S):
+            raise UserError(
+                f"plan: all together took no steps in {PATIENCE_S} s; is the cluster busy? see `ray status`"
+            )
         points = _points(folder)
-    if failures:
-        raise failures[0]
+        if (folder / FAILURE).exists():
+            raise UserError(f"plan: all together: {(folder / FAILURE).read_text()}")
+    if training.failure:
+        raise UserError(f"plan: all together: {pretrain.reason(training.failure)}") from training.failure
     return _span(points) / (points[-1].step - points[0].step) if len(points) > 1 else None
 
 

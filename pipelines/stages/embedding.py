@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from ray.data import Dataset
 
 Columns = Mapping[str, NDArray[Any]]
+FORMAT = 2
+"""Of kept features: before 2, test rows could lie among those of train."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def features(
 ) -> dict[str, FeatureSet]:
     """Features of every subject on both splits; what is not on disk yet is made in one pass over the shards."""
     view, limit = config.views["eval"].model_dump(mode="json"), config.evaluate.max_samples
-    keys = {s.name: fingerprint([shards.digest, view, limit, s.name, s.identity])[:16] for s in subjects}
+    keys = {s.name: fingerprint([FORMAT, shards.digest, view, limit, s.name, s.identity])[:16] for s in subjects}
     kept: dict[str, FeatureSet] = {name: FeatureSet(folder=root / key) for name, key in keys.items()}
     missing = [s for s in subjects if not (kept[s.name].has("train") and kept[s.name].has("test"))]
     if not missing:

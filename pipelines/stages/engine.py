@@ -64,7 +64,7 @@ def join(address: str) -> None:
         UserError: it does not answer, or refuses the token.
     """
     import ray
-    from ray.exceptions import AuthenticationError
+    from ray.exceptions import AuthenticationError, RpcError
 
     at = os.environ.get(JOIN_AT, address) if address == "auto" else secret.resolve(address, "ray.address")
     host, _, port = at.rpartition(":")
@@ -81,7 +81,7 @@ def join(address: str) -> None:
             raise UserError(
                 f"ray.address: {address}: the cluster refused the token; give its own: RAY_AUTH_TOKEN_PATH=FILE"
             ) from None
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (ConnectionError, RuntimeError, ValueError, RpcError) as error:
             raise UserError(f"ray.address: {address}: {refusal(secret.shown(str(error)))}") from None
 
 

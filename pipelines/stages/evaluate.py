@@ -69,7 +69,7 @@ def run(config: SetupConfig, given: Checkpoint, folder: Path) -> ProbeReport:
     return ProbeReport(digest=digest, checkpoint=given, folder=folder, scores=result, verdict=verdict)
 
 
-EVALUATE = Stage("evaluate", 2, reads=("seed", "views", "encoder", "method", "evaluate"), makes=ProbeReport, run=run)
+EVALUATE = Stage("evaluate", 3, reads=("seed", "views", "encoder", "method", "evaluate"), makes=ProbeReport, run=run)
 EVALUATE_MODEL = replace(EVALUATE, name="evaluations")
 """Of `selfray evaluate MODEL --on DATA`: kept apart from the evaluations of runs."""
 

@@ -36,7 +36,6 @@ def of_splits(config: SetupConfig, shards: Path, listing: Manifest, root: Path) 
     folder = root / fingerprint([listing.digest, "phash", SIDE, BLOCKS_AT_ONCE])[:16]
     if not (folder / WHOLE).exists():
         engine.connect(config)
-        engine.data_context(cpus=1 + config.data.cpus)
         folder.mkdir(parents=True, exist_ok=True)
         for number, (data, num_train) in enumerate(whole_splits(small(config), shards, listing)):
             path = hashes.window_path(folder, number)

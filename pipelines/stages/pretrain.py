@@ -1,9 +1,8 @@
 """Pre-train the method's encoder on the shards, on Ray Train workers fed by Ray Data."""
 
-import threading
 import uuid
-from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from pipelines.display import say
 from pipelines.errors import Interrupted, UserError
 from pipelines.patience import noted_in, patiently
 from pipelines.stages import capacity, engine
+from pipelines.stages.aside import Aside
 from pipelines.stages.base import Stage
 from pipelines.stages.notices import Notices
 from pipelines.stages.room import Room
@@ -129,38 +129,23 @@ def on_gpus(config: RunConfig, gpus: int) -> bool:
 
 def _fit(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool, begin: Start | None) -> None:
     """Run the trainer in a thread, so that Ctrl-C stays ours: it asks the workers to stop at a checkpoint."""
-    failures: list[Exception] = []
-    ended = threading.Event()  # not Thread.join: interrupted, it takes a thread that runs for one that has ended
-
-    def train() -> None:
-        try:
-            fit(config, shards, folder, use_gpu, begin=begin)
-        except Exception as error:  # handed to the main thread, which raises it
-            failures.append(error)
-        finally:
-            ended.set()
-
-    def tell(text: str) -> None:
-        with suppress(OSError):
-            outbox.note(folder, text)
-
-    threading.Thread(target=train, daemon=True).start()
+    training = Aside(lambda: fit(config, shards, folder, use_gpu, begin=begin))
     notices, room = Notices(config.ray), Room(of_workers(config, use_gpu))
     try:
-        while not ended.wait(0.2):
+        while not training.ended(0.2):
             notices.poll([folder])
-            room.poll(tell)
+            room.poll(partial(outbox.note_if_possible, folder))
     except KeyboardInterrupt:
         (folder / STOP).touch()
         outbox.note(folder, "Ctrl-C: saving a checkpoint, then stopping (again: stop at once)")
-        while not ended.wait(0.2):
+        while not training.ended(0.2):
             pass
-    if failures:
+    if training.failure:
         raise UserError(
-            f"training failed after {config.train.max_failures} restarts: {_reason(failures[0])}; "
+            f"training failed after {config.train.max_failures} restarts: {reason(training.failure)}; "
             f"{checkpoint.last_good(folder / 'checkpoints')}; run the same command again to go on; "
             f"logs: {folder / 'ray'}"
-        ) from failures[0]
+        ) from training.failure
 
 
 def fit(
@@ -225,7 +210,7 @@ def _trainer(
     )
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """The last line of the innermost cause that Ray wrapped."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[-1].strip() if lines else type(error).__name__

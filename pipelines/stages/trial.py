@@ -7,7 +7,6 @@ checkpoint of its own accord, and nobody kills a training that holds placement g
 """
 
 import os
-import threading
 import time
 from math import isfinite
 from pathlib import Path
@@ -21,6 +20,7 @@ from pipelines.config import RunConfig
 from pipelines.errors import Diverged, Interrupted, UserError
 from pipelines.inputs import Inputs
 from pipelines.stages import capacity, pretrain
+from pipelines.stages.aside import Aside
 from pipelines.stages.train_worker import is_looking, train_here
 from pipelines.stages.views import some_rows
 from pipelines.tuning import plan, records
@@ -144,30 +144,19 @@ def tell(look: Look) -> None:
 
 def _on_ray_train(config: RunConfig, shared: Plan, trial: Trial, record: Path) -> None:
     """Several workers: Ray Train runs them, this process passes their looks on."""
-    failures: list[Exception] = []
-    ended = threading.Event()
     use_gpu = pretrain.fits(config)
-
-    def fit() -> None:
-        try:
-            pretrain.fit(config, shared.shards, trial.work, use_gpu, record)
-        except Exception as error:  # handed to the thread of the trial, which raises it
-            failures.append(error)
-        finally:
-            ended.set()
-
-    threading.Thread(target=fit, daemon=True).start()
+    training = Aside(lambda: pretrain.fit(config, shared.shards, trial.work, use_gpu, record))
     over = False
     while not over:
-        over = ended.wait(0.2)
+        over = training.ended(0.2)
         for look in looks(trial.work, shared, trial.total, saved=True):
             if records.read(record).look_at(look.step) is None:
                 tell(look)
     if (trial.work / FAILURE).exists():
         kind = Diverged if (trial.work / DIVERGED).exists() else UserError
         raise kind((trial.work / FAILURE).read_text())
-    if failures:
-        raise failures[0]
+    if training.failure:
+        raise training.failure
 
 
 def _look_at_the_end(config: RunConfig, worker: TrialWorker, eye: Objective) -> None:

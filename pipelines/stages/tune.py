@@ -8,7 +8,6 @@ hands from trial to trial; on Ray Train V2 its TuneReportCallback passes metrics
 import os
 import shutil
 import tempfile
-import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,7 @@ from pipelines.config import RunConfig
 from pipelines.display import say
 from pipelines.errors import Interrupted, UserError
 from pipelines.stages import capacity, pretrain, trial
+from pipelines.stages.aside import Aside
 from pipelines.stages.notices import Notices
 from pipelines.stages.room import Room
 from pipelines.tuning.campaign import Campaign
@@ -82,40 +82,29 @@ def run_trials(campaign: Campaign, next_trial: Next, config: RunConfig, at_a_tim
     for left in campaign.folder.glob("ray-*"):  # by a driver that was killed: the campaign's lock is ours now
         shutil.rmtree(left, ignore_errors=True)
     scratch = Path(tempfile.mkdtemp(prefix="ray-", dir=campaign.folder))
-    failures: list[Exception] = []
-    ended = threading.Event()
-
-    def fit() -> None:
-        try:
-            _tuner(campaign, next_trial, config, at_a_time, scratch).fit()
-        except Exception as error:  # handed to the main thread, which raises it
-            failures.append(error)
-        finally:
-            ended.set()
-
-    threading.Thread(target=fit, daemon=True).start()  # Ctrl-C stays ours: trials end at a checkpoint
+    trials = Aside(lambda: _tuner(campaign, next_trial, config, at_a_time, scratch).fit())
     try:
         on_gpus = pretrain.on_gpus(config, capacity.num_gpus())
-        _wait(campaign, ended, Notices(config.ray), Room(pretrain.of_workers(config, on_gpus)))
+        _wait(campaign, trials, Notices(config.ray), Room(pretrain.of_workers(config, on_gpus)))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     if campaign.fault:
         raise campaign.fault
-    if failures:
-        raise failures[0]
+    if trials.failure:
+        raise trials.failure
     if campaign.stopping:
         raise Interrupted("stopped; every trial that was running has saved a checkpoint")
 
 
-def _wait(campaign: Campaign, ended: threading.Event, notices: Notices, room: Room) -> None:
+def _wait(campaign: Campaign, trials: Aside, notices: Notices, room: Room) -> None:
     try:
-        while not ended.wait(0.2):
+        while not trials.ended(0.2):
             notices.poll(t.work for t in campaign.trials if t.state == "running" and t.work.exists())
             room.poll(lambda text: say(f"tune  {text}"))
     except KeyboardInterrupt:
         say("tune  Ctrl-C: the running trials save a checkpoint, then it stops (again: stop at once)")
         campaign.stop()
-        while not ended.wait(0.2):
+        while not trials.ended(0.2):
             pass
 
 

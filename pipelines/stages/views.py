@@ -106,7 +106,7 @@ def both_splits(config: SetupConfig, folder: Path, manifest: Manifest, limit: in
 
     About `limit` rows of each split, spread evenly over it.
     """
-    _with_an_actor(config)
+    _set_up(config)
     views = _views(config, ("eval",))
     train, test = (list(Layout(folder, manifest, split).in_order(limit)) for split in SPLITS)
     return _stream([*train, *test], views), sum(len(piece.rows.row) for piece in train)
@@ -114,6 +114,7 @@ def both_splits(config: SetupConfig, folder: Path, manifest: Manifest, limit: in
 
 def whole_splits(config: SetupConfig, folder: Path, manifest: Manifest) -> Iterator[tuple[Dataset, int]]:
     """The same of every row, in one data set after the other, each of a bounded number of blocks."""
+    _set_up(config)
     views = _views(config, ("eval",))
     for window in windows(folder, manifest, BLOCKS_AT_ONCE):
         yield _stream(window.pieces, views), window.num_train
@@ -128,7 +129,7 @@ def one_split(
     chains: Sequence[NamedConfig],
 ) -> Dataset:
     """Several views of a split, `view0`, `view1`, ..., in the order of the shards; the limit as in `both_splits`."""
-    _with_an_actor(config)
+    _set_up(config)
     views = Views(tuple(chains), config.seed, config.ingest.max_pixels, config.data.slow_read_seconds)
     pieces = Layout(folder, manifest, split).in_order(limit, max(1, GROUPS_AT_ONCE // len(chains)))
     return _stream(list(pieces), views)
@@ -200,8 +201,8 @@ def _read_block(piece: Piece, views: Views) -> Iterator[Block]:
     yield BlockAccessor.batch_to_block(read_piece(piece, views))
 
 
-def _with_an_actor(config: SetupConfig) -> None:
-    """What is set here holds for data sets made from now on."""
+def _set_up(config: SetupConfig) -> None:
+    """CPUs of the readers and of who takes their blocks, for data sets made from now on."""
     engine.data_context(cpus=1 + config.data.cpus)
 
 

@@ -224,17 +224,31 @@ def test_down_ends_what_up_started_and_nothing_else(tmp_path):
         bystander.wait()
 
 
-def test_a_server_that_is_no_ray_is_said(tmp_path):
+@pytest.fixture
+def no_ray(tmp_path) -> Iterator[int]:
+    """Port of a server that is something else."""
     port = free_port()
     command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory", str(tmp_path), str(port)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         assert until(lambda: answers(port), 60)
-        done = selfray("jobs", "--address", f"http://127.0.0.1:{port}")
-        assert done.returncode == 1 and "is that a Ray 2.60 dashboard?" in done.stdout, done.stdout
+        yield port
     finally:
         server.kill()
         server.wait()
+
+
+def test_a_server_that_is_no_ray_is_said(no_ray):
+    done = selfray("jobs", "--address", f"http://127.0.0.1:{no_ray}")
+    assert done.returncode == 1 and "is that a Ray 2.60 dashboard?" in done.stdout, done.stdout
+
+
+@pytest.mark.slow
+def test_a_driver_that_joins_what_is_no_ray_says_so(no_ray, tmp_path):
+    changes = ("--set", f"ray.address=127.0.0.1:{no_ray}", "--set", f"storage={tmp_path / 'store'}")
+    done = selfray("ingest", "digits", *changes)
+    assert done.returncode == 1 and f"selfray: ray.address: 127.0.0.1:{no_ray}: no cluster answers (" in done.stdout
+    assert len(done.stdout.strip().splitlines()) == 1, done.stdout
 
 
 def answers(port: int) -> bool:

@@ -116,7 +116,7 @@ def test_the_table_says_what_is_needed():
     assert table["steps"] == "100 of 64 samples: 10 epochs"
     assert table["workers"] == "2 of 1 CPU each: 2 on a/1"
     assert table["readers"] == "2 at once of 1 CPU each; room for 6 on a/1"
-    assert table["samples/s"].startswith("640 (no room to rehearse together): readers could give ") and table[
+    assert table["samples/s"].startswith("640, not rehearsed together; alone, readers could give ") and table[
         "samples/s"
     ].endswith("what limits is the step")
     assert table["time"].startswith("10s of training")
@@ -128,4 +128,4 @@ def test_the_table_says_what_is_needed():
     assert table["disk"] == "640 kB of shards, 6 MB of checkpoints and logs"
     together = replace(SEEN, together_s=0.2)
     table = dict(forecast.rows(config(train__monitor_samples=0), listing, order, together, ONE, use_gpu=False))
-    assert table["samples/s"].startswith("320: ") and table["time"].startswith("20s of training")
+    assert table["samples/s"].startswith("320; alone, ") and table["time"].startswith("20s of training")
