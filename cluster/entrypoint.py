@@ -9,9 +9,12 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from pipelines import evaluation, secret
-from pipelines.config import RunConfig, fingerprint, with_changes
+from pipelines.config import secret
+from pipelines.config.flat import fingerprint
+from pipelines.config.parse import with_changes
+from pipelines.config.run import RunConfig
 from pipelines.errors import UserError
+from pipelines.evaluate import any_model
 from pipelines.model import versions
 from ssl_core.config import NamedConfig
 
@@ -55,22 +58,22 @@ def of_recipe(verb: str, config: RunConfig) -> Entrypoint:
 
 
 def of_evaluation(model: str, on: Path, changes: Mapping[str, Any]) -> Entrypoint:
-    """`selfray evaluate MODEL --on DATA`; arguments as of `pipelines.evaluation.plan`.
+    """`selfray evaluate MODEL --on DATA`; arguments as of `pipelines.evaluate.any_model.plan`.
 
     Raises:
         UserError: as `of_recipe`, or the model is a YAML file that is not there.
     """
-    places = evaluation.places(model, changes)
+    places = any_model.places(model, changes)
     _without_login("tracking.uri", places.tracking.uri, BY_NAME)
     storage = _absolute(places.storage)
     changes, files = {**changes, "storage": str(storage), "ray.address": "auto"}, {}
     arguments = [_model(model), "--on", str(_absolute(on))]
-    if evaluation.is_yaml(model):
+    if any_model.is_yaml(model):
         arguments[0] = Path(model).name
-        files[arguments[0]] = _foreign(with_changes(evaluation.read(model), changes))
+        files[arguments[0]] = _foreign(with_changes(any_model.read(model), changes))
     else:
         arguments += [part for key, value in changes.items() for part in ("--set", f"{key}={json.dumps(value)}")]
-    name = f"{_title(model)}-on-{evaluation.plain(on.stem)}"
+    name = f"{_title(model)}-on-{any_model.plain(on.stem)}"
     return Entrypoint("evaluate", name, tuple(arguments), storage, [arguments, files], files)
 
 
@@ -128,7 +131,7 @@ def _model(written: str) -> str:
 def _title(model: str) -> str:
     """In the job's name: of a file or folder what it is called, of a version all that was written."""
     path = Path(model)
-    return evaluation.plain(path.stem if path.exists() else model)
+    return any_model.plain(path.stem if path.exists() else model)
 
 
 def _absolute(path: Path) -> Path:

@@ -21,9 +21,9 @@ from typing import Any
 import psutil
 
 from cluster.local_node import LOOPBACK
-from pipelines import private
 from pipelines.errors import UserError
-from pipelines.stages import JOIN_AT, STATE
+from pipelines.runtime import JOIN_AT, STATE
+from pipelines.storage import permissions
 from ssl_core.config import Config
 
 logger = logging.getLogger("selfray.ray")
@@ -78,7 +78,7 @@ def up(folder: Path, num_nodes: int, cpus_per_node: int, object_store_mb: int = 
     Raises:
         UserError: one is up already, others could use it, or a node does not start.
     """
-    private.closed()
+    permissions.closed()
     if (there := load(folder)) and there.alive():
         raise UserError(
             f"cluster: {len(there.alive())} nodes are up already at {there.address}; "
@@ -112,7 +112,7 @@ def join(folder: Path, cpus: int, prefix: Sequence[str] = ()) -> Cluster:
     Raises:
         UserError: none is up, others could use it, or the node does not start.
     """
-    private.closed()
+    permissions.closed()
     made = load(folder)
     if made is None or not made.alive():
         raise UserError(f"cluster: none is up in {folder}")

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from cluster.entrypoint import Entrypoint
 from cluster.jobs import RUNNING, STOPPED, SUCCEEDED, Jobs
-from pipelines import provenance
 from pipelines.errors import UserError
+from pipelines.tracking import provenance
 
 SHIPPED = (".py", ".yaml", ".yml", ".json")
 

@@ -1,4 +1,4 @@
-"""The command line: `selfray` or `python -m pipelines`; its verbs are in pipelines/verbs and cluster/verbs."""
+"""The command line: `selfray` or `python -m pipelines`; its verbs are in pipelines/cli and cluster/verbs."""
 
 import argparse
 import importlib
@@ -7,16 +7,16 @@ import signal
 import sys
 import traceback
 
+from pipelines.cli.base import Verb, Verbs
 from pipelines.errors import Interrupted, UserError
-from pipelines.verbs.base import Verb, Verbs
 
 MODULES = (
-    "pipelines.verbs.stages",
-    "pipelines.verbs.tune",
-    "pipelines.verbs.audit",
-    "pipelines.verbs.review",
-    "pipelines.verbs.models",
-    "pipelines.verbs.look",
+    "pipelines.cli.stages",
+    "pipelines.cli.tune",
+    "pipelines.cli.audit",
+    "pipelines.cli.review",
+    "pipelines.cli.models",
+    "pipelines.cli.show",
     "cluster.verbs.doctor",
     "cluster.verbs.plan",
     "cluster.verbs.jobs",

@@ -3,23 +3,27 @@
 from pathlib import Path
 from typing import Literal
 
-from pipelines import tracking
-from pipelines.artifacts import Artifact, Checkpoint, ModelVersion, Nothing, ProbeReport
-from pipelines.config import RunConfig, fingerprint
+from pipelines.config.flat import fingerprint
+from pipelines.config.run import RunConfig
+from pipelines.data.ingest import INGEST
 from pipelines.errors import UserError
-from pipelines.evaluation import EvaluationConfig, shards_at
-from pipelines.model.found import Found
-from pipelines.stages.evaluate import EVALUATE, EVALUATE_MODEL
-from pipelines.stages.ingest import INGEST
-from pipelines.stages.pretrain import PRETRAIN
-from pipelines.stages.register import REGISTER
+from pipelines.evaluate.any_model import EvaluationConfig, shards_at
+from pipelines.evaluate.artifact import ProbeReport
+from pipelines.evaluate.evaluate import EVALUATE, EVALUATE_MODEL
+from pipelines.model.resolve import Found
+from pipelines.registry.artifact import ModelVersion
+from pipelines.registry.register import REGISTER
+from pipelines.stage import Artifact, Nothing
+from pipelines.tracking import runs
+from pipelines.train.artifact import Checkpoint
+from pipelines.train.pretrain import PRETRAIN
 
 Last = Literal["ingest", "pretrain", "evaluate", "register"]
 
 
 def train_and_register(config: RunConfig, root: Path) -> ModelVersion:
     """Every stage is recorded under `root`: what is done is reused, what was interrupted goes on."""
-    with tracking.run(config, root):
+    with runs.run(config, root):
         shards = INGEST(config, Nothing(), root)
         checkpoint = PRETRAIN(config, shards, root)
         report = EVALUATE(config, checkpoint, root)
@@ -30,7 +34,7 @@ def up_to(last: Last, config: RunConfig, root: Path) -> Artifact:
     """The same line, stopped after stage `last`."""
     if last == "register":
         return train_and_register(config, root)
-    with tracking.run(config, root):
+    with runs.run(config, root):
         shards = INGEST(config, Nothing(), root)
         if last == "ingest":
             return shards
@@ -40,10 +44,10 @@ def up_to(last: Last, config: RunConfig, root: Path) -> Artifact:
 
 def evaluate_model(config: EvaluationConfig, model: Found, root: Path) -> ProbeReport:
     """Any encoder on any data; its MLflow run says by tags which model it scored."""
-    with tracking.run(config, root):
-        tracking.tag(model.tags)
+    with runs.run(config, root):
+        runs.tag(model.tags)
         if shards := shards_at(config.on):
-            tracking.scored_on(shards.folder)
+            runs.scored_on(shards.folder)
         else:
             shards = INGEST(config, Nothing(), root)
         if not (shards.num_train and shards.num_test):

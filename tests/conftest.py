@@ -46,7 +46,7 @@ def ray_session() -> Iterator[None]:
     """A local Ray of our own: 4 logical CPUs, its own temp folder and token; about 7 s to start."""
     import ray
 
-    from pipelines.stages.engine import data_context, start_local
+    from pipelines.runtime.session import data_context, start_local
 
     start_local(num_cpus=4, object_store_bytes=256 << 20)
     data_context(cpus=4)

@@ -1,1 +1,1 @@
-"""Verbs of the command line that are about clusters; see pipelines/verbs."""
+"""Verbs of the command line that are about clusters; see pipelines/cli."""

@@ -2,7 +2,7 @@
 
 import argparse
 
-from pipelines.verbs.base import Verbs
+from pipelines.cli.base import Verbs
 
 
 def add(verbs: Verbs) -> None:
@@ -12,8 +12,8 @@ def add(verbs: Verbs) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from pipelines import doctor
-    from pipelines.config import load
+    from pipelines.cli import doctor
+    from pipelines.config.parse import load
 
     config = load(options.recipe, options.set)
     if options.address is None:

@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines.cli.base import Verbs
+from pipelines.cli.models import EMBEDDING, add_embedding
 from pipelines.errors import UserError
-from pipelines.verbs.base import Verbs
-from pipelines.verbs.models import EMBEDDING, add_embedding
 
 if TYPE_CHECKING:
     from cluster.entrypoint import Entrypoint
@@ -45,7 +45,7 @@ def add(verbs: Verbs) -> None:
 def _submit(options: argparse.Namespace) -> int:
     from cluster.jobs import Jobs
     from cluster.submit import submit
-    from pipelines.display import say
+    from pipelines.tracking.display import say
 
     wanted = _wanted(options)
     jobs = Jobs(options.address)
@@ -64,7 +64,7 @@ def _wanted(options: argparse.Namespace) -> "Entrypoint":
         UserError: what is given does not fit the verb.
     """
     from cluster import entrypoint
-    from pipelines.config import load
+    from pipelines.config.parse import load
 
     given = {name: getattr(options, name) for name in EMBEDDING}
     if options.job != "embed" and (more := [name for name, value in given.items() if value is not None]):
@@ -82,7 +82,7 @@ def _wanted(options: argparse.Namespace) -> "Entrypoint":
 
 def _jobs(options: argparse.Namespace) -> int:
     from cluster.jobs import Jobs
-    from pipelines.display import clock, say
+    from pipelines.tracking.display import clock, say
 
     jobs = Jobs(options.address)
     found = jobs.all()
@@ -113,7 +113,7 @@ def _logs(options: argparse.Namespace) -> int:
 
 def _stop(options: argparse.Namespace) -> int:
     from cluster.jobs import Jobs
-    from pipelines.display import say
+    from pipelines.tracking.display import say
 
     jobs = Jobs(options.address)
     if not jobs.stop(options.id):
@@ -125,7 +125,7 @@ def _stop(options: argparse.Namespace) -> int:
 
 
 def follow(jobs: "Jobs", submission_id: str) -> int:
-    from pipelines.display import say
+    from pipelines.tracking.display import say
 
     try:
         return jobs.follow(submission_id, _show)

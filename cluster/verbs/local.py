@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from pipelines.verbs.base import Verbs
+from pipelines.cli.base import Verbs
 
 HOW = """submit there:  selfray submit RECIPE --address {address}
 watch it:      selfray jobs; selfray logs ID --follow; selfray stop ID
@@ -32,7 +32,7 @@ def _up(folder: Path, nodes: int, cpus: int) -> int:
     import os
 
     from cluster import local_nodes
-    from pipelines.display import say
+    from pipelines.tracking.display import say
 
     say(f"cluster: starting {nodes} nodes of {cpus} CPU{'s' * (cpus > 1)} in {folder}")
     made = local_nodes.up(folder, nodes, cpus)
@@ -44,7 +44,7 @@ def _up(folder: Path, nodes: int, cpus: int) -> int:
 
 def _status(folder: Path) -> int:
     from cluster import local_nodes
-    from pipelines.display import say
+    from pipelines.tracking.display import say
 
     made = local_nodes.load(folder)
     if made is None:
@@ -60,7 +60,7 @@ def _status(folder: Path) -> int:
 
 def _down(folder: Path) -> int:
     from cluster import local_nodes
-    from pipelines.display import say
+    from pipelines.tracking.display import say
 
     running = local_nodes.down(folder)
     say(f"cluster: {running} nodes ended" if running else f"cluster: none was up in {folder}")

@@ -3,13 +3,13 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from pipelines.verbs.base import Verbs
+from pipelines.cli.base import Verbs
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pipelines.artifacts import ShardSet
-    from pipelines.config import RunConfig
+    from pipelines.config.run import RunConfig
+    from pipelines.data.shards.shard_set import ShardSet
 
 
 def add(verbs: Verbs) -> None:
@@ -19,7 +19,7 @@ def add(verbs: Verbs) -> None:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from pipelines.config import load
+    from pipelines.config.parse import load
 
     config = load(options.recipe, options.set)
     if options.address is None:
@@ -34,16 +34,18 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _here(config: "RunConfig") -> int:
-    from pipelines import forecast, manifest, summary
-    from pipelines.display import say
-    from pipelines.stages import capacity, engine
+    from pipelines.cli import summary
+    from pipelines.data.shards import manifest
+    from pipelines.runtime import capacity, session
+    from pipelines.tracking.display import say
+    from pipelines.train.plan import forecast
 
     root = summary.storage_root(config)
     try:
-        engine.connect(config)
-        from pipelines.stages.pretrain import on_gpus
-        from pipelines.stages.rehearse import SECONDS, rehearse
-        from pipelines.stages.views import training_order
+        session.connect(config)
+        from pipelines.data.batches.stream import training_order
+        from pipelines.train.plan.parts import SECONDS, rehearse
+        from pipelines.train.pretrain import on_gpus
 
         shards = _shards(config, root)
         listing = manifest.load(shards.folder)
@@ -53,7 +55,7 @@ def _here(config: "RunConfig") -> int:
         seen = rehearse(config, shards, use_gpu)
         rows = forecast.rows(config, listing, order, seen, capacity.members(), use_gpu)
     finally:
-        engine.close()
+        session.close()
     for row in rows:
         say(f"{row.what:14}{row.value}")
     return 0
@@ -62,10 +64,11 @@ def _here(config: "RunConfig") -> int:
 def _shards(config: "RunConfig", root: "Path") -> "ShardSet":
     """Those that the run will read; made where they are missing, as `selfray ingest` does."""
     from pipelines import flow
-    from pipelines.artifacts import Nothing, ShardSet
-    from pipelines.display import say
-    from pipelines.inputs import RECORD
-    from pipelines.stages.ingest import INGEST
+    from pipelines.data.ingest import INGEST
+    from pipelines.data.shards.shard_set import ShardSet
+    from pipelines.stage import Nothing
+    from pipelines.storage.inputs import RECORD
+    from pipelines.tracking.display import say
 
     folder = INGEST.folder(config, Nothing(), root)
     if (folder / RECORD).exists():

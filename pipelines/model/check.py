@@ -16,14 +16,14 @@ from zipfile import ZipFile, is_zipfile
 
 from pydantic import ValidationError
 
-from pipelines import mlflow_store as store
-from pipelines import plain_yaml
+from pipelines.config import plain_yaml
+from pipelines.data.shards.manifest import sha256_of
 from pipelines.errors import UserError
-from pipelines.manifest import sha256_of
 from pipelines.model import versions
 from pipelines.model.clean_process import Measured
 from pipelines.model.examples import EXAMPLES
 from pipelines.model.loader import CARD, WEIGHTS, locate, read_card
+from pipelines.tracking import server as store
 from ssl_core.config import Config
 
 TOLERANCE = 1e-3

@@ -18,7 +18,7 @@ from pipelines.errors import UserError
 from pipelines.model import examples
 from pipelines.model.embedder import Embedder
 from pipelines.model.examples import Examples
-from ssl_core.augment._decode import DecodeError
+from ssl_core.codecs._image.decode import DecodeError
 from ssl_core.config import Config
 
 FORBIDDEN = {

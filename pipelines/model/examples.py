@@ -17,11 +17,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
-from pipelines import footer
+from pipelines.data.shards.manifest import Manifest
+from pipelines.data.shards.schema import SAMPLES
 from pipelines.errors import UserError
-from pipelines.manifest import Manifest
-from pipelines.tables import SAMPLES
-from ssl_core.augment._decode import decode
+from pipelines.storage import parquet
+from ssl_core.codecs._image.decode import decode
 from ssl_core.noise import keyed_bits, salt
 
 EXAMPLES = "examples.safetensors"
@@ -76,7 +76,7 @@ def held_out(shards: Path, listing: Manifest, count: int) -> list[bytes]:
         mine = wanted[(wanted >= first) & (wanted < first + file.num_rows)] - first
         first += file.num_rows
         try:
-            column = footer.table(shards / file.path, SAMPLES, ["image"])["image"] if len(mine) else ()
+            column = parquet.table(shards / file.path, SAMPLES, ["image"])["image"] if len(mine) else ()
         except (OSError, pa.ArrowInvalid) as error:
             raise UserError(f"registry.examples: {shards / file.path}: cannot be read ({error})") from None
         images += [column[row].as_py() for row in mine.tolist()]

@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pipelines.data.shards.manifest import sha256_of
 from pipelines.errors import UserError
-from pipelines.manifest import sha256_of
 from pipelines.model import examples
 from pipelines.model.embedder import Embedder
 from pipelines.model.examples import EXAMPLES

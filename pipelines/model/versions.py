@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pipelines import mlflow_store as store
+from pipelines.data.shards.manifest import sha256_of
 from pipelines.errors import UserError
-from pipelines.manifest import sha256_of
-from pipelines.mlflow_store import reached
 from pipelines.model.loader import CARD, WEIGHTS, locate, read_card
-from pipelines.shipping import Unreachable
+from pipelines.tracking import server as store
+from pipelines.tracking.server import reached
+from pipelines.tracking.shipping import Unreachable
 
 CANDIDATE = "candidate"
 SHA256, FILES = "selfray.sha256", "selfray.files"

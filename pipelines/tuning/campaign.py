@@ -4,15 +4,16 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pipelines.config import RunConfig, fingerprint, identity
+from pipelines.config.flat import fingerprint
+from pipelines.config.run import RunConfig, identity
+from pipelines.config.tune import oriented
 from pipelines.errors import UserError
+from pipelines.train.worker import STOP
 from pipelines.tuning import halving, records
-from pipelines.tuning.config import oriented
 from pipelines.tuning.plan import Plan, milestones
 from pipelines.tuning.records import OPEN, Kind, Look, State, Trial
 from pipelines.tuning.search import num_planned, suggest
 from pipelines.tuning.space import Changes
-from pipelines.worker import STOP
 
 Work = Callable[[RunConfig], tuple[Path, int]]
 """Where a config trains, and its number of steps."""

@@ -1,11 +1,11 @@
 """What is refused or said before a campaign runs its first trial."""
 
-from pipelines.artifacts import ShardSet
-from pipelines.config import RunConfig
+from pipelines.config.run import RunConfig
+from pipelines.config.tune import METRICS, TuneConfig
+from pipelines.data.shards.shard_set import ShardSet
 from pipelines.errors import UserError
-from pipelines.tuning.config import METRICS, TuneConfig
+from pipelines.tuning.outcome.verdict import weakness
 from pipelines.tuning.space import num_points
-from pipelines.tuning.verdict import weakness
 from ssl_core.catalog import find
 
 WIDTH = ("rankme", "alpha_req", "lidar")

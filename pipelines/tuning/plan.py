@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from pipelines.artifacts import ShardSet
-from pipelines.config import RunConfig, fingerprint, parse
-from pipelines.decoded_cache import MADE_BY, DecodedCache
+from pipelines.config.flat import fingerprint
+from pipelines.config.parse import parse
+from pipelines.config.run import RunConfig
+from pipelines.config.tune import TuneConfig
+from pipelines.data.batches.decoded_cache import MADE_BY, DecodedCache
+from pipelines.data.shards.shard_set import ShardSet
 from pipelines.errors import UserError
 from pipelines.tuning import records
-from pipelines.tuning.config import TuneConfig
 from pipelines.tuning.space import Changes, section, tree
 from ssl_core.config import Config
 

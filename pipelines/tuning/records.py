@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from pipelines import journal
 from pipelines.errors import UserError
+from pipelines.storage import journal
 from pipelines.tuning.space import Changes
 from ssl_core.config import Config
 

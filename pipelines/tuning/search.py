@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.tuning.config import Range, TuneConfig, oriented
+from pipelines.config.tune import Range, TuneConfig, oriented
 from pipelines.tuning.records import OPEN, Trial
 from pipelines.tuning.space import Changes, Space, at, grid, num_points
 from ssl_core.noise import keyed_uniform, salt

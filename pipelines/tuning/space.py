@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.config import RunConfig, parse
+from pipelines.config.parse import parse
+from pipelines.config.run import RunConfig
+from pipelines.config.tune import Range, TuneConfig
 from pipelines.errors import UserError
-from pipelines.tuning.config import Range, TuneConfig
 from ssl_core.noise import keyed_permutation, keyed_uniform
 
 Space = Mapping[str, Range]

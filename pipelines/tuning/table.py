@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.display import clock, console, repeating, say
+from pipelines.tracking.display import clock, console, repeating, say
 from pipelines.tuning.campaign import Campaign
 from pipelines.tuning.records import OPEN, Trial
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
 
-from ssl_core.augment._corruptions import Kind, corrupt
-from ssl_core.augment._image import ImageAugmentation
+from ssl_core.augment._image.base import ImageAugmentation
+from ssl_core.augment._image.corruptions import Kind, corrupt
 from ssl_core.augment.base import Image
 from ssl_core.augment.image_eval import ImageEval
 from ssl_core.config import NamedConfig

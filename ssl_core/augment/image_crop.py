@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ssl_core.augment._crop import CROP_DRAWS, CropConfig, crop_reduction, random_crops
-from ssl_core.augment._image import ImageAugmentation
+from ssl_core.augment._image.base import ImageAugmentation
+from ssl_core.augment._image.crop import CROP_DRAWS, CropConfig, crop_reduction, random_crops
 from ssl_core.augment.base import Image
 from ssl_core.noise import keyed_uniform
 

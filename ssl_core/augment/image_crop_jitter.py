@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
-from ssl_core.augment._blur import blur_, kernel_size, solarize_
-from ssl_core.augment._color import JITTER, gray_
-from ssl_core.augment._color_draws import COLOR_DRAWS, ColorDraws, color_draws
-from ssl_core.augment._color_matrix import recolor_
-from ssl_core.augment._crop import CROP_DRAWS, CropConfig, crop_reduction, random_crops
-from ssl_core.augment._image import ImageAugmentation
+from ssl_core.augment._image.base import ImageAugmentation
+from ssl_core.augment._image.blur import blur_, kernel_size, solarize_
+from ssl_core.augment._image.color import JITTER, gray_
+from ssl_core.augment._image.color_draws import COLOR_DRAWS, ColorDraws, color_draws
+from ssl_core.augment._image.color_matrix import recolor_
+from ssl_core.augment._image.crop import CROP_DRAWS, CropConfig, crop_reduction, random_crops
 from ssl_core.augment.base import Image
 from ssl_core.noise import keyed_uniform
 
@@ -96,7 +96,7 @@ class ImageCropJitter(ImageAugmentation):
             return super().finish(view)
         if sample_id is None or salt is None or len(sample_id) != len(view):
             raise ValueError("with where: worker, `finish` needs the sample_id of each view and the salt")
-        from ssl_core.augment._device import distorted  # here, because it imports torch
+        from ssl_core.augment._image.device import distorted
 
         color = self._color(keyed_uniform(sample_id, CROP_DRAWS + COLOR_DRAWS, salt))
         is_fused, threshold = self.config.mode == "fused", self.config.solarize_threshold

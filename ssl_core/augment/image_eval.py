@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
 
-from ssl_core.augment._image import ImageAugmentation
-from ssl_core.augment._reduction import largest_reduction
-from ssl_core.augment._resize import image_shapes, resize
+from ssl_core.augment._image.base import ImageAugmentation
+from ssl_core.augment._image.reduction import largest_reduction
+from ssl_core.augment._image.resize import image_shapes, resize
 from ssl_core.augment.base import Image
 from ssl_core.config import NamedConfig
 

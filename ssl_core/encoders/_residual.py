@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from ssl_core.norm import BatchNorm2d
+from ssl_core.nn.norm import BatchNorm2d
 
 
 def conv1x1(before: int, after: int, stride: int = 1) -> nn.Conv2d:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ssl_core.config import NamedConfig
 from ssl_core.encoders.base import Encoder
-from ssl_core.norm import BatchNorm2d
+from ssl_core.nn.norm import BatchNorm2d
 from ssl_core.types import Features
 
 

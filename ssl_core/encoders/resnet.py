@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ssl_core.config import NamedConfig
 from ssl_core.encoders._residual import BasicBlock, Bottleneck, conv1x1
 from ssl_core.encoders.base import Encoder
-from ssl_core.norm import BatchNorm2d
+from ssl_core.nn.norm import BatchNorm2d
 from ssl_core.types import Features
 
 LAYERS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # table 1

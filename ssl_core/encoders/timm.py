@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from ssl_core.augment._image import MEAN, STD
+from ssl_core.augment._image.base import MEAN, STD
 from ssl_core.config import NamedConfig
 from ssl_core.encoders._published import as_rgb, check_view, deterministic_, load_weights_
 from ssl_core.encoders.base import Encoder, opened

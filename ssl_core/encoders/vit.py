@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ssl_core.config import NamedConfig
 from ssl_core.encoders.base import PatchEncoder
-from ssl_core.transformer import Block, initialize_, sincos_positions
+from ssl_core.nn.transformer import Block, initialize_, sincos_positions
 from ssl_core.types import Features
 
 SIZES = {  # dim, depth, heads: table 1 of the paper; DeiT (Touvron et al., 2021), table 1

@@ -10,8 +10,8 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from ssl_core.config import NamedConfig
-from ssl_core.evaluate._features import count_classes, standardized
-from ssl_core.evaluate._linear import choose_l2, predict
+from ssl_core.evaluate._maths.features import count_classes, standardized
+from ssl_core.evaluate._maths.linear import choose_l2, predict
 from ssl_core.evaluate.base import Labelled, Probe, Score, mean_score
 
 _COLDEST, _HOTTEST = 1e-3, 1e3

@@ -11,9 +11,9 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from ssl_core.config import NamedConfig
-from ssl_core.evaluate._contingency import adjusted_rand_index, contingency, normalized_mutual_information, purity
-from ssl_core.evaluate._features import centered_unit, count_classes
-from ssl_core.evaluate._kmeans import assigned, kmeans
+from ssl_core.evaluate._maths.contingency import adjusted_rand_index, contingency, normalized_mutual_information, purity
+from ssl_core.evaluate._maths.features import centered_unit, count_classes
+from ssl_core.evaluate._maths.kmeans import assigned, kmeans
 from ssl_core.evaluate.base import Labelled, Probe, Score, mean_score
 from ssl_core.evaluate.knn import nearest
 from ssl_core.noise import keyed_permutation, salt

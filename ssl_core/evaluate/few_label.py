@@ -10,8 +10,8 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from ssl_core.config import NamedConfig
-from ssl_core.evaluate._features import centered_unit, count_classes, place_in_class
-from ssl_core.evaluate._logistic import fit_logistic, hits
+from ssl_core.evaluate._maths.features import centered_unit, count_classes, place_in_class
+from ssl_core.evaluate._maths.logistic import fit_logistic, hits
 from ssl_core.evaluate.base import Labelled, Probe, Score, averaged
 from ssl_core.noise import salt
 

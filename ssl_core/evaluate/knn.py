@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ssl_core.config import NamedConfig
-from ssl_core.evaluate._features import count_classes
+from ssl_core.evaluate._maths.features import count_classes
 from ssl_core.evaluate.base import Labelled, Probe, Score, mean_score
 
 _BLOCK = 1 << 24  # similarities held at once: 64 MB of float32

@@ -12,8 +12,8 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch.nn.functional import normalize, one_hot
 
 from ssl_core.config import NamedConfig
-from ssl_core.evaluate._features import count_classes, place_in_class
-from ssl_core.evaluate._graph import neighbor_graph, spread, weighted
+from ssl_core.evaluate._maths.features import count_classes, place_in_class
+from ssl_core.evaluate._maths.graph import neighbor_graph, spread, weighted
 from ssl_core.evaluate.base import Labelled, Probe, Score, averaged, mean_score
 from ssl_core.evaluate.knn import neighbors
 from ssl_core.noise import salt

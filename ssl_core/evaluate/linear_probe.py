@@ -9,10 +9,10 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor
 
 from ssl_core.config import NamedConfig
-from ssl_core.evaluate._features import count_classes, standardized
-from ssl_core.evaluate._linear import choose_l2, predict
-from ssl_core.evaluate._logistic import fit_logistic
-from ssl_core.evaluate._per_class import macro_f1
+from ssl_core.evaluate._maths.features import count_classes, standardized
+from ssl_core.evaluate._maths.linear import choose_l2, predict
+from ssl_core.evaluate._maths.logistic import fit_logistic
+from ssl_core.evaluate._maths.per_class import macro_f1
 from ssl_core.evaluate.base import Labelled, Probe, Score, mean_score
 
 

@@ -13,9 +13,9 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from ssl_core.config import NamedConfig
-from ssl_core.evaluate._features import centered_unit, count_classes, place_in_class
-from ssl_core.evaluate._linear import predict
-from ssl_core.evaluate._logistic import fit_logistic
+from ssl_core.evaluate._maths.features import centered_unit, count_classes, place_in_class
+from ssl_core.evaluate._maths.linear import predict
+from ssl_core.evaluate._maths.logistic import fit_logistic
 from ssl_core.evaluate.base import Labelled, Probe, Score, mean_score
 from ssl_core.noise import salt
 

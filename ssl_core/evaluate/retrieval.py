@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ssl_core.config import NamedConfig
-from ssl_core.evaluate._features import count_classes
+from ssl_core.evaluate._maths.features import count_classes
 from ssl_core.evaluate.base import Labelled, Probe, Score, mean_score
 
 _BLOCK = 1 << 22  # similarities held at once: 16 MB of float32, which malloc keeps for the next block

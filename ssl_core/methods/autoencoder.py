@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ssl_core.config import NamedConfig
 from ssl_core.encoders.base import Encoder
-from ssl_core.heads import ConvDecoder
 from ssl_core.losses.reconstruction import mse
 from ssl_core.methods.base import Method
+from ssl_core.nn.heads import ConvDecoder
 from ssl_core.types import Batch, LossOutput, Progress
 
 

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ssl_core.config import NamedConfig
 from ssl_core.encoders.base import Encoder
-from ssl_core.heads import ConvDecoder
 from ssl_core.losses.reconstruction import mse
-from ssl_core.masking import random_split
 from ssl_core.methods.base import Method
+from ssl_core.nn.heads import ConvDecoder
+from ssl_core.nn.masking import random_split
 from ssl_core.noise import keyed_normal, salt
 from ssl_core.types import Batch, LossOutput, Progress
 

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from ssl_core.config import NamedConfig
 from ssl_core.encoders.base import PatchEncoder
-from ssl_core.heads import MaskedDecoder
 from ssl_core.losses.reconstruction import patch_mse, standardize
-from ssl_core.masking import put, random_split, take
 from ssl_core.methods.base import Method
+from ssl_core.nn.heads import MaskedDecoder
+from ssl_core.nn.masking import put, random_split, take
 from ssl_core.noise import salt
 from ssl_core.types import Batch, LossOutput, Progress
 

@@ -12,14 +12,14 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ssl_core.collectives import gather
 from ssl_core.config import NamedConfig
-from ssl_core.ema import follow_, frozen_copy
 from ssl_core.encoders.base import Encoder
-from ssl_core.heads import mlp
 from ssl_core.losses.contrastive import info_nce
 from ssl_core.methods.base import Method
+from ssl_core.nn.ema import follow_, frozen_copy
+from ssl_core.nn.heads import mlp
 from ssl_core.noise import keyed_normal, salt
+from ssl_core.optimize.collectives import gather
 from ssl_core.types import Batch, LossOutput, Progress
 
 QUEUE = 1  # what a random draw is for

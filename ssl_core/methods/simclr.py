@@ -9,12 +9,12 @@ import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch.nn.functional import normalize
 
-from ssl_core.collectives import gather, rank
 from ssl_core.config import NamedConfig
 from ssl_core.encoders.base import Encoder
-from ssl_core.heads import mlp
 from ssl_core.losses.contrastive import nt_xent
 from ssl_core.methods.base import Method
+from ssl_core.nn.heads import mlp
+from ssl_core.optimize.collectives import gather, rank
 from ssl_core.types import Batch, LossOutput, Progress
 
 

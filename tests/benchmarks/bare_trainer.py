@@ -45,8 +45,8 @@ def main(shards: Path, scratch: Path) -> None:
 def two_views(batch: dict[str, Any]) -> dict[str, Any]:
     import numpy as np
 
-    from ssl_core.augment._decode import decode
     from ssl_core.augment.image_crop_jitter import ImageCropJitter
+    from ssl_core.codecs._image.decode import decode
 
     images = [decode(data, max_pixels=50_000_000) for data in batch["image"]]
     chain, ids = ImageCropJitter(ImageCropJitter.Config(size=SIZE)), np.arange(len(images))

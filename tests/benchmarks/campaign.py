@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipelines.config import RunConfig, load
+from pipelines.config.parse import load
+from pipelines.config.run import RunConfig
 from pipelines.tuning.campaign import Campaign
 from pipelines.tuning.plan import milestones
 from pipelines.tuning.records import Look, Trial

@@ -6,15 +6,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipelines import provenance
-from pipelines.artifacts import Nothing
-from pipelines.config import load
-from pipelines.stages import engine, ingest
-from pipelines.stages.tune import max_concurrent, run_trials
+from pipelines.config.parse import load
+from pipelines.data import ingest
+from pipelines.runtime import session
+from pipelines.stage import Nothing
+from pipelines.tracking import provenance
 from pipelines.tuning import space
 from pipelines.tuning.campaign import Campaign
-from pipelines.tuning.flow import work_of
 from pipelines.tuning.plan import Plan
+from pipelines.tuning.trials.ray_tune import max_concurrent, run_trials
+from pipelines.tuning.tune import work_of
 
 
 def record(keys: Mapping[str, Sequence[Any]], metric: str, epochs: int = 27) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def record(keys: Mapping[str, Sequence[Any]], metric: str, epochs: int = 27) -> 
     config = load("digits", {"train.epochs": epochs, "train.monitor_samples": 0, "tune": {**tune, "holdout": 0.5}})
     with TemporaryDirectory() as folder:
         root = Path(folder)
-        engine.connect(config)
+        session.connect(config)
         try:
             shards = ingest.run(config, Nothing(), root)
             made = Campaign(
@@ -44,7 +45,7 @@ def record(keys: Mapping[str, Sequence[Any]], metric: str, epochs: int = 27) -> 
             run_trials(made, made.next_search, config, 1)
             wall = time.monotonic() - began
         finally:
-            engine.close()
+            session.close()
     if holes := [trial for trial in made.trials if not trial.looks]:
         raise RuntimeError(f"trial {holes[0].number} was never looked at: {holes[0].reason}")
     looked = sum(look.values["look_seconds"] for trial in made.trials for look in trial.looks)

@@ -6,11 +6,13 @@ from typing import Any
 
 from PIL import Image as Pillow
 
-from pipelines import shards
-from pipelines.artifacts import Nothing, ShardSet
-from pipelines.config import RunConfig, parse
-from pipelines.shards import Job, Rules
-from pipelines.stages import ingest
+from pipelines.config.parse import parse
+from pipelines.config.run import RunConfig
+from pipelines.data import ingest
+from pipelines.data.shards import writing
+from pipelines.data.shards.shard_set import ShardSet
+from pipelines.data.shards.writing import Job, Rules
+from pipelines.stage import Nothing
 from tests.support.pictures import picture
 
 DISTINCT = 256
@@ -62,6 +64,6 @@ def ingested(config: RunConfig, folder: Path) -> ShardSet:
     rules = Rules(config.ingest.max_pixels, config.ingest.test_fraction, config.ingest.row_group_kb << 10)
     first_id = 0
     for index, part in enumerate(source.parts(config.ingest.shard_mb)):
-        shards.write(source, Job(index, first_id, part), rules, folder.resolve())
+        writing.write(source, Job(index, first_id, part), rules, folder.resolve())
         first_id += part.count
     return ingest.run(config, Nothing(), folder)  # finds every part done

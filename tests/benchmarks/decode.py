@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image as Pillow
 
-from pipelines import manifest
-from pipelines.stages.views import some_rows
-from ssl_core.augment._decode import decode
-from ssl_core.augment._opencv import cv2
+from pipelines.data.batches.stream import some_rows
+from pipelines.data.shards import manifest
+from ssl_core.codecs._image.decode import decode
+from ssl_core.codecs._image.opencv import cv2
 from tests.benchmarks.corpus import image_files, ingested, simclr
 from tests.benchmarks.runner import CPU, Contender, Outcome, Row, Work, goal, optional, race
 from tests.support.data import ROOT

@@ -1,7 +1,7 @@
 """Decoding in the second trial of a campaign: `python -m tests.benchmarks decoded`.
 
 CPU time of the data tasks of some blocks of a later epoch, read, decode, augment twice, in this process: each row
-decoded anew, or taken from the pixels that the first trial on this node has kept (pipelines/decoded_cache.py). How
+decoded anew, or taken from the pixels that the first trial on this node has kept (decoded_cache.py). How
 much of a trial that is depends on its training step, which these times leave out.
 """
 
@@ -14,11 +14,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipelines import manifest
-from pipelines.config import RunConfig
-from pipelines.decoded_cache import DecodedCache
-from pipelines.reading import Piece, Views, read_piece
-from pipelines.stages.views import training_pieces
+from pipelines.config.run import RunConfig
+from pipelines.data.batches.decoded_cache import DecodedCache
+from pipelines.data.batches.reading import Piece, Views, read_piece
+from pipelines.data.batches.stream import training_pieces
+from pipelines.data.shards import manifest
 from tests.benchmarks.corpus import image_files, ingested, simclr
 from tests.benchmarks.runner import CPU, Contender, Outcome, Row, Work, race
 from tests.support.data import ROOT

@@ -20,9 +20,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import v2
 
-from ssl_core.augment._decode import decode
-from ssl_core.augment._image import MEAN, STD
+from ssl_core.augment._image.base import MEAN, STD
 from ssl_core.augment.image_crop_jitter import ImageCropJitter
+from ssl_core.codecs._image.decode import decode
 from ssl_core.noise import salt
 from tests.benchmarks.peers import torchvision_view
 

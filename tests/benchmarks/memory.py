@@ -14,11 +14,11 @@ from tempfile import TemporaryDirectory
 
 import psutil
 
-from pipelines import manifest
-from pipelines.artifacts import ShardSet
-from pipelines.config import RunConfig
-from pipelines.stages import engine
-from pipelines.stages.views import training_batches, training_order
+from pipelines.config.run import RunConfig
+from pipelines.data.batches.stream import training_batches, training_order
+from pipelines.data.shards import manifest
+from pipelines.data.shards.shard_set import ShardSet
+from pipelines.runtime import session
 from tests.benchmarks.corpus import image_files, ingested, simclr
 from tests.benchmarks.runner import Outcome, Row, goal, spread
 
@@ -49,8 +49,8 @@ def run(quick: bool = False) -> Outcome:
         config = simclr(folder / "files", folder, 32, 128, {"data.block_mb": 1 if quick else 4})
         once = ingested(config, folder / "shards")
         sets = {k: repeated(once, folder / f"{k}x", k) for k in TIMES}
-        engine.connect(config)
-        engine.data_context(config.data.cpus)
+        session.connect(config)
+        session.data_context(config.data.cpus)
         _epoch(config, sets[TIMES[0]], folder)  # what is imported and started once is no growth
         for _ in range(1 if quick else ROUNDS):
             for k in TIMES:
@@ -59,7 +59,7 @@ def run(quick: bool = False) -> Outcome:
                     _epoch(config, sets[k], folder)
                     seconds[k].append(time.perf_counter() - begin)
                 peaks[k].append(peak)
-        engine.close()
+        session.close()
     rows: list[Row] = [
         {
             "images": f"{k * once.num_train:,} ({k}x)",

@@ -10,9 +10,9 @@ from pathlib import Path
 from tempfile import gettempdir
 
 from pipelines import flow
-from pipelines.artifacts import ProbeReport
-from pipelines.config import load
-from pipelines.stages import engine
+from pipelines.config.parse import load
+from pipelines.evaluate.artifact import ProbeReport
+from pipelines.runtime import session
 from tests.benchmarks.runner import Outcome, Row, goal, spread
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "cifar10"
@@ -28,7 +28,7 @@ def run(quick: bool = False) -> Outcome:
     scores = {
         mode: [_scores(mode, seed, quick) for seed in SEEDS[: 1 if quick else None]] for mode in ("exact", "fused")
     }
-    engine.close()
+    session.close()
     rows: list[Row] = [
         {"views": mode, **{text: spread([s[name] for s in found]) for name, text in SCORES.items()}}
         for mode, found in scores.items()

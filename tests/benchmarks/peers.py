@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torchvision.transforms import v2
 
-from ssl_core.augment._blur import kernel_size
+from ssl_core.augment._image.blur import kernel_size
 from ssl_core.augment.base import Image
 
 SIGMA = (0.1, 2.0)

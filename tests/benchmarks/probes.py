@@ -16,8 +16,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 from ssl_core import catalog
-from ssl_core.evaluate._features import standardized, stratified_slice
-from ssl_core.evaluate._resample import replicates
+from ssl_core.evaluate._maths.features import standardized, stratified_slice
+from ssl_core.evaluate._maths.resample import replicates
 from ssl_core.evaluate.base import Labelled, Score
 from ssl_core.evaluate.knn import KNN
 from ssl_core.evaluate.linear_probe import LinearProbe

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipelines import provenance
+from pipelines.tracking import provenance
 from tests.benchmarks.runner import Outcome
 
 FILE = Path(__file__).with_name("bench.json")

@@ -18,8 +18,9 @@ import numpy as np
 import yaml
 
 from cluster import local_nodes
-from pipelines import outbox
-from pipelines.stages import engine, pretrain
+from pipelines.runtime import session
+from pipelines.storage import outbox
+from pipelines.train import pretrain
 from tests.benchmarks.bare_trainer import BATCH, SIZE
 from tests.benchmarks.corpus import image_files, ingested, simclr
 from tests.benchmarks.runner import Outcome, Row, goal, spread
@@ -72,7 +73,7 @@ def _strong(folder: Path, counts: tuple[int, ...], rounds: int, width: int) -> l
             waited = [point["data_wait"] * step for point, step in zip(points, took, strict=True)]
             seconds[workers].append(median(took))
             waits[workers].append(100 * sum(waited) / sum(took))
-    engine.close()
+    session.close()
     speeds = {n: [one / many for one, many in zip(seconds[1], seconds[n], strict=True)] for n in counts}
     return [
         {

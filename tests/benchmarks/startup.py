@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 
 import yaml
 
-import pipelines.stages  # noqa: F401  makes the settings of Ray, which both commands inherit
-from pipelines import outbox
+import pipelines.runtime  # noqa: F401  makes the settings of Ray, which both commands inherit
+from pipelines.storage import outbox
 from tests.benchmarks.bare_trainer import BATCH, SIZE, WIDTH
 from tests.benchmarks.corpus import image_files, simclr
 from tests.benchmarks.runner import Outcome, Row, goal, spread

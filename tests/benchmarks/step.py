@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from pipelines.train_loop import autocast, compile_
+from pipelines.train.loop import autocast, compile_
 from ssl_core.augment.image_crop_jitter import ImageCropJitter
 from ssl_core.build import build_method
 from ssl_core.catalog import find
-from ssl_core.ema import follow_, frozen_copy
+from ssl_core.nn.ema import follow_, frozen_copy
 from ssl_core.noise import salt
-from ssl_core.optim import OptimConfig, build_optimizer
+from ssl_core.optimize.optimizers import OptimConfig, build_optimizer
 from ssl_core.types import Batch, Progress
 from tests.benchmarks.peers import kornia_colors
 from tests.benchmarks.runner import WALL, Contender, Outcome, Race, Row, Spread, Work, goal, optional, race, spread

@@ -16,11 +16,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pipelines import manifest
-from pipelines.artifacts import ShardSet
-from pipelines.config import RunConfig
-from pipelines.stages import engine
-from pipelines.stages.views import training_batches
+from pipelines.config.run import RunConfig
+from pipelines.data.batches.stream import training_batches
+from pipelines.data.shards import manifest
+from pipelines.data.shards.shard_set import ShardSet
+from pipelines.runtime import session
 from ssl_core.build import build_chain
 from tests.benchmarks.corpus import image_files, ingested, simclr
 from tests.benchmarks.loaders import FromShards, InBatches, Pair, PerImage, loader, rebatched
@@ -62,8 +62,8 @@ def run(quick: bool = False) -> Outcome:
             files = image_files(folder / "files", case.files, case.height, case.width)
             config = simclr(folder / "files", folder, case.size, case.batch, {"data.cpus": 2})
             shards = ingested(config, folder / "shards")
-            engine.connect(config)
-            engine.data_context(config.data.cpus)
+            session.connect(config)
+            session.data_context(config.data.cpus)
             raced = race(contenders(case, files, config, shards, folder / "stage"), 1 if quick else ROUNDS, WALL)
         columns = {"x torchvision": (TORCHVISION,), "x the better of our augmentation": (SAME_SHARDS, SAME_FILES)}
         rows += raced.rows(f"{case.size} px from {case.width}x{case.height}", "images per second", columns)
@@ -80,7 +80,7 @@ def run(quick: bool = False) -> Outcome:
                 why="a block reads its row groups whole, which out of a wide shuffle window is more than its samples",
             ),
         ]
-    engine.close()
+    session.close()
     return Outcome({"Read, decode, augment twice, transfer, normalize; two data processes each": rows}, goals)
 
 

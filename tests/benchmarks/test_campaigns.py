@@ -5,8 +5,8 @@ from itertools import product
 
 import pytest
 
-from pipelines.tuning import findings
 from pipelines.tuning.confirm import plan_confirmation
+from pipelines.tuning.outcome import findings
 from tests.benchmarks import campaign as campaign_benchmark
 from tests.benchmarks import campaigns
 from tests.support.campaigns import campaign, peak_at, play, recipe

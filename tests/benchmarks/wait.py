@@ -9,8 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from pipelines import outbox
-from pipelines.stages import engine, pretrain
+from pipelines.runtime import session
+from pipelines.storage import outbox
+from pipelines.train import pretrain
 from tests.benchmarks.corpus import image_files, ingested, simclr
 from tests.benchmarks.runner import Outcome, Row, goal, spread
 
@@ -70,5 +71,5 @@ def run(quick: bool = False) -> Outcome:
             }
         )
         goals.append(goal(f"a training step waits for data, {case.name}: % of its time", wait, at_most=2))
-    engine.close()
+    session.close()
     return Outcome({"Training steps on this machine": rows}, goals)

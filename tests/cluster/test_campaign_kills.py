@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cluster import local_nodes
-from pipelines.audit import of_run
+from pipelines.train.audit import of_run
 from pipelines.tuning.records import Trial
 from tests.support.campaign_runs import CampaignRun
 from tests.support.recipe import TREE

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cluster.local_nodes import TRAINER, down
-from pipelines import outbox
-from pipelines.audit import of_run
+from pipelines.storage import outbox
+from pipelines.train.audit import of_run
 from tests.pipelines.test_kills import losses, recipe
 from tests.support.kill_runs import KilledRun
 from tests.support.node_runs import NodesRun

@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from cluster import local_nodes
-from pipelines.artifacts import ShardSet
-from pipelines.config import parse
+from pipelines.config.parse import parse
+from pipelines.data.shards.shard_set import ShardSet
 from pipelines.errors import UserError
-from pipelines.stages.capacity import read_everywhere
+from pipelines.runtime.capacity import read_everywhere
 from tests.support.commands import start, until
 from tests.support.recipe import TREE
 
@@ -71,7 +71,7 @@ def test_a_cluster_without_a_cpu_is_one_clear_line():
 
 def test_a_training_worker_that_does_not_see_the_storage_says_so(tmp_path):
     """Before it asks Ray anything, and without making the folder that is missing."""
-    from pipelines.stages.train_worker import work
+    from pipelines.train.ray_worker import work
 
     here = ShardSet(
         digest="d", folder=tmp_path, num_train=1, num_test=1, num_classes=None, num_quarantined=0, num_duplicates=0

@@ -15,9 +15,9 @@ import pytest
 
 from cluster import local_nodes
 from cluster.jobs import Jobs
-from pipelines import checkpoint, outbox
-from pipelines.audit import of_run
 from pipelines.errors import UserError
+from pipelines.storage import checkpoint, outbox
+from pipelines.train.audit import of_run
 from tests.support.commands import selfray, start, until
 from tests.support.images import good_tree
 from tests.support.mlflow_server import free_port

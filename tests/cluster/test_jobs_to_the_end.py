@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from cluster import local_nodes
-from pipelines import checkpoint
-from pipelines.audit import of_run
+from pipelines.storage import checkpoint
+from pipelines.train.audit import of_run
 from tests.cluster.test_jobs import stage
 from tests.support.commands import selfray, start, until
 from tests.support.recipe import BRIEF, TREE

@@ -15,7 +15,7 @@ import yaml
 from pydantic import ValidationError
 
 from pipelines.__main__ import _parser
-from pipelines.config import load
+from pipelines.config.parse import load
 from tests.support import crds
 from tests.support.kubernetes import ClusterSpec, JobSpec, Manifest, Pod, PolicySpec, checked, read
 

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from cluster import local_nodes
-from pipelines import checkpoint, shipping
-from pipelines.audit import Audit, of_run
+from pipelines.storage import checkpoint
+from pipelines.tracking import shipping
+from pipelines.train.audit import Audit, of_run
 from tests.pipelines.test_kills import assert_equal, recipe, undisturbed
 from tests.support.mlflow_server import MlflowServer
 from tests.support.node_runs import NodesRun

@@ -18,14 +18,15 @@ from cluster.entrypoint import RECIPE, as_there, of_embedding, of_evaluation, of
 from cluster.jobs import check_version
 from cluster.submit import free_id, pack
 from cluster.verbs.jobs import VERBS
-from pipelines import provenance, secret
 from pipelines.__main__ import _parser, main
-from pipelines.config import load, parse
+from pipelines.config import secret
+from pipelines.config.parse import load, parse
 from pipelines.errors import UserError
-from pipelines.provenance import BROUGHT
-from pipelines.stages import nodes
-from pipelines.stages.engine import refusal
-from pipelines.stages.nodes import Seen, ahead, disagreements, paths_read
+from pipelines.runtime import nodes
+from pipelines.runtime.nodes import Seen, ahead, disagreements, paths_read
+from pipelines.runtime.session import refusal
+from pipelines.tracking import provenance
+from pipelines.tracking.provenance import BROUGHT
 from tests.support.recipe import TREE
 
 

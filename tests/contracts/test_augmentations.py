@@ -11,8 +11,8 @@ from PIL import Image as Pillow
 from pydantic import ValidationError
 
 from ssl_core import catalog
-from ssl_core.augment._decode import decode
 from ssl_core.augment.base import Augmentation
+from ssl_core.codecs._image.decode import decode
 from ssl_core.noise import salt
 from tests.support.kinds import encode
 from tests.support.pictures import picture

@@ -5,7 +5,7 @@ import torch
 
 from ssl_core import catalog
 from ssl_core.encoders.base import Encoder, PatchEncoder
-from ssl_core.masking import random_split, take
+from ssl_core.nn.masking import random_split, take
 from ssl_core.noise import salt
 from tests.support.tiny import SMALL_ENCODERS, VIEW_SHAPE, installed_encoders, tiny_encoder
 

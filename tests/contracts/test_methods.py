@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ssl_core import catalog
-from ssl_core.collectives import mean_over_workers
 from ssl_core.methods.base import Method
-from ssl_core.optim import OptimConfig, build_optimizer, load_optimizer_tensors_, optimizer_tensors
-from ssl_core.sharding import check_shardable, shard_, whole
+from ssl_core.optimize.collectives import mean_over_workers
+from ssl_core.optimize.optimizers import OptimConfig, build_optimizer, load_optimizer_tensors_, optimizer_tensors
+from ssl_core.optimize.sharding import check_shardable, shard_, whole
 from ssl_core.types import Batch, Progress
 from tests.support.tiny import SMALL_METHODS, VIEW_SHAPE, rows, suitable_encoders, tiny_batch, tiny_method
 from tests.support.workers import on_workers

@@ -12,8 +12,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ssl_core import catalog
 from ssl_core.methods.base import Method
-from ssl_core.optim import OptimConfig, build_optimizer, load_optimizer_tensors_, optimizer_tensors
-from ssl_core.sharding import shard_, whole
+from ssl_core.optimize.optimizers import OptimConfig, build_optimizer, load_optimizer_tensors_, optimizer_tensors
+from ssl_core.optimize.sharding import shard_, whole
 from ssl_core.types import Batch, Progress
 from tests.support.tiny import suitable_encoders, tiny_batch, tiny_method
 
@@ -113,7 +113,7 @@ def test_one_nccl_worker_equals_none(name: str, encoder: str, how: str, nccl: No
 @pytest.mark.parametrize(("name", "encoder"), [("simclr", "resnet"), ("moco", "vit"), ("mae", "vit")])
 def test_compiled_encoders_learn_the_same(name: str, encoder: str) -> None:
     """torch.compile fuses and so rounds otherwise; the losses of some steps stay together."""
-    from pipelines.train_loop import compile_
+    from pipelines.train.loop import compile_
 
     batches = [tiny_batch(tiny_method(name, encoder), seed=seed) for seed in range(STEPS)]
     plain, compiled = tiny_method(name, encoder).cuda(), tiny_method(name, encoder).cuda()

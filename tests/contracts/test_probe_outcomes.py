@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from ssl_core import catalog
-from ssl_core.evaluate._resample import replicates
+from ssl_core.evaluate._maths.resample import replicates
 from ssl_core.evaluate.base import Labelled, Probe, Score
-from ssl_core.statistics import percentiles, resample_weights
+from ssl_core.measures.statistics import percentiles, resample_weights
 from tests.contracts.test_probes import PROBES, clusters, noise
 
 TRAIN, TEST = clusters(20, seed=0), noise(clusters(25, seed=1), 3)  # neither perfect nor hopeless

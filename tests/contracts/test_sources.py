@@ -1,4 +1,4 @@
-"""Every file in pipelines/sources, held to the contract of sources/base.py."""
+"""Every file in pipelines/data/sources, held to the contract of its base.py."""
 
 import json
 import pickle
@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.sources.base import Part, Raw, Source
+from pipelines.data.sources.base import Part, Raw, Source
 from ssl_core import catalog
 from tests.support.sources import example
 
-SOURCES = catalog.names("pipelines.sources")
+SOURCES = catalog.names("pipelines.data.sources")
 
 
 @pytest.fixture(params=SOURCES)
 def source(request: pytest.FixtureRequest, tmp_path: Path) -> Source:
-    component = catalog.find("pipelines.sources", request.param)
+    component = catalog.find("pipelines.data.sources", request.param)
     made: Source = component(component.Config(**example(request.param, tmp_path)))
     return made
 
@@ -27,9 +27,9 @@ def listed(source: Source) -> list[Raw]:
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_it_has_a_one_line_summary_and_bears_its_own_name(name: str) -> None:
-    component = catalog.find("pipelines.sources", name)
+    component = catalog.find("pipelines.data.sources", name)
     assert component.Config.model_fields["name"].default == name
-    assert 20 < len(catalog.summary("pipelines.sources", name)) < 120
+    assert 20 < len(catalog.summary("pipelines.data.sources", name)) < 120
     assert issubclass(component, Source)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ssl_core import catalog
-from ssl_core.optim import OptimConfig, build_optimizer
+from ssl_core.optimize.optimizers import OptimConfig, build_optimizer
 from ssl_core.types import Progress
 from tests.support.tiny import suitable_encoders, tiny_batch, tiny_method
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipelines.mlflow_store import use
-from pipelines.review import decisions
-from pipelines.review.registry import Registry
+from pipelines.registry import decisions
+from pipelines.registry.registry import Registry
+from pipelines.tracking.server import use
 from tests.support.mlflow_server import MlflowServer
 from tests.support.reviewed import recipe, register
 

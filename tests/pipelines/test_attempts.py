@@ -4,10 +4,12 @@ from functools import partial
 
 import pytest
 
-from pipelines import provenance, tracking
-from pipelines.mlflow_store import storage
-from pipelines.review import gather, tables
-from pipelines.review.registry import Registry
+from pipelines.registry.page import tables
+from pipelines.registry.registry import Registry
+from pipelines.registry.review import gather
+from pipelines.tracking import provenance
+from pipelines.tracking import runs as tracking
+from pipelines.tracking.server import storage
 from tests.pipelines.test_provenance import checkout, git  # noqa: F401 - a fixture
 from tests.support.tracked import files, log, recipe, runs, stage_folder
 

@@ -8,12 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import consumption, inputs
-from pipelines.audit import Audit, audit
+from pipelines.data.batches.order import Order
+from pipelines.data.shards.manifest import Manifest, ShardFile
+from pipelines.data.shards.writing import SAMPLES
 from pipelines.errors import UserError
-from pipelines.manifest import Manifest, ShardFile
-from pipelines.order import Order
-from pipelines.shards import SAMPLES
+from pipelines.storage import inputs
+from pipelines.train import consumption
+from pipelines.train.audit import Audit, audit
 
 BATCH, EPOCHS = 4, 3
 SIZES = (5, 7, 6, 4)  # 22 rows in 4 row groups of 2 files: 5 batches of 4 an epoch, 2 rows left over

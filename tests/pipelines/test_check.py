@@ -14,15 +14,15 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file, save_file
 
+from pipelines.data.shards.manifest import Manifest, ShardFile
+from pipelines.data.shards.schema import SAMPLES
 from pipelines.errors import UserError
-from pipelines.manifest import Manifest, ShardFile
-from pipelines.mlflow_store import connect
 from pipelines.model import examples, versions
 from pipelines.model.check import check
 from pipelines.model.embedder import Embedder
 from pipelines.model.examples import EXAMPLES
 from pipelines.model.loader import CARD, WEIGHTS, write_card
-from pipelines.tables import SAMPLES
+from pipelines.tracking.server import connect
 from tests.support.images import encoded
 from tests.support.registry import pretrained, recipe, register
 

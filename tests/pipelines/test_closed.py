@@ -8,10 +8,10 @@ import psutil
 import pytest
 
 from cluster import local_nodes
-from pipelines import exposure
 from pipelines.__main__ import main
 from pipelines.errors import UserError
-from pipelines.stages.engine import start_local
+from pipelines.runtime.session import start_local
+from pipelines.tracking import loopback
 
 CODE = Path(__file__).parents[2]
 FORBIDDEN = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "jsonpickle"}
@@ -26,8 +26,8 @@ REFUSED = {
 PLAIN = {"allow_pickle": False, "weights_only": True, "shell": False, "trust_remote_code": False}
 """Arguments that have one safe value."""
 ALLOWED = {
-    "pipelines/footer.py": {"pyarrow.parquet.ParquetFile"},  # the one place, after the footer was checked
-    "pipelines/plain_yaml.py": {"yaml.safe_load"},
+    "pipelines/storage/parquet.py": {"pyarrow.parquet.ParquetFile"},  # the one place, after the footer was checked
+    "pipelines/config/plain_yaml.py": {"yaml.safe_load"},
     "pipelines/model/export.py": {"torch.export.load"},  # of what it has just written
 }
 
@@ -108,10 +108,10 @@ def test_the_scan_sees_what_it_is_for(text):
 
 
 def test_hosts():
-    assert all(exposure.is_loopback(host) for host in ("127.0.0.1", "127.8.0.1", "localhost", "::1", "[::1]"))
-    assert not any(exposure.is_loopback(host) for host in ("0.0.0.0", "::", "192.168.0.7", "example.org", ""))
-    assert exposure.consent("127.0.0.1", 5000, False, "read") is None
-    assert exposure.consent("0.0.0.0", 5000, True, "read it") == (
+    assert all(loopback.is_loopback(host) for host in ("127.0.0.1", "127.8.0.1", "localhost", "::1", "[::1]"))
+    assert not any(loopback.is_loopback(host) for host in ("0.0.0.0", "::", "192.168.0.7", "example.org", ""))
+    assert loopback.consent("127.0.0.1", 5000, False, "read") is None
+    assert loopback.consent("0.0.0.0", 5000, True, "read it") == (
         "EXPOSED: 0.0.0.0:5000 is open to the network; whoever reaches it can read it."
     )
 

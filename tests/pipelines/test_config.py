@@ -3,7 +3,9 @@
 import pytest
 import yaml
 
-from pipelines.config import flat, identity, load, parse
+from pipelines.config.flat import flat
+from pipelines.config.parse import load, parse
+from pipelines.config.run import identity
 from pipelines.errors import UserError
 from tests.support.recipe import TREE
 

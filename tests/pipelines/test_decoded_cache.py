@@ -16,13 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import decoded_cache, lock, outbox, pixel_file, quarantine, reading
-from pipelines.decoded_cache import DecodedCache
+from pipelines.data.batches import decoded_cache, pixel_file, quarantine, reading
+from pipelines.data.batches.decoded_cache import DecodedCache
+from pipelines.data.batches.order import Rows
+from pipelines.data.batches.reading import Arrays, Piece, Views, read_piece
+from pipelines.data.batches.row_groups import Group
+from pipelines.data.shards.schema import SAMPLES
 from pipelines.errors import UserError
-from pipelines.order import Rows
-from pipelines.reading import Arrays, Piece, Views, read_piece
-from pipelines.row_groups import Group
-from pipelines.tables import SAMPLES
+from pipelines.storage import lock, outbox
 from ssl_core.augment.image_crop_jitter import ImageCropJitter
 from ssl_core.build import build_chain
 from ssl_core.catalog import find, names

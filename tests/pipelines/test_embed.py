@@ -13,16 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import embeddings
-from pipelines.embeddings import Embeddings
+from pipelines.data.shards.manifest import sha256_of
+from pipelines.data.sources import _files
+from pipelines.data.sources.image_folder import ImageFolder
+from pipelines.data.sources.parquet import Parquet
 from pipelines.errors import UserError
-from pipelines.manifest import sha256_of
+from pipelines.model import embed, embedding_parts
 from pipelines.model.embedder import Embedder
-from pipelines.sources import _files
-from pipelines.sources.image_folder import ImageFolder
-from pipelines.sources.parquet import Parquet
-from pipelines.stages import embed
-from ssl_core.augment._decode import clean
+from pipelines.model.embedding_parts import Embeddings
+from ssl_core.codecs._image.decode import clean
 from tests.support.images import bad_files, encoded, good_tree, write_tree
 from tests.support.mlflow_server import MlflowServer
 from tests.support.registry import pack_tiny, pretrained, recipe, register
@@ -84,7 +83,7 @@ class TestEmbed:
         assert set(reasons) == set(bad_files()) and reasons["b/zero.png"] == "empty file"
         assert reasons["a/notes.txt"] == "not an image (.txt)"
 
-        assert Embeddings.model_validate_json((tmp_path / "out" / embeddings.NAME).read_text()) == made
+        assert Embeddings.model_validate_json((tmp_path / "out" / embedding_parts.NAME).read_text()) == made
         assert [file["num_rows"] for file in made.files] == [len(pq.read_table(tmp_path / "out" / str(f["path"])))
                                                              for f in made.files]  # fmt: skip
         assert all(sha256_of(tmp_path / "out" / str(file["path"])) == file["sha256"] for file in made.files)
@@ -142,7 +141,7 @@ class TestEmbed:
             UserError, match=r"--input: none of the 2 samples can be read; the first is raw/a\.png \(empty file\)"
         ):
             embed.run(packed, "m", folder_source(raw), tmp_path / "out", OPTIONS)
-        assert not (tmp_path / "out" / embeddings.NAME).exists()
+        assert not (tmp_path / "out" / embedding_parts.NAME).exists()
 
 
 def selfray(*arguments: object, **more: Any) -> "subprocess.Popen[str]":
@@ -189,13 +188,13 @@ def test_a_killed_command_goes_on_to_the_same_files(mlflow_server: MlflowServer,
         driver.send_signal(signal.SIGKILL)
         driver.communicate()
     finished = {path: path.stat().st_mtime_ns for path in records.glob("0*.json")}
-    assert not (tmp_path / "killed" / embeddings.NAME).exists()
+    assert not (tmp_path / "killed" / embedding_parts.NAME).exists()
     for output in ("killed", "whole"):
         again = selfray(*command, tmp_path / output)
         said, error = again.communicate(timeout=300)
         assert again.returncode == 0 and "3,000 samples, 1 quarantined" in said, said + error
     whole, killed = (
-        Embeddings.model_validate_json((tmp_path / output / embeddings.NAME).read_text())
+        Embeddings.model_validate_json((tmp_path / output / embedding_parts.NAME).read_text())
         for output in ("whole", "killed")
     )
     assert whole.settings.model == "models:/embedded/1"

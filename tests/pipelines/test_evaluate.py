@@ -7,13 +7,18 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines import checkpoint, outbox, outcomes
-from pipelines.artifacts import Checkpoint, Nothing, ProbeReport
-from pipelines.config import RunConfig, parse
+from pipelines.config.parse import parse
+from pipelines.config.run import RunConfig
+from pipelines.data import ingest
 from pipelines.errors import UserError
-from pipelines.stages import evaluate, ingest
+from pipelines.evaluate import evaluate
+from pipelines.evaluate.artifact import ProbeReport
+from pipelines.evaluate.scoring import outcomes
+from pipelines.stage import Nothing
+from pipelines.storage import checkpoint, outbox
+from pipelines.train.artifact import Checkpoint
 from ssl_core.build import build_method
-from ssl_core.optim import build_optimizer
+from ssl_core.optimize.optimizers import build_optimizer
 from tests.support.pictures import picture
 from tests.support.recipe import TREE
 

@@ -9,11 +9,17 @@ import cv2
 import numpy as np
 import pytest
 
-from pipelines import checkpoint, evaluation, flow, manifest, mlflow_store
-from pipelines.artifacts import ProbeReport
+from pipelines import flow
+from pipelines.data.shards import manifest
 from pipelines.errors import UserError
-from pipelines.model import found, loader
-from pipelines.stages import fine_tune, leak_check
+from pipelines.evaluate import any_model
+from pipelines.evaluate.artifact import ProbeReport
+from pipelines.evaluate.leaks import check
+from pipelines.evaluate.tasks import fine_tune
+from pipelines.model import loader
+from pipelines.model import resolve as found
+from pipelines.storage import checkpoint
+from pipelines.tracking import server
 from ssl_core.build import drawn_encoder
 from ssl_core.config import NamedConfig
 from tests.support.images import encoded, write_tree
@@ -74,7 +80,7 @@ def _config(package: str, tree: dict[str, Any]) -> NamedConfig:
 
 
 def evaluate(model: str, on: Path, root: Path, **changes: Any) -> ProbeReport:
-    config, packed = evaluation.plan(model, on, {**FAST, **changes}, root)
+    config, packed = any_model.plan(model, on, {**FAST, **changes}, root)
     return flow.evaluate_model(config, packed, root)
 
 
@@ -102,7 +108,7 @@ def test_robustness_is_the_accuracy_of_the_clean_probe_on_corrupted_views(made: 
 
 
 def test_its_run_in_mlflow_is_linked_to_the_model(made: ProbeReport, root: Path) -> None:
-    client = mlflow_store.connect(mlflow_store.embedded(root))
+    client = server.connect(server.embedded(root))
     (experiment,) = [e for e in client.search_experiments() if e.name == "selfray"]
     runs = client.search_runs([experiment.experiment_id], "params.on LIKE '%stripes'")
     run = next(run for run in runs if "robust_top1" in run.data.metrics)
@@ -123,7 +129,7 @@ def test_asked_again_it_is_read_from_disk_and_on_its_shards_it_is_the_same(
     on_shards = evaluate(model, made.checkpoint.shards.folder, root, **TASKS)
     assert on_shards.scores == made.scores
     assert sorted((root / "features").iterdir()) == features, "nothing was encoded again"
-    client = mlflow_store.connect(mlflow_store.embedded(root))
+    client = server.connect(server.embedded(root))
     (experiment,) = [e for e in client.search_experiments() if e.name == "selfray"]
     (run,) = client.search_runs([experiment.experiment_id], f"params.on = '{made.checkpoint.shards.folder}'")
     (logged,) = run.inputs.dataset_inputs  # what a comparison of two evaluations is paired by
@@ -150,9 +156,9 @@ def test_copies_of_what_it_was_pretrained_on_are_found(made: ProbeReport, model:
     text = (again.folder / "report" / "report.md").read_text()
     assert f"**{seen.leaks.num_exact} exact and {seen.leaks.num_near} near copies**" in text
     assert "is in the pre-training data" in again.verdict
-    config, _ = evaluation.plan(str(theirs), images, FAST, root)
+    config, _ = any_model.plan(str(theirs), images, FAST, root)
     looked = [
-        leak_check.of_pretraining(
+        check.of_pretraining(
             config,
             made.checkpoint.model_copy(update={"folder": folder}),
             manifest.load(shards.folder),
@@ -198,7 +204,7 @@ def test_fine_tuning_learns_what_the_labels_say_and_resumes(model: str, images: 
     assert low <= scores.encoder["fine_tune_top1"] <= high and "fine_tune_top1" in scores.gains
     assert "fine_tune v1: all weights, 12 epochs" in (made.folder / "report" / "report.md").read_text()
 
-    client = mlflow_store.connect(mlflow_store.embedded(root))
+    client = server.connect(server.embedded(root))
     for name, score in (("encoder", scores.encoder), ("random_init", scores.random_init)):
         curves = _tuned(client, name)
         history = client.get_metric_history(curves.info.run_id, "loss")

@@ -11,13 +11,14 @@ import yaml
 from safetensors.torch import save_file
 from torchvision import models
 
-from pipelines import checkpoint, evaluation, inputs
-from pipelines.config import parse
+from pipelines.config.parse import parse
 from pipelines.errors import UserError
-from pipelines.model import found, loader
-from pipelines.stages.pretrain import PRETRAIN
+from pipelines.evaluate import any_model
+from pipelines.model import loader, resolve
+from pipelines.storage import checkpoint, inputs
+from pipelines.train.pretrain import PRETRAIN
 from ssl_core.build import build_method
-from ssl_core.optim import build_optimizer
+from ssl_core.optimize.optimizers import build_optimizer
 from tests.support.images import encoded, write_tree
 from tests.support.recipe import TREE
 
@@ -52,7 +53,7 @@ def test_a_checkpoint_is_packed_with_the_encoder_and_view_of_its_training(
     trained: Path, images: Path, tmp_path: Path
 ) -> None:
     for given in (trained, trained / "checkpoints" / "step_00000012"):
-        config, model = evaluation.plan(str(given), images, {}, tmp_path)
+        config, model = any_model.plan(str(given), images, {}, tmp_path)
         assert config.name == "tiny-step12-on-images" and config.encoder.name == "convnet"
         assert config.views["eval"].model_dump()["size"] == 8
         kept, there = (
@@ -61,13 +62,13 @@ def test_a_checkpoint_is_packed_with_the_encoder_and_view_of_its_training(
         )
         assert kept.keys() == there.keys() and all(torch.equal(kept[name], there[name]) for name in kept)
         assert model.tags["selfray.checkpoint"].endswith("step_00000012")
-    again, packed = evaluation.plan(str(model.folder), images, {}, tmp_path)
+    again, packed = any_model.plan(str(model.folder), images, {}, tmp_path)
     assert packed.folder == model.folder and again.encoder == config.encoder
     assert len(list((tmp_path / "models").iterdir())) == 1
 
 
 def test_a_foreign_encoder_is_packed_with_its_weights(images: Path, tmp_path: Path) -> None:
-    config, model = evaluation.plan(foreign(tmp_path), images, {"seed": 3}, tmp_path)
+    config, model = any_model.plan(foreign(tmp_path), images, {"seed": 3}, tmp_path)
     assert (config.name, config.seed) == ("foreign-on-images", 3)
     assert config.views["eval"].model_dump() == {"name": "image_eval", "size": 224, "crop_fraction": 0.875}
     encoder = loader.load_encoder(model.folder)
@@ -89,7 +90,7 @@ def test_a_foreign_encoder_is_packed_with_its_weights(images: Path, tmp_path: Pa
 )
 def test_folders_named_like_splits_are_the_splits(names: tuple[str, ...], want: dict[str, str], tmp_path: Path) -> None:
     root = write_tree(tmp_path / "data", {name: encoded(1) for name in names})
-    found_source = evaluation.source(root)
+    found_source = any_model.source(root)
     assert found_source == {"name": "image_folder", **{key: str(root / part) for key, part in want.items()}}
 
 
@@ -97,17 +98,17 @@ def test_parquet_is_read_with_its_label_column_and_its_split_files(tmp_path: Pat
     table = pa.table({"image": [encoded(0)], "label": [1]})
     for name in ("train-0.parquet", "test-0.parquet"):
         pq.write_table(table, tmp_path / name)
-    assert evaluation.source(tmp_path) == {
+    assert any_model.source(tmp_path) == {
         "name": "parquet",
         "path": str(tmp_path / "**/train*.parquet"),
         "test_path": str(tmp_path / "**/test*.parquet"),
         "label": "label",
     }
     pq.write_table(table.drop_columns("label"), tmp_path / "one.parquet")
-    assert evaluation.source(tmp_path / "one.parquet") == {"name": "parquet", "path": str(tmp_path / "one.parquet")}
+    assert any_model.source(tmp_path / "one.parquet") == {"name": "parquet", "path": str(tmp_path / "one.parquet")}
     (tmp_path / "bad.parquet").write_text("text")
     with pytest.raises(UserError, match=r"--on: .*bad\.parquet: not a Parquet file"):
-        evaluation.source(tmp_path / "bad.parquet")
+        any_model.source(tmp_path / "bad.parquet")
 
 
 @pytest.mark.parametrize(
@@ -121,20 +122,20 @@ def test_parquet_is_read_with_its_label_column_and_its_split_files(tmp_path: Pat
 )
 def test_an_unknown_model_is_one_clear_line(model: str, words: str, images: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=words) as caught:
-        evaluation.plan(model, images, {}, tmp_path)
+        any_model.plan(model, images, {}, tmp_path)
     assert "\n" not in str(caught.value)
 
 
 def test_the_server_may_come_from_the_environment(images: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("MODELS", f"sqlite:///{tmp_path}/elsewhere.db")
     with pytest.raises(UserError, match=r"absent@champion: .*not found"):
-        evaluation.plan("absent@champion", images, {"tracking.uri": "${env:MODELS}"}, tmp_path)
+        any_model.plan("absent@champion", images, {"tracking.uri": "${env:MODELS}"}, tmp_path)
     assert (tmp_path / "elsewhere.db").exists()
 
 
 def test_mistakes_of_files_are_named(images: Path, tmp_path: Path, trained: Path) -> None:
     def plan(model: str | Path, on: Path = images, **changes: Any) -> None:
-        evaluation.plan(str(model), on, changes, tmp_path)
+        any_model.plan(str(model), on, changes, tmp_path)
 
     with pytest.raises(UserError, match="--on: /nowhere: no such file or folder; give shards, a folder of images"):
         plan(trained, Path("/nowhere"))
@@ -155,10 +156,10 @@ def test_mistakes_of_files_are_named(images: Path, tmp_path: Path, trained: Path
 
 
 def test_tampered_packed_weights_are_refused(trained: Path, images: Path, tmp_path: Path) -> None:
-    _, model = evaluation.plan(str(trained), images, {}, tmp_path)
+    _, model = any_model.plan(str(trained), images, {}, tmp_path)
     path = model.folder / loader.WEIGHTS
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(UserError, match=r"its sha256 is .*do not use it"):
         loader.encoder_weights(model.folder)
     with pytest.raises(UserError, match=r"its sha256 is .*do not use it"):
-        found.find(str(model.folder), tmp_path, "")
+        resolve.find(str(model.folder), tmp_path, "")

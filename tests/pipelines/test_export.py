@@ -10,7 +10,6 @@ import torch
 
 from pipelines.__main__ import main
 from pipelines.errors import UserError
-from pipelines.mlflow_store import connect, mlflow, used
 from pipelines.model import examples, versions
 from pipelines.model import export as exports
 from pipelines.model.check import check
@@ -18,6 +17,7 @@ from pipelines.model.embedder import Embedder
 from pipelines.model.examples import EXAMPLES
 from pipelines.model.export import export
 from pipelines.model.loader import CARD, WEIGHTS, load_encoder, read_card
+from pipelines.tracking.server import connect, mlflow, used
 from tests.support.images import encoded, write_tree
 from tests.support.registry import pack_tiny, pretrained, recipe, register
 from tests.support.tiny import installed_encoders

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines import forecast
-from pipelines.config import RunConfig, parse
-from pipelines.forecast import Measured, Node, Placement
-from pipelines.manifest import Manifest, ShardFile
-from pipelines.order import Order
+from pipelines.config.parse import parse
+from pipelines.config.run import RunConfig
+from pipelines.data.batches.order import Order
+from pipelines.data.shards.manifest import Manifest, ShardFile
+from pipelines.train.plan import forecast
+from pipelines.train.plan.forecast import Measured, Node, Placement
 from tests.support.recipe import TREE
 
 SEEN = Measured(

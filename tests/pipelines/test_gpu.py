@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.audit import of_run
+from pipelines.train.audit import of_run
 from tests.pipelines.test_kills import losses, recipe
 from tests.support.kill_runs import KilledRun
 

@@ -14,18 +14,20 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipelines import manifest as manifests
-from pipelines import shards
-from pipelines.artifacts import Nothing, ShardSet
-from pipelines.config import RunConfig, parse
+from pipelines.config.parse import parse
+from pipelines.config.run import RunConfig
+from pipelines.data import ingest
+from pipelines.data.ingest import INGEST
+from pipelines.data.shards import manifest as manifests
+from pipelines.data.shards import writing
+from pipelines.data.shards.shard_set import ShardSet
+from pipelines.data.shards.writing import Job, Rules
+from pipelines.data.sources import _files
+from pipelines.data.sources.base import Part
+from pipelines.data.sources.image_folder import ImageFolder
 from pipelines.errors import UserError
-from pipelines.shards import Job, Rules
-from pipelines.sources import _files
-from pipelines.sources.base import Part
-from pipelines.sources.image_folder import ImageFolder
-from pipelines.stages import ingest
-from pipelines.stages.ingest import INGEST
-from ssl_core.augment._decode import decode
+from pipelines.stage import Nothing
+from ssl_core.codecs._image.decode import decode
 from tests.support.data import shared
 from tests.support.images import ARTIST, ORIENTATION, bad_files, encoded, good_tree, pixels, write_tree
 from tests.support.recipe import TREE
@@ -205,12 +207,13 @@ class TestIngest:
 
 DRIVER = """
 import sys, pathlib
-from pipelines import config, artifacts
-from pipelines.sources import _files
-from pipelines.stages import ingest
+from pipelines.config.run import RunConfig
+from pipelines.stage import Nothing
+from pipelines.data.sources import _files
+from pipelines.data import ingest
 _files.MAX_SAMPLES = 3
-tree = config.RunConfig.model_validate_json(pathlib.Path(sys.argv[1]).read_text())
-ingest.run(tree, artifacts.Nothing(), pathlib.Path(sys.argv[2]))
+tree = RunConfig.model_validate_json(pathlib.Path(sys.argv[1]).read_text())
+ingest.run(tree, Nothing(), pathlib.Path(sys.argv[2]))
 """
 
 
@@ -224,7 +227,7 @@ def test_row_groups_keep_to_bytes_and_rows(tmp_path: Path) -> None:
     source, job = folder_job(good_tree(tmp_path / "raw", 20))
     sizes = [len(raw.data or b"") for raw in source.read(job.part)]
     limit = max(sizes) + 1
-    record = shards.write(source, job, Rules(1_000_000, 0.0, limit), tmp_path)
+    record = writing.write(source, job, Rules(1_000_000, 0.0, limit), tmp_path)
     assert record.train is not None
     file = pq.ParquetFile(tmp_path / record.train.path)
     groups = [file.read_row_group(i).to_pylist() for i in range(file.num_row_groups)]
@@ -237,7 +240,7 @@ def test_row_groups_keep_to_bytes_and_rows(tmp_path: Path) -> None:
 def test_at_most_256_rows_in_a_group(tmp_path: Path) -> None:
     tiny = encoded(1, 2, 2)
     source, job = folder_job(write_tree(tmp_path / "raw", {f"{i:03d}.png": tiny for i in range(300)}))
-    record = shards.write(source, job, RULES, tmp_path)
+    record = writing.write(source, job, RULES, tmp_path)
     assert record.train is not None
     assert record.train.row_groups == (256, 44)
 
@@ -245,7 +248,7 @@ def test_at_most_256_rows_in_a_group(tmp_path: Path) -> None:
 def test_a_part_that_gives_fewer_samples_than_it_says_is_a_bug_and_leaves_nothing(tmp_path: Path) -> None:
     source, job = folder_job(good_tree(tmp_path / "raw", 4))
     with pytest.raises(RuntimeError, match="gave 4 samples for part 0, which says 5"):
-        shards.write(source, Job(0, 0, Part(None, 5, job.part.what)), RULES, tmp_path / "out")
+        writing.write(source, Job(0, 0, Part(None, 5, job.part.what)), RULES, tmp_path / "out")
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 

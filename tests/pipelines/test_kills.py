@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from pipelines import checkpoint, outbox
-from pipelines.artifacts import Nothing
-from pipelines.audit import of_run
-from pipelines.config import parse
-from pipelines.stages import ingest, pretrain
+from pipelines.config.parse import parse
+from pipelines.data import ingest
+from pipelines.stage import Nothing
+from pipelines.storage import checkpoint, outbox
+from pipelines.train import pretrain
+from pipelines.train.audit import of_run
 from tests.support.kill_runs import ROLES, KilledRun
 from tests.support.recipe import TREE
 

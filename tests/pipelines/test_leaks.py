@@ -9,12 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pipelines import leaks, shards
-from pipelines.hashes import Hashes
-from pipelines.leaks import Pairs
-from pipelines.manifest import Manifest
-from ssl_core.augment._opencv import cv2
-from ssl_core.perceptual_hash import nearest_hashes, perceptual_hash
+from pipelines.data.shards import writing
+from pipelines.data.shards.manifest import Manifest
+from pipelines.evaluate.leaks import pairs as leaks
+from pipelines.evaluate.leaks.hashes import Hashes
+from pipelines.evaluate.leaks.pairs import Pairs
+from ssl_core.codecs._image.opencv import cv2
+from ssl_core.codecs._image.perceptual_hash import nearest_hashes, perceptual_hash
 from tests.support.pictures import picture
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -108,9 +109,9 @@ def test_equal_bytes_by_what_ingest_noted(tmp_path: Path, monkeypatch: pytest.Mo
     rows = [(0, 11, False), (1, 12, False), (5, 11, True), (2, 13, False), (3, 12, True), (4, 99, True)]
     for index, part in enumerate((rows[:3], rows[3:])):
         columns = [list(column) for column in zip(*part, strict=True)]
-        path = shards.content_path(tmp_path, index)
+        path = writing.content_path(tmp_path, index)
         path.parent.mkdir(exist_ok=True)
-        pq.write_table(pa.table(columns, schema=shards.CONTENT), path)
+        pq.write_table(pa.table(columns, schema=writing.CONTENT), path)
     assert ids(leaks.equal_bytes(tmp_path, tmp_path)) == [(3, 1), (5, 0)]
     for test, train in ((tmp_path / "elsewhere", tmp_path), (tmp_path, tmp_path / "elsewhere")):
         assert ids(leaks.equal_bytes(test, train)) == []

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from pipelines.order import Order, Span
+from pipelines.data.batches.order import Order, Span
 
 SIZES = np.array([256] * 37 + [100], dtype=np.int64)  # the last row group of a file is short
 

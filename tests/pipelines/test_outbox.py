@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from pipelines import outbox
 from pipelines.errors import UserError
+from pipelines.storage import outbox
 
 WRITER = """
 import sys, time

@@ -6,12 +6,18 @@ import psutil
 import pytest
 import ray
 
-from pipelines import forecast, manifest, outbox
-from pipelines.artifacts import Nothing, ShardSet
-from pipelines.config import RunConfig, parse
-from pipelines.display import repeating
-from pipelines.forecast import Measured
-from pipelines.stages import capacity, ingest, pretrain
+from pipelines.config.parse import parse
+from pipelines.config.run import RunConfig
+from pipelines.data import ingest
+from pipelines.data.shards import manifest
+from pipelines.data.shards.shard_set import ShardSet
+from pipelines.runtime import capacity
+from pipelines.stage import Nothing
+from pipelines.storage import outbox
+from pipelines.tracking.display import repeating
+from pipelines.train import pretrain
+from pipelines.train.plan import forecast
+from pipelines.train.plan.forecast import Measured
 from tests.support.commands import until
 from tests.support.processes import ray_processes
 from tests.support.recipe import TREE
@@ -38,7 +44,7 @@ def shards(ray_session, tmp_path_factory) -> ShardSet:
 @pytest.mark.parametrize(("num_workers", "steps"), [(1, 120), (2, 120), (1, 500)])
 def test_a_run_takes_what_was_forecast(shards, tmp_path, num_workers, steps):
     """Rehearsed before and after, since other programs come and go on the machine: the run must lie about between."""
-    from pipelines.stages.rehearse import rehearse
+    from pipelines.train.plan.parts import rehearse
 
     config = parse(TREE, CHANGES | {"train.num_workers": num_workers, "train.steps": steps})
     listing = manifest.load(shards.folder)

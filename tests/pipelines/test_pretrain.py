@@ -12,12 +12,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import manifest, outbox
-from pipelines.artifacts import Nothing, ShardSet
-from pipelines.audit import Audit
-from pipelines.config import RunConfig, parse
+from pipelines.config.parse import parse
+from pipelines.config.run import RunConfig
+from pipelines.data import ingest
+from pipelines.data.shards import manifest
+from pipelines.data.shards.shard_set import ShardSet
 from pipelines.errors import UserError
-from pipelines.stages import ingest, pretrain
+from pipelines.stage import Nothing
+from pipelines.storage import outbox
+from pipelines.train import pretrain
+from pipelines.train.audit import Audit
 from tests.support.processes import ray_processes
 from tests.support.recipe import TREE
 
@@ -143,7 +147,7 @@ def test_a_killed_controller_changes_nothing(shards, undisturbed, tmp_path):
 def test_one_worker_goes_on_where_two_were_stopped(shards, undisturbed, tmp_path):
     half = parse(TREE, {**CHANGES, "train.steps": 60})
     from pipelines.errors import Interrupted
-    from pipelines.worker import STOP
+    from pipelines.train.worker import STOP
 
     def stop() -> None:
         while not (points := outbox.tail(tmp_path, 0)[0]) or points[-1].step < 8:

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines import outcomes, probing
 from pipelines.errors import UserError
-from pipelines.features import FeatureSet
-from pipelines.probing import Measured
+from pipelines.evaluate.features.feature_set import FeatureSet
+from pipelines.evaluate.scoring import outcomes, probing
+from pipelines.evaluate.scoring.probing import Measured
 from ssl_core.evaluate.calibration import Calibration
 from ssl_core.evaluate.knn import KNN
 from ssl_core.evaluate.linear_probe import LinearProbe

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from pipelines import provenance
+from pipelines.tracking import provenance
 
 
 @pytest.fixture

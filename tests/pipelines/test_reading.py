@@ -11,12 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import outbox, quarantine
+from pipelines.data.batches import quarantine
+from pipelines.data.batches.order import Rows
+from pipelines.data.batches.reading import Piece, Views, read_piece
+from pipelines.data.batches.row_groups import Group
+from pipelines.data.shards.writing import SAMPLES
 from pipelines.errors import UserError
-from pipelines.order import Rows
-from pipelines.reading import Piece, Views, read_piece
-from pipelines.row_groups import Group
-from pipelines.shards import SAMPLES
+from pipelines.storage import outbox
 from ssl_core.augment.image_crop import ImageCrop
 from tests.support.images import encoded
 

@@ -7,13 +7,15 @@ import torch
 import yaml
 
 import pipelines
-from pipelines import checkpoint, manifest, outbox
-from pipelines.artifacts import Nothing
-from pipelines.config import RunConfig, parse
-from pipelines.stages import ingest
-from pipelines.stages.views import training_batches, training_order
-from pipelines.train_loop import train
-from pipelines.worker import Worker
+from pipelines.config.parse import parse
+from pipelines.config.run import RunConfig
+from pipelines.data import ingest
+from pipelines.data.batches.stream import training_batches, training_order
+from pipelines.data.shards import manifest
+from pipelines.stage import Nothing
+from pipelines.storage import checkpoint, outbox
+from pipelines.train.loop import train
+from pipelines.train.worker import Worker
 from ssl_core.build import build_chain, build_method
 from ssl_core.catalog import find, names
 from ssl_core.types import Batch

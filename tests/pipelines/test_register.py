@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines import report
 from pipelines.errors import UserError
-from pipelines.mlflow_store import artifact_root, connect, storage, use
+from pipelines.evaluate.report import text as report
 from pipelines.model import versions
-from pipelines.model.found import find
 from pipelines.model.loader import CARD, WEIGHTS, load_chain, load_encoder, pack, packed_weights, read_card
-from pipelines.stages.register import CANDIDATE, MAX_DESCRIPTION, REGISTER, describe, requirements
+from pipelines.model.resolve import find
+from pipelines.registry.register import CANDIDATE, MAX_DESCRIPTION, REGISTER, describe, requirements
+from pipelines.tracking.server import artifact_root, connect, storage, use
 from tests.support.registry import pretrained, recipe, register
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 12, 10, 3), dtype=np.uint8)  # [N, H, W, 3]

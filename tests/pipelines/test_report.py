@@ -11,10 +11,20 @@ from pydantic import ValidationError
 from rich.console import Console
 from sklearn.datasets import load_digits
 
-from pipelines import diagnostics, plots
-from pipelines.report import ClassScores, LeakPair, Leaks, Scores, json_text, markdown, rich_table, rows, verdict
-from pipelines.review import tables
-from pipelines.robustness import Robustness
+from pipelines.evaluate.report import diagnostics, plots
+from pipelines.evaluate.report.text import (
+    ClassScores,
+    LeakPair,
+    Leaks,
+    Scores,
+    json_text,
+    markdown,
+    rich_table,
+    rows,
+    verdict,
+)
+from pipelines.evaluate.tasks.robustness import Robustness
+from pipelines.registry.page import tables
 
 GOOD = Scores(
     encoder={"knn_top1_k200": 0.62, "linear_top1": 0.7, "few_label_n5_top1": 0.5, "few_label_n5_top1_std": 0.04},

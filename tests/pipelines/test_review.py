@@ -9,17 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import checkpoint
-from pipelines.artifacts import ProbeReport
+from pipelines.config.review import Gates, ReviewConfig
 from pipelines.errors import UserError
-from pipelines.inputs import RECORD, Inputs
-from pipelines.mlflow_store import storage
+from pipelines.evaluate.artifact import ProbeReport
+from pipelines.evaluate.scoring.scores import Pretraining
 from pipelines.model import loader, versions
-from pipelines.review import flow, html, same_data, tables
-from pipelines.review.comparison import compare
-from pipelines.review.config import Gates, ReviewConfig
-from pipelines.review.registry import Registry
-from pipelines.scores import Pretraining
+from pipelines.registry.page import html, tables
+from pipelines.registry.registry import Registry
+from pipelines.registry.review import actions, same_data
+from pipelines.registry.review.comparison import compare
+from pipelines.storage import checkpoint
+from pipelines.storage.inputs import RECORD, Inputs
+from pipelines.tracking.server import storage
 from tests.support import reviewed
 from tests.support.registry import pack_tiny
 from tests.support.reviewed import HEADLINE, OVERLAP, PICTURE, gate, recipe, register, results, score_again
@@ -45,13 +46,13 @@ def served(tmp_path_factory):
 
 @cache  # each one starts a clean process that loads the version
 def _as_it_is(server, text):
-    return flow.examine(server, versions.parse(text))
+    return actions.examine(server, versions.parse(text))
 
 
 def examine(server, text, **gates):
     if not gates:
         return _as_it_is(server, text)
-    return flow.examine(server, versions.parse(text), ReviewConfig(gates=Gates(**gates)))
+    return actions.examine(server, versions.parse(text), ReviewConfig(gates=Gates(**gates)))
 
 
 def test_a_better_version_passes_every_gate(served):
@@ -90,7 +91,7 @@ def test_other_data_cannot_be_compared(served, tmp_path):
     found = gate(case, name)
     assert found.passed is False and "scored on different data" in found.why
     assert f"`selfray evaluate m/1 --on {other} --set tracking.uri={server.uri}` scores m version 1" in found.why
-    page = flow.write(case, tmp_path).read_text()
+    page = actions.write(case, tmp_path).read_text()
     assert "Samples won and lost cannot be told" in page and "None among the stored" not in page
     assert "Nearest neighbors in m version 6" in page and "Nearest neighbors in m version 1" in page
     assert tables.health(case.review.facts.scores, html._champions(case.review)).cells[0][2] == "-"
@@ -100,20 +101,20 @@ def test_other_data_cannot_be_compared(served, tmp_path):
     command = same_data.command(server, case.champion, harder)
     assert command.endswith("""--set 'evaluate.robustness={"severities": [1, 5]}'""")
     score_again(root, recipe(root, "m"), 1, other, 40, pretraining=Pretraining(leaks=OVERLAP))  # as that command does
-    case = flow.examine(server, versions.parse("m/6"))
+    case = actions.examine(server, versions.parse("m/6"))
     found = gate(case, name)
     assert found.passed and found.measured.startswith("+0.200 [") and "test samples of the evaluations by" in found.why
     leaks = gate(case, "max_leak_rate")  # the champion has seen what it was scored on
     assert leaks.passed is False and leaks.measured.startswith("10.0%")
     assert "in pre-training of m version 1, run " in leaks.why and "b/<1>.png = a/3.png" in leaks.why
-    page = flow.write(case, tmp_path).read_text()
+    page = actions.write(case, tmp_path).read_text()
     assert "in pre-training of m version 1, run " in page and ">Won from the champion" in page
     score_again(root, recipe(root, "m"), 1, other, 41, pretraining=Pretraining(missing="its shards are away"))
-    unknown = gate(flow.examine(server, versions.parse("m/6")), "max_leak_rate")
+    unknown = gate(actions.examine(server, versions.parse("m/6")), "max_leak_rate")
     assert unknown.passed is False and unknown.why.endswith("not checked: its shards are away")
     score_again(root, recipe(root, "m"), 1, other, 42)
-    assert gate(flow.examine(server, versions.parse("m/6")), "max_leak_rate").passed
-    first, second = (flow.any_subject(server, text) for text in ("m/1", "m/6"))
+    assert gate(actions.examine(server, versions.parse("m/6")), "max_leak_rate").passed
+    first, second = (actions.any_subject(server, text) for text in ("m/1", "m/6"))
     assert same_data.against(server, first, second)[0].gain(HEADLINE).low is not None  # `selfray compare` sees it too
 
 
@@ -139,22 +140,22 @@ def test_the_champion_itself_has_nothing_to_lose_against(served, tmp_path):
     found = gate(case, f"max_regression.{HEADLINE}")
     assert found.passed is None and found.why == "it is the champion itself: nothing to lose against"
     assert results(case)["floors"] is True and case.review.verdict.endswith(", the champion")
-    flow.write(case, tmp_path)
-    flow.attach(served[0], case, tmp_path)
+    actions.write(case, tmp_path)
+    actions.attach(served[0], case, tmp_path)
     assert served[0].client.get_model_version("m", "1").tags["review.against"] == "nothing: it is the champion"
 
 
 def test_the_page_needs_nothing_else_and_escapes_names(served, tmp_path):
     server, _ = served
-    page = flow.write(examine(server, "m/2"), tmp_path).read_text()
+    page = actions.write(examine(server, "m/2"), tmp_path).read_text()
     assert "<b>dog</b>" not in page and "&lt;b&gt;dog&lt;/b&gt;" in page
     assert "http://" not in page and "https://" not in page and "<script" not in page and "<link" not in page
     assert page.count("data:image/png;base64,") > 40  # both maps, the gains, the gallery
     assert '<h3>Reconstructions</h3><img alt="Reconstructions"' in page and base64.b64encode(PICTURE).decode() in page
     for title in ("Gates", "Against the champion", "Per class", "Health", "Embedding maps", "Won from the champion"):
         assert f">{title}" in page, title
-    assert "CC0 &lt;1.0&gt;" in flow.write(examine(server, "m/1"), tmp_path).read_text()
-    kept = json.loads((tmp_path / flow.JSON).read_text())
+    assert "CC0 &lt;1.0&gt;" in actions.write(examine(server, "m/1"), tmp_path).read_text()
+    kept = json.loads((tmp_path / actions.JSON).read_text())
     assert kept["facts"]["version"] == 1
 
 
@@ -162,8 +163,8 @@ def test_mlflow_shows_the_verdict_first(served, tmp_path):
     server, _ = served
     case = examine(server, "m/2")
     (tmp_path / "diary.txt").write_text("private")  # --output may name a folder that holds other things
-    flow.write(case, tmp_path)
-    flow.attach(server, case, tmp_path)
+    actions.write(case, tmp_path)
+    actions.attach(server, case, tmp_path)
     version = server.client.get_model_version("m", "2")
     assert version.description.splitlines()[0] == case.review.verdict == version.tags["review.verdict"]
     assert len(version.description) <= 5000 and "cat\\|1" not in version.description.splitlines()[0]
@@ -203,18 +204,18 @@ def test_the_winner_of_a_campaign_says_where_it_lies(tmp_path):
     case = examine(Registry(storage(recipe(root, "tuned"), root)), "tuned")
     assert case.review.facts.config["optim.lr"] == 0.07  # not the recipe's 0.01, which the run logged
     assert case.review.facts.campaign.values == {"optim.lr": "0.07 of loguniform [0.01, 0.1]"}
-    assert "beyond the noise" in flow.write(case, root / "page").read_text()
+    assert "beyond the noise" in actions.write(case, root / "page").read_text()
 
 
 def test_versions_runs_folders_and_checkpoints_compare(served, tmp_path):
     server, root = served
     run_id = server.client.get_model_version("m", "1").run_id
     folder = root / "made" / "m-1-52-" / "evaluate"
-    first, second = flow.any_subject(server, run_id), flow.any_subject(server, str(folder))
+    first, second = actions.any_subject(server, run_id), actions.any_subject(server, str(folder))
     found = compare(first, second)
     assert found.gain(HEADLINE).gain == pytest.approx(0.2) and found.num_shared == reviewed.NUM_TEST
     with pytest.raises(UserError, match="holds no scores"):
-        flow.any_subject(server, str(root))
+        actions.any_subject(server, str(root))
 
 
 def test_a_checkpoint_is_what_its_evaluations_say(served, tmp_path):
@@ -222,7 +223,7 @@ def test_a_checkpoint_is_what_its_evaluations_say(served, tmp_path):
     (trained,) = (root / "made" / "m-1-52-" / "checkpoints").iterdir()
     given = Path(shutil.copytree(trained, tmp_path / "pretrain" / "0f" / "checkpoints" / "12"))
     with pytest.raises(UserError, match="not evaluated yet"):
-        flow.any_subject(server, str(given))
+        actions.any_subject(server, str(given))
     packed = pack_tiny(tmp_path / "models" / "2a")
     loader.write_card(packed, loader.read_card(packed).model_copy(update={"checkpoint": checkpoint.digest(given)}))
     for stage, scored in {"evaluations": packed, "evaluate": given}.items():  # the latter is newer
@@ -231,19 +232,19 @@ def test_a_checkpoint_is_what_its_evaluations_say(served, tmp_path):
         record = record.model_copy(update={"checkpoint": record.checkpoint.model_copy(update={"folder": scored})})
         (folder / RECORD).write_text(record.model_dump_json())
         Inputs(run="m", keys={"optim.lr": 0.5, "evaluate.here": stage}, given={}).keep(folder)
-        found = flow.any_subject(server, str(given))
+        found = actions.any_subject(server, str(given))
         assert found.facts.lineage.shards == record.checkpoint.shards.digest
         assert found.facts.config == {"optim.lr": 0.5, "evaluate.here": stage}
-    first = flow.any_subject(server, server.client.get_model_version("m", "1").run_id)
+    first = actions.any_subject(server, server.client.get_model_version("m", "1").run_id)
     against = compare(first, found)
     assert against.unpaired == "" and against.changed == {"optim.lr": (0.01, 0.5)}
 
 
 def test_only_what_was_scored_on_the_same_data_is_paired(served, tmp_path):
     server, root = served
-    first = flow.any_subject(server, server.client.get_model_version("m", "1").run_id)
-    other = flow.any_subject(server, str(root / "made" / "m-5-52-other" / "evaluate"))
+    first = actions.any_subject(server, server.client.get_model_version("m", "1").run_id)
+    other = actions.any_subject(server, str(root / "made" / "m-5-52-other" / "evaluate"))
     found = compare(first, other)
     assert "were scored on different data" in found.unpaired and found.gain(HEADLINE).low is None
     copied = shutil.copytree(root / "made" / "m-1-52-" / "evaluate" / "report", tmp_path / "report")  # without a record
-    assert "is not recorded what data" in compare(first, flow.any_subject(server, str(copied))).unpaired
+    assert "is not recorded what data" in compare(first, actions.any_subject(server, str(copied))).unpaired

@@ -4,11 +4,12 @@ import importlib.util
 
 import pytest
 
+from pipelines.config.review import ReviewConfig
 from pipelines.errors import UserError
-from pipelines.review import decisions, flow
-from pipelines.review.config import ReviewConfig
-from pipelines.review.registry import CHAMPION, Registry
-from pipelines.review.settle import settle
+from pipelines.registry import decisions
+from pipelines.registry.aliases import settle
+from pipelines.registry.registry import CHAMPION, Registry
+from pipelines.registry.review import actions
 from tests.support.mlflow_server import MlflowServer
 from tests.support.reviewed import recipe, register
 
@@ -67,12 +68,12 @@ def test_the_trainers_account_is_refused(server, tmp_path, become):
         accounts.grant_user_permission(user, "experiment", experiment, "EDIT")
     become("reviewer")
     mine = Registry(server.uri)
-    flow.promote(mine, "guarded", 1, by="reviewer", why="good", rules=ReviewConfig(enforced=True))
+    actions.promote(mine, "guarded", 1, by="reviewer", why="good", rules=ReviewConfig(enforced=True))
     assert mine.champion("guarded-prod") == 1
     become("trainer")
     theirs = Registry(server.uri)
     with pytest.raises(UserError, match=r"^MLflow at .*ermission denied"):
-        flow.promote(theirs, "guarded", 2, by="reviewer", why="mine")
+        actions.promote(theirs, "guarded", 2, by="reviewer", why="mine")
     with pytest.raises(MlflowException, match="ermission denied"):
         theirs.client.set_registered_model_alias("guarded-prod", CHAMPION, "1")
     with pytest.raises(MlflowException, match="ermission denied"):
@@ -85,13 +86,13 @@ def test_the_trainers_account_is_refused(server, tmp_path, become):
     become("second")  # who has no rights on what the first reviewer created, until they are granted
     others = Registry(server.uri)
     with pytest.raises(UserError, match=r"^MLflow at .*ermission denied"):
-        flow.promote(others, "guarded", 2, by="second", why="better")
+        actions.promote(others, "guarded", 2, by="second", why="better")
     become("reviewer")  # its owner, as SECURITY.md says
     log = mine.client.get_experiment_by_name("guarded-prod: decisions").experiment_id
     accounts = AuthServiceClient(server.uri)
     accounts.grant_user_permission("second", "registered_model", "guarded-prod", "EDIT")
     accounts.grant_user_permission("second", "experiment", log, "EDIT")
     become("second")
-    flow.promote(others, "guarded", 2, by="second", why="better")
+    actions.promote(others, "guarded", 2, by="second", why="better")
     assert [entry.by for entry in decisions.read(others, "guarded").entries] == ["reviewer", "second"]
     assert (others.champion("guarded-prod"), others.champion("guarded")) == (2, 2)

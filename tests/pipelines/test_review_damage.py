@@ -8,11 +8,12 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from pipelines.errors import UserError
-from pipelines.mlflow_store import artifact_root, storage
 from pipelines.model import versions
 from pipelines.model.loader import WEIGHTS
-from pipelines.review import decisions, flow, verify
-from pipelines.review.registry import Registry
+from pipelines.registry import decisions, verify
+from pipelines.registry.registry import Registry
+from pipelines.registry.review import actions
+from pipelines.tracking.server import artifact_root, storage
 from tests.support.decided import decide
 from tests.support.reviewed import gate, recipe, register, results
 
@@ -24,10 +25,10 @@ def test_without_a_list_of_files_the_hash_gate_does_not_apply_but_a_pickle_fails
     register(root, recipe(root, "older"), 45)
     server = Registry(storage(recipe(root, "older"), root))
     server.client.delete_model_version_tag("older", "1", versions.FILES)
-    found = gate(flow.examine(server, versions.parse("older/1")), "sha256")
+    found = gate(actions.examine(server, versions.parse("older/1")), "sha256")
     assert found.passed is None and "no list of registered files" in found.why
     (_weights(server, root, "older", 1).parent / "model.pkl").write_bytes(b"\x80\x04.")
-    found = gate(flow.examine(server, versions.parse("older/1")), "sha256")
+    found = gate(actions.examine(server, versions.parse("older/1")), "sha256")
     assert found.passed is False and "model.pkl: a pickle" in found.why
 
 
@@ -46,18 +47,18 @@ def test_tampered_and_vanished_artifacts_are_noticed(tmp_path):
     assert [bool(found.problems) for found in checked.values()] == [True, True, False]
     assert list(verify.versions(server, None)) == [f"damaged/{number}" for number in (1, 2, 3)]
     for number in (1, 2):
-        case = flow.examine(server, versions.parse(f"damaged/{number}"))
+        case = actions.examine(server, versions.parse(f"damaged/{number}"))
         assert {"sha256", "loads"} <= set(case.review.failed)
         assert case.review.verdict.startswith("FAIL")
     with pytest.raises(UserError, match=r"^damaged/1: fails sha256"):
-        flow.promote(server, "damaged", 1, by="me", why="looks fine")
+        actions.promote(server, "damaged", 1, by="me", why="looks fine")
     assert server.champion("damaged") is None
     for version in (1, 3):  # it was promoted while it was intact
         decide(server, "damaged", version)
     with pytest.raises(UserError, match=r"^damaged/1: .*sha256.*`--force` rolls back all the same"):
-        flow.rollback(server, "damaged", by="me", why="back")
+        actions.rollback(server, "damaged", by="me", why="back")
     assert server.champion("damaged") == 3 and len(decisions.read(server, "damaged").entries) == 2
-    flow.rollback(server, "damaged", by="me", why="back", force=True)
+    actions.rollback(server, "damaged", by="me", why="back", force=True)
     assert server.champion("damaged") == 1 and decisions.read(server, "damaged").last.failed == ("artifact",)
 
 
@@ -75,11 +76,11 @@ def test_older_runs_without_numbers_say_so_in_words(tmp_path):
         scores.pop(key)
     scores["gauges"] = scores.pop("health")  # as it was called
     (report / "scores.json").write_text(json.dumps(tree))
-    case = flow.examine(server, versions.parse(f"old/{made.version}"))
+    case = actions.examine(server, versions.parse(f"old/{made.version}"))
     assert any("No outcomes per test sample" in sentence for sentence in case.review.facts.missing)
     assert any("No stored samples" in sentence for sentence in case.review.facts.missing)
     assert results(case)["max_leak_rate"] is False and "evaluate again" in gate(case, "max_leak_rate").why
-    assert "No outcomes per test sample" in flow.write(case, root / "page").read_text()
+    assert "No outcomes per test sample" in actions.write(case, root / "page").read_text()
 
 
 def _weights(server, root, name, version):

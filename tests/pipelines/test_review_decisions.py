@@ -10,10 +10,11 @@ import time
 import pytest
 
 from pipelines.errors import UserError
-from pipelines.review import decisions, flow
-from pipelines.review.decisions import Decision
-from pipelines.review.registry import CHAMPION, PREVIOUS, Registry
-from pipelines.review.settle import compare, settle
+from pipelines.registry import decisions
+from pipelines.registry.aliases import compare, settle
+from pipelines.registry.decisions import Decision
+from pipelines.registry.registry import CHAMPION, PREVIOUS, Registry
+from pipelines.registry.review import actions
 from tests.support.decided import aliases, decide, next_entry
 from tests.support.flaky_proxy import FlakyProxy
 from tests.support.reviewed import recipe, register
@@ -23,19 +24,19 @@ pytestmark = pytest.mark.timeout(600)
 
 def test_promote_reject_roll_back_and_their_history(models):
     server = models
-    assert flow.promote(server, "two", 1, by="ann", why="first")[-1].startswith("1. ")
-    flow.promote(server, "two", 2, by="ben", why="better | much")
+    assert actions.promote(server, "two", 1, by="ann", why="first")[-1].startswith("1. ")
+    actions.promote(server, "two", 2, by="ben", why="better | much")
     assert aliases(server, "two") == {"candidate": 3, CHAMPION: 2, PREVIOUS: 1}
     with pytest.raises(UserError, match="is the champion already"):
-        flow.promote(server, "two", 2, by="ben", why="again")
+        actions.promote(server, "two", 2, by="ben", why="again")
     with pytest.raises(UserError, match="is the champion; promote another version or roll back"):
-        flow.reject(server, "two", 2, by="cy", why="no")
-    flow.reject(server, "two", 3, by="cy", why="no use")
+        actions.reject(server, "two", 2, by="cy", why="no")
+    actions.reject(server, "two", 3, by="cy", why="no use")
     assert aliases(server, "two") == {CHAMPION: 2, PREVIOUS: 1}
-    flow.rollback(server, "two", by="ann", why="broke the search page")
+    actions.rollback(server, "two", by="ann", why="broke the search page")
     assert aliases(server, "two") == {CHAMPION: 1, PREVIOUS: 2}
     with pytest.raises(UserError, match=r"^two/3: was rejected \(3\. .* by cy: no use\); `--force` overrides"):
-        flow.promote(server, "two", 3, by="ann", why="forgot")
+        actions.promote(server, "two", 3, by="ann", why="forgot")
     log = decisions.read(server, "two")
     states = [server.client.get_model_version("two", str(v)).tags["review.status"] for v in (1, 2, 3)]
     assert states == ["promoted", "rolled back", "rejected"]
@@ -50,7 +51,7 @@ def test_promote_reject_roll_back_and_their_history(models):
     written = server.artifacts(log.run_id, "decisions.md", "decisions.jsonl")
     assert "better \\| much" in (written / "decisions.md").read_text()
     assert len((written / "decisions.jsonl").read_text().splitlines()) == 4
-    flow.promote(server, "two", 3, by="ann", why="it is of use after all", force=True)
+    actions.promote(server, "two", 3, by="ann", why="it is of use after all", force=True)
     assert decisions.read(server, "two").last.failed == ("rejected",) and aliases(server, "two")[CHAMPION] == 3
 
 
@@ -59,15 +60,15 @@ def test_a_failed_gate_refuses_and_force_is_recorded(models, tmp_path):
     config = recipe(tmp_path, "poor", **{"tracking.uri": server.uri})
     register(tmp_path, config, 10)  # below its floors
     with pytest.raises(UserError, match=r"^poor/1: fails floors .*`--force` overrides"):
-        flow.promote(server, "poor", 1, by="ann", why="want it")
+        actions.promote(server, "poor", 1, by="ann", why="want it")
     assert server.champion("poor") is None and decisions.read(server, "poor").entries == ()
     with pytest.raises(UserError, match="--by and --why"):
-        flow.promote(server, "poor", 1, by="ann", why=" ", force=True)
-    flow.promote(server, "poor", 1, by="ann", why="demo on Monday", force=True)
+        actions.promote(server, "poor", 1, by="ann", why=" ", force=True)
+    actions.promote(server, "poor", 1, by="ann", why="demo on Monday", force=True)
     last = decisions.read(server, "poor").last
     assert last is not None and last.failed == ("floors",) and "forced past floors" in last.line()
     with pytest.raises(UserError, match="no champion before this one"):
-        flow.rollback(server, "poor", by="ann", why="undo")
+        actions.rollback(server, "poor", by="ann", why="undo")
 
 
 def test_of_reviewers_who_decide_at_once_one_wins(models, fresh):
@@ -134,9 +135,9 @@ def test_a_killed_promotion_is_reported_and_completed(models, fresh):
     log = decisions.read(server, fresh)
     code = (
         "import os, signal, sys\n"
-        "from pipelines.review import decisions\n"
-        "from pipelines.review.decisions import Decision\n"
-        "from pipelines.review.registry import Registry\n"
+        "from pipelines.registry import decisions\n"
+        "from pipelines.registry.decisions import Decision\n"
+        "from pipelines.registry.registry import Registry\n"
         "server = Registry(sys.argv[1])\n"
         "entry = Decision.model_validate_json(sys.argv[3])\n"
         "decisions.append(server, sys.argv[2], decisions.read(server, sys.argv[2]), entry)\n"
@@ -189,7 +190,7 @@ def test_a_deleted_version_does_not_lock_the_model(models, fresh):
     decide(server, fresh, 3)  # version 2 is now the one of before, which cannot come back
     assert aliases(server, fresh) == {CHAMPION: 3}
     with pytest.raises(UserError, match=rf"^{fresh}/2: "):
-        flow.rollback(server, fresh, by="a", why="back")
+        actions.rollback(server, fresh, by="a", why="back")
     server.client.delete_model_version(fresh, "3")
     log = decisions.enforce(server, fresh)  # there is nothing to copy any more
     assert compare(server, fresh, log).is_settled and settle(server, fresh)[1][0].startswith("version 3, @champion")

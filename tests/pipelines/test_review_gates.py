@@ -2,13 +2,14 @@
 
 import pytest
 
+from pipelines.config import review
+from pipelines.config.review import Gates
 from pipelines.errors import UserError
-from pipelines.mlflow_store import storage
 from pipelines.model import versions
 from pipelines.model.check import Checked
-from pipelines.review import config, flow, gates
-from pipelines.review.config import Gates
-from pipelines.review.registry import Registry
+from pipelines.registry.registry import Registry
+from pipelines.registry.review import actions, gates
+from pipelines.tracking.server import storage
 from tests.support.reviewed import HEADLINE, gate, recipe, register
 
 pytestmark = pytest.mark.timeout(600)
@@ -29,7 +30,7 @@ def first(tmp_path_factory):
     server = Registry(storage(recipe(root, "first"), root))
 
     def examine(number, rules=None):
-        return flow.examine(server, versions.parse(f"first/{number}"), rules)
+        return actions.examine(server, versions.parse(f"first/{number}"), rules)
 
     return examine(1), examine(2), examine
 
@@ -74,11 +75,11 @@ def test_the_first_promotion_is_judged_by_its_floors(first):
 def test_gates_license_and_provenance_come_from_a_file_too(first, tmp_path):
     path = tmp_path / "gates.yaml"
     path.write_text("review:\n  enforced: true\n  license: CC0\n  gates:\n    min_scores: {a: 0.5}\n")
-    case = first[2](1, config.load(path))
+    case = first[2](1, review.load(path))
     assert (case.review.facts.data.license, case.review.facts.data.provenance) == ("CC0", "a test")
-    assert config.load(path).gates.min_scores == {"a": 0.5} and config.load(path).enforced
+    assert review.load(path).gates.min_scores == {"a": 0.5} and review.load(path).enforced
     path.write_text("gates:\n  min_score: {a: 0.5}\n")
     with pytest.raises(UserError, match="did you mean 'min_scores'"):
-        config.load(path)
+        review.load(path)
     with pytest.raises(UserError, match="No such file"):
-        config.load(tmp_path / "absent.yaml")
+        review.load(tmp_path / "absent.yaml")

@@ -6,9 +6,10 @@ import pytest
 
 from pipelines.errors import UserError
 from pipelines.model import versions
-from pipelines.review import decisions, flow
-from pipelines.review.registry import CHAMPION, PREVIOUS
-from pipelines.review.settle import settle
+from pipelines.registry import decisions
+from pipelines.registry.aliases import settle
+from pipelines.registry.registry import CHAMPION, PREVIOUS
+from pipelines.registry.review import actions
 from tests.support.decided import aliases, decide, next_entry
 from tests.support.reviewed import recipe, register
 
@@ -38,7 +39,7 @@ def test_of_two_who_promote_on_a_model_without_a_log_one_wins(models, tmp_path):
     def one(version):
         start.wait()
         try:
-            flow.promote(server, name, version, by=f"reviewer {version}", why="mine")
+            actions.promote(server, name, version, by=f"reviewer {version}", why="mine")
         except UserError as error:
             lost.append(str(error))
 
@@ -66,7 +67,7 @@ def test_a_model_registered_without_a_log_gets_one(models):
     decide(models, "foreign", 1)
     assert models.champion("foreign") == 1 and len(decisions.read(models, "foreign").entries) == 1
     with pytest.raises(UserError, match="not registered by Selfray"):
-        flow.examine(models, versions.parse("foreign/1"))
+        actions.examine(models, versions.parse("foreign/1"))
 
 
 def test_what_is_decided_while_the_log_moves_moves_with_it(models, fresh, monkeypatch):

@@ -8,8 +8,8 @@ from urllib.parse import quote
 import pytest
 
 from pipelines.model import versions
-from pipelines.review import flow
-from pipelines.review.registry import Registry
+from pipelines.registry.registry import Registry
+from pipelines.registry.review import actions
 from tests.support.browser import MISSING, Browser
 from tests.support.reviewed import HEADLINE, OVERLAP, recipe, register
 
@@ -26,11 +26,11 @@ def reviewed(mlflow_server, tmp_path_factory):
     config = recipe(root, "seen", **{"tracking.uri": mlflow_server.uri})
     register(root, config, 40, seed=0)
     server = Registry(mlflow_server.uri)
-    flow.promote(server, "seen", 1, by="ann", why="the first")
+    actions.promote(server, "seen", 1, by="ann", why="the first")
     register(root, recipe(root, "seen", **{"tracking.uri": mlflow_server.uri, "optim.lr": 0.02}), 52, seed=1)
-    case = flow.examine(server, versions.parse("seen"))
-    page = flow.write(case, root / "page")
-    flow.attach(server, case, page.parent)
+    case = actions.examine(server, versions.parse("seen"))
+    page = actions.write(case, root / "page")
+    actions.attach(server, case, page.parent)
     return server, case, page
 
 
@@ -45,8 +45,8 @@ def others(mlflow_server, tmp_path_factory):
             register(root, recipe(root, name, **changes), seed=seed, **more)
         server = Registry(mlflow_server.uri)
         server.client.set_registered_model_alias(name, "champion", "1")
-        case = flow.examine(server, versions.parse(f"{name}/2"))
-        return case, flow.write(case, root / name)
+        case = actions.examine(server, versions.parse(f"{name}/2"))
+        return case, actions.write(case, root / name)
 
     bare = {"scored": False, "shards": "bare"}
     return {

@@ -4,10 +4,12 @@ import pytest
 import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 
-from pipelines.config import parse
+from pipelines.config.parse import parse
 from pipelines.errors import UserError
-from pipelines.stages import nodes, pretrain, room
-from pipelines.stages.room import Room
+from pipelines.runtime import nodes
+from pipelines.runtime import waiting as room
+from pipelines.runtime.waiting import Room
+from pipelines.train import pretrain
 from tests.support.recipe import TREE
 
 pytestmark = pytest.mark.usefixtures("ray_session")

@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import duplicates, footer, manifest
+from pipelines.data.batches.layout import GROUPS_AT_ONCE, Layout, windows
+from pipelines.data.shards import duplicates, manifest, verification
+from pipelines.data.shards.labels import Labels
+from pipelines.data.shards.manifest import Manifest
+from pipelines.data.shards.schema import CONTENT, LABELS
 from pipelines.errors import UserError
-from pipelines.labels import Labels
-from pipelines.manifest import Manifest
-from pipelines.pieces import GROUPS_AT_ONCE, Layout, windows
-from pipelines.stages import verification
-from pipelines.tables import CONTENT, LABELS
+from pipelines.storage import parquet
 from tests.support import constants, scale
 
 
@@ -129,7 +129,7 @@ def test_duplicates_are_found_bucket_by_bucket(tmp_path, bucket_rows):
         first.setdefault(value, number)
     leaked = len([1 for value in content[test] if value in set(content[~test].tolist())])
     assert duplicates.write(tmp_path, paths, 8000, bucket_rows) == (len(wanted), leaked)
-    rows = footer.table(tmp_path / duplicates.NAME, duplicates.DUPLICATES).to_pylist()
+    rows = parquet.table(tmp_path / duplicates.NAME, duplicates.DUPLICATES).to_pylist()
     assert {row["sample_id"]: row["first_sample_id"] for row in rows} == wanted
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*(p.name for p in paths), duplicates.NAME])
     if bucket_rows > 8000:

@@ -11,11 +11,13 @@ import yaml
 
 from cluster.entrypoint import RECIPE, of_recipe
 from cluster.submit import pack
-from pipelines import private, secret
-from pipelines.config import flat, parse
+from pipelines.config import secret
+from pipelines.config.flat import flat
+from pipelines.config.parse import parse
 from pipelines.errors import UserError
-from pipelines.mlflow_pages import ui
-from pipelines.mlflow_store import one_line, storage
+from pipelines.storage import permissions
+from pipelines.tracking.server import one_line, storage
+from pipelines.tracking.ui import ui
 from tests.support.mlflow_server import MlflowServer
 from tests.support.recipe import TREE
 
@@ -70,23 +72,23 @@ def test_a_job_takes_the_reference_with_it_and_no_login(tmp_path):
 
 
 def test_the_token_file_is_ours_alone(tmp_path):
-    folder = private.folder(tmp_path / "state")
-    path = private.token(folder / "token")
+    folder = permissions.folder(tmp_path / "state")
+    path = permissions.token(folder / "token")
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700 and stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert len(path.read_text()) == 64 and private.token(path).read_text() == path.read_text()
+    assert len(path.read_text()) == 64 and permissions.token(path).read_text() == path.read_text()
     assert list(folder.iterdir()) == [path]
     folder.chmod(0o755)
-    assert stat.S_IMODE(private.folder(folder).stat().st_mode) == 0o700
+    assert stat.S_IMODE(permissions.folder(folder).stat().st_mode) == 0o700
     path.chmod(0o644)
     with pytest.raises(UserError, match="others may read the token; chmod 600"):
-        private.token(path)
+        permissions.token(path)
     path.chmod(0o600)
     path.write_text("")
     with pytest.raises(UserError, match="holds no token"):
-        private.token(path)
+        permissions.token(path)
     (tmp_path / "link").symlink_to(folder)
     with pytest.raises(UserError, match="not a folder of yours"):
-        private.folder(tmp_path / "link")
+        permissions.folder(tmp_path / "link")
 
 
 def test_two_processes_agree_on_one_token(tmp_path):

@@ -9,14 +9,14 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from pipelines import checkpoint, outbox
-from pipelines.config import parse
+from pipelines.config.parse import parse
 from pipelines.errors import Interrupted, UserError
-from pipelines.worker import SAVE, STOP, Worker
+from pipelines.storage import checkpoint, outbox
+from pipelines.train.worker import SAVE, STOP, Worker
 from ssl_core.build import build_method
 from ssl_core.methods.base import Method
-from ssl_core.optim import build_optimizer, optimizer_tensors
-from ssl_core.sharding import check_shardable, shard_, whole
+from ssl_core.optimize.optimizers import build_optimizer, optimizer_tensors
+from ssl_core.optimize.sharding import check_shardable, shard_, whole
 from ssl_core.types import Batch, Progress
 from tests.support.loop import losses, order_of, run, weights
 from tests.support.recipe import TREE

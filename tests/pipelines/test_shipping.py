@@ -4,8 +4,9 @@ import shutil
 
 import pytest
 
-from pipelines import outbox, shipping
-from pipelines.shipping import BATCH, Shipper, Unreachable
+from pipelines.storage import outbox
+from pipelines.tracking import shipping
+from pipelines.tracking.shipping import BATCH, Shipper, Unreachable
 
 
 class Receiver:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipelines.data.sources import _files
+from pipelines.data.sources.base import Raw
 from pipelines.errors import UserError
-from pipelines.sources import _files
-from pipelines.sources.base import Raw
 from tests.support.data import shared
 from tests.support.images import bad_files, encoded, good_tree, write_tree
 from tests.support.reading import SHARD_MB, made, refusal, samples
@@ -131,7 +131,7 @@ class TestImageFolder:
 def test_digits_are_whole_and_their_test_is_fixed() -> None:
     from sklearn.datasets import load_digits
 
-    from ssl_core.augment._decode import decode
+    from ssl_core.codecs._image.decode import decode
 
     source = made("digits")
     train, test = source.parts(SHARD_MB)

@@ -14,15 +14,16 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pipelines import checkpoint, display, footer, outbox, patience, shipping
-from pipelines.config import parse
+from pipelines.config.parse import parse
+from pipelines.data.batches.row_groups import Group, RowGroups
+from pipelines.data.shards.schema import SAMPLES
 from pipelines.errors import UserError
-from pipelines.row_groups import Group, RowGroups
-from pipelines.shipping import Shipper, Unreachable
-from pipelines.tables import SAMPLES
-from pipelines.worker import Worker
+from pipelines.storage import checkpoint, outbox, parquet, retry
+from pipelines.tracking import display, shipping
+from pipelines.tracking.shipping import Shipper, Unreachable
+from pipelines.train.worker import Worker
 from ssl_core.build import build_method
-from ssl_core.optim import build_optimizer
+from ssl_core.optimize.optimizers import build_optimizer
 from tests.pipelines.test_kills import SHORT, assert_equal, recipe, undisturbed
 from tests.support.kill_runs import KilledRun
 from tests.support.loop import order_of, run
@@ -67,7 +68,7 @@ def test_a_checkpoint_that_cannot_be_read_for_a_moment_is_not_passed_over(traine
 
 
 def test_one_that_stays_unreadable_ends_the_run_with_the_last_good_one_named(trained, monkeypatch):
-    monkeypatch.setattr(patience, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(retry, "PATIENCE_S", 0.5)
     monkeypatch.setattr(checkpoint, "sha256_of", failing(checkpoint.sha256_of, 99, "step_00000012"))
     words = r"cannot be read \(Input/output error\); last good checkpoint: .*step_00000010 \(newer ones cannot be read"
     with pytest.raises(UserError, match=words):
@@ -85,15 +86,15 @@ def group(tmp_path: Path) -> Group:
 
 
 def test_a_shard_that_cannot_be_read_for_a_moment_is_read_again(group, tmp_path, monkeypatch):
-    monkeypatch.setattr(footer, "opened", failing(footer.opened, 2))
+    monkeypatch.setattr(parquet, "opened", failing(parquet.opened, 2))
     with RowGroups(tmp_path, slow_seconds=30) as files:
         assert files.read(group)["sample_id"].to_pylist() == [0, 1, 2]
     assert (tmp_path / outbox.NOTES).read_text().count("storage: ") == 1
 
 
 def test_a_shard_on_storage_that_stays_away_does_not_ask_for_another_ingest(group, tmp_path, monkeypatch):
-    monkeypatch.setattr(patience, "PATIENCE_S", 0.5)
-    monkeypatch.setattr(footer, "opened", failing(footer.opened, 99))
+    monkeypatch.setattr(retry, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(parquet, "opened", failing(parquet.opened, 99))
     with RowGroups(tmp_path, slow_seconds=30) as files, pytest.raises(UserError, match="Input/output") as error:
         files.read(group)
     assert "run the same command again" in str(error.value) and "ingest" not in str(error.value)
@@ -203,7 +204,7 @@ def test_a_storage_that_stays_full_ends_the_run_with_the_last_good_checkpoint_na
     try:
         box.start()
         assert box.until(lambda: box.step() >= 50, 300), box.printed()
-        box.fill(patience.PATIENCE_S + 120)
+        box.fill(retry.PATIENCE_S + 120)
         assert box.wait(60) == 1, box.printed()
         folder = box.folder()
         assert folder is not None

@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.data.sources import _files
 from pipelines.errors import UserError
-from pipelines.sources import _files
 from tests.support.data import shared
 from tests.support.images import encoded, write_tree
 from tests.support.reading import SHARD_MB, made, refusal, samples

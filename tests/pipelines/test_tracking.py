@@ -6,11 +6,13 @@ import sys
 
 import pytest
 
-from pipelines import mlflow_pages, outbox, tracking
+from pipelines.data.shards.manifest import Manifest
 from pipelines.errors import Interrupted, UserError
-from pipelines.manifest import Manifest
-from pipelines.mlflow_pages import run_url
-from pipelines.mlflow_store import is_server, shown
+from pipelines.storage import outbox
+from pipelines.tracking import runs as tracking
+from pipelines.tracking import ui
+from pipelines.tracking.server import is_server, shown
+from pipelines.tracking.ui import run_url
 from tests.support.tracked import files, history, log, recipe, runs, stage_folder, written
 
 
@@ -148,13 +150,13 @@ def test_storage_that_cannot_be_written_is_said(tmp_path):
 
 def test_links_and_the_command_of_the_pages(tmp_path):
     config = recipe(tmp_path, "pages")
-    command, url = mlflow_pages.ui(config, tmp_path, 5123)
+    command, url = ui.ui(config, tmp_path, 5123)
     assert url == "http://127.0.0.1:5123/#/experiments?workflowType=machine_learning"
     assert command[command.index("--host") + 1] == "127.0.0.1"
     assert command[command.index("--backend-store-uri") + 1] == f"sqlite:///{tmp_path}/mlflow.db"
-    assert str(tmp_path) in mlflow_pages.how_to_open(config, tmp_path)
+    assert str(tmp_path) in ui.how_to_open(config, tmp_path)
     remote = recipe(tmp_path, "pages", **{"tracking.uri": "https://me:secret@mlflow.example"})
-    assert mlflow_pages.ui(remote, tmp_path) == (
+    assert ui.ui(remote, tmp_path) == (
         None,
         "https://mlflow.example/#/experiments?workflowType=machine_learning",
     )

@@ -10,9 +10,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from pipelines import mlflow_store, outbox, shipping, tracking
 from pipelines.errors import UserError
-from pipelines.mlflow_store import connect
+from pipelines.storage import outbox
+from pipelines.tracking import runs as tracking
+from pipelines.tracking import server, shipping
+from pipelines.tracking.server import connect
 from tests.pipelines.test_outbox import WRITER, last_commit
 from tests.support.mlflow_server import free_port
 from tests.support.tracked import history, log, recipe, runs, stage_folder, written
@@ -30,7 +32,7 @@ def test_an_unreachable_server_is_said_within_ten_seconds(tmp_path):
     with pytest.raises(UserError, match="unreachable"):
         tracking.current()
     with pytest.raises(UserError, match=rf"^tracking\.uri: {uri}: "):
-        mlflow_store.check(config, tmp_path)
+        server.check(config, tmp_path)
 
 
 def test_what_was_kept_while_the_server_was_away_is_shipped_by_the_next_run(tmp_path, mlflow_server, caplog):

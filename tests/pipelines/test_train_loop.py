@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines import checkpoint, consumption, outbox, patience
-from pipelines.config import parse
+from pipelines.config.parse import parse
 from pipelines.errors import Interrupted, UserError
-from pipelines.start import Start
-from pipelines.train_loop import train
-from pipelines.worker import STOP, Worker
+from pipelines.storage import checkpoint, outbox, retry
+from pipelines.train import consumption
+from pipelines.train.loop import train
+from pipelines.train.warm_start import Start
+from pipelines.train.worker import STOP, Worker
 from ssl_core.build import build_method
-from ssl_core.optim import build_optimizer
+from ssl_core.optimize.optimizers import build_optimizer
 from tests.support.loop import batches, losses, order_of, run, weights
 from tests.support.recipe import TREE
 from tests.support.tiny import suitable_encoders
@@ -157,7 +158,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_ids_and_checkpoint(tmp_path):
 
 
 def test_a_full_disk_names_the_last_good_checkpoint(tmp_path, monkeypatch):
-    monkeypatch.setattr(patience, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(retry, "PATIENCE_S", 0.5)
     changes = {"train.checkpoint_seconds": 1e-9}
     folder = tmp_path / "full"
     folder.mkdir()

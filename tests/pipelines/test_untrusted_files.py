@@ -9,16 +9,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import footer, manifest, pages, plain_yaml
-from pipelines.config import load
+from pipelines.config import plain_yaml
+from pipelines.config.parse import load
+from pipelines.data.batches.order import Rows
+from pipelines.data.batches.reading import Piece, Views, read_piece
+from pipelines.data.batches.row_groups import Group
+from pipelines.data.shards import manifest
+from pipelines.data.shards.manifest import Manifest, ShardFile
+from pipelines.data.shards.schema import LABELS, SAMPLES
+from pipelines.data.sources import parquet
 from pipelines.errors import UserError
-from pipelines.manifest import Manifest, ShardFile
-from pipelines.order import Rows
-from pipelines.reading import Piece, Views, read_piece
-from pipelines.row_groups import Group
-from pipelines.sources import parquet
-from pipelines.tables import LABELS, SAMPLES
-from pipelines.tuning.report import _table
+from pipelines.storage import parquet as footer
+from pipelines.storage import parquet_pages
+from pipelines.tuning.outcome.report import _table
 from tests.support.images import encoded
 from tests.support.payload import Payload
 from tests.support.reading import SHARD_MB, made, refusal, samples
@@ -130,8 +133,8 @@ def test_rows_that_repeat_one_huge_value_come_few_at_a_time(tmp_path, monkeypatc
     pq.write_table(pa.table({"image": rows}), path, dictionary_pagesize_limit=1 << 30)
     assert path.stat().st_size < 2 << 20
     with footer.opened(path) as file:
-        assert pages.check(path, file.metadata, 0, ["image"]) >= 1 << 20
-        assert pages.check(path, file.metadata, 0, ["label"]) == 0
+        assert parquet_pages.check(path, file.metadata, 0, ["image"]) >= 1 << 20
+        assert parquet_pages.check(path, file.metadata, 0, ["label"]) == 0
     monkeypatch.setattr(parquet, "BATCH_BYTES", 2 << 20)
     before = pa.total_allocated_bytes()
     reading = made("parquet", path=path).read(made("parquet", path=path).parts(SHARD_MB)[0])
@@ -151,7 +154,7 @@ def test_page_sizes_are_those_that_pyarrow_wrote(tmp_path):
                 write_statistics=True, **options,
             )  # fmt: skip
             with footer.opened(path) as file:
-                found = pages.check(path, file.metadata, 0, ["image"])
+                found = parquet_pages.check(path, file.metadata, 0, ["image"])
             assert found > 1000
             assert [raw.data for raw in samples(made("parquet", path=path))] == values.to_pylist()
 

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from safetensors.torch import save_file
 
-from pipelines import checkpoint, mlflow_store
 from pipelines.errors import UserError
 from pipelines.model.loader import CARD, WEIGHTS, load_encoder
+from pipelines.storage import checkpoint
+from pipelines.tracking import server as mlflow_store
 from tests.support.payload import Payload
 from tests.support.tiny import tiny_method
 

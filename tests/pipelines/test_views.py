@@ -8,14 +8,19 @@ import numpy as np
 import pytest
 from ray.data import DataContext
 
-from pipelines import manifest, outbox
-from pipelines.artifacts import Nothing, ShardSet
-from pipelines.config import parse
+from pipelines.config.parse import parse
+from pipelines.data import ingest
+from pipelines.data.batches import stream as views
+from pipelines.data.batches.layout import Layout
+from pipelines.data.batches.stream import both_splits, some_rows, training_batches, training_order
+from pipelines.data.shards import manifest
+from pipelines.data.shards.shard_set import ShardSet
 from pipelines.errors import UserError
-from pipelines.pieces import Layout
-from pipelines.stages import engine, hashing, ingest, pacing, views
-from pipelines.stages.hashing import of_splits
-from pipelines.stages.views import both_splits, some_rows, training_batches, training_order
+from pipelines.evaluate.leaks import hashing
+from pipelines.evaluate.leaks.hashing import of_splits
+from pipelines.runtime import pacing, session
+from pipelines.stage import Nothing
+from pipelines.storage import outbox
 from tests.support.recipe import TREE
 
 pytestmark = pytest.mark.timeout(600)
@@ -213,7 +218,7 @@ def test_a_manifest_of_a_newer_format_is_refused(shards, tmp_path):
 
 def test_executions_side_by_side_each_have_their_cpus(shards, monkeypatch):
     """Ray 2.60 by itself gives the second one none for up to 20 s."""
-    engine.data_context(cpus=4)  # other tests in this process may have set fewer
+    session.data_context(cpus=4)  # other tests in this process may have set fewer
     limits = []
 
     class Watched(pacing.Pace):
@@ -230,16 +235,16 @@ def test_executions_side_by_side_each_have_their_cpus(shards, monkeypatch):
 
 
 def test_a_long_wait_for_data_is_said_and_does_not_end_the_run(tmp_path, monkeypatch):
-    from pipelines.stages import train_worker
+    from pipelines.train import ray_worker
 
-    monkeypatch.setattr(train_worker, "LONG_WAIT_S", 0.2)
+    monkeypatch.setattr(ray_worker, "LONG_WAIT_S", 0.2)
 
     def stuck():
         yield 1
         time.sleep(0.6)
         yield 2
 
-    batches = train_worker.told(stuck(), tmp_path)
+    batches = ray_worker.told(stuck(), tmp_path)
     assert next(batches) == 1
     time.sleep(0.5)  # a slow step is no wait
     assert not (tmp_path / outbox.NOTES).exists()

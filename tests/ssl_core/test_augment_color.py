@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torchvision.transforms.v2 import functional as reference
 
-from ssl_core.augment._blur import blur_, kernel_size, solarize_
-from ssl_core.augment._color import JITTER, brightness_, contrast_, gray_, hue_, saturation_
-from ssl_core.augment._color_draws import COLOR_DRAWS, ColorDraws, color_draws
-from ssl_core.augment._color_matrix import recolor_
+from ssl_core.augment._image.blur import blur_, kernel_size, solarize_
+from ssl_core.augment._image.color import JITTER, brightness_, contrast_, gray_, hue_, saturation_
+from ssl_core.augment._image.color_draws import COLOR_DRAWS, ColorDraws, color_draws
+from ssl_core.augment._image.color_matrix import recolor_
 from tests.support.pictures import picture
 
 Pixels = NDArray[np.uint8]

@@ -11,8 +11,8 @@ from scipy import ndimage, stats
 from torch import from_numpy
 from torchvision.transforms.v2.functional import adjust_brightness
 
-from ssl_core.augment._corruption_noise import poisson_bounds
-from ssl_core.augment._corruptions import KINDS, Kind, corrupt
+from ssl_core.augment._image.corruption_noise import poisson_bounds
+from ssl_core.augment._image.corruptions import KINDS, Kind, corrupt
 from ssl_core.augment.image_corrupt import ImageCorrupt
 from ssl_core.augment.image_eval import ImageEval
 from tests.support.pictures import picture

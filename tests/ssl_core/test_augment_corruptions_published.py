@@ -8,10 +8,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ssl_core.augment._corruption_blur import zoomed
-from ssl_core.augment._corruption_digital import smoother
-from ssl_core.augment._corruption_weather import plasma
-from ssl_core.augment._corruptions import COMMON, KINDS, Kind, corrupt
+from ssl_core.augment._image.corruption_blur import zoomed
+from ssl_core.augment._image.corruption_digital import smoother
+from ssl_core.augment._image.corruption_weather import plasma
+from ssl_core.augment._image.corruptions import COMMON, KINDS, Kind, corrupt
 from ssl_core.noise import keyed_uniform, salt
 from tests.support.pictures import picture
 

@@ -6,8 +6,8 @@ import torch
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.v2 import functional as reference
 
-from ssl_core.augment._crop import CROP_DRAWS, CropConfig, crop_boxes, random_crops
-from ssl_core.augment._resize import image_shapes, resize
+from ssl_core.augment._image.crop import CROP_DRAWS, CropConfig, crop_boxes, random_crops
+from ssl_core.augment._image.resize import image_shapes, resize
 from ssl_core.augment.image_eval import ImageEval
 from tests.support.pictures import picture
 

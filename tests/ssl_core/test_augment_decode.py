@@ -10,7 +10,7 @@ import pytest
 from PIL import ExifTags, PngImagePlugin
 from PIL import Image as Pillow
 
-from ssl_core.augment._decode import DecodeError, clean, decode, image_shape
+from ssl_core.codecs._image.decode import DecodeError, clean, decode, image_shape
 from tests.support.kinds import encode, kinds
 from tests.support.pictures import picture
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from ssl_core.augment._blur import blur_kernels
-from ssl_core.augment._opencv import cv2
+from ssl_core.augment._image.blur import blur_kernels
 from ssl_core.augment.image_crop import ImageCrop
 from ssl_core.augment.image_crop_jitter import ImageCropJitter
+from ssl_core.codecs._image.opencv import cv2
 from ssl_core.noise import salt
 from tests.support.pictures import picture
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from ssl_core.augment._crop import CROP_DRAWS, CropConfig, crop_boxes, crop_reduction
-from ssl_core.augment._decode import DecodeError, decode, image_shape
+from ssl_core.augment._image.crop import CROP_DRAWS, CropConfig, crop_boxes, crop_reduction
 from ssl_core.augment.base import Augmentation
 from ssl_core.augment.image_crop import ImageCrop
 from ssl_core.augment.image_eval import ImageEval
+from ssl_core.codecs._image.decode import DecodeError, decode, image_shape
 from ssl_core.noise import keyed_uniform, salt
 from tests.support.data import shared
 from tests.support.kinds import encode, kinds

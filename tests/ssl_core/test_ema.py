@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssl_core.ema import follow_, frozen_copy
+from ssl_core.nn.ema import follow_, frozen_copy
 
 
 def test_a_frozen_copy_is_equal_apart_and_untrained() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from ssl_core.gauges import alignment, feature_std, rankme, uniformity
+from ssl_core.measures.gauges import alignment, feature_std, rankme, uniformity
 
 
 def random(rows: int, width: int, seed: int = 0) -> torch.Tensor:

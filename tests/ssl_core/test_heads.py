@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from ssl_core.heads import ConvDecoder, MaskedDecoder, mlp
-from ssl_core.masking import random_split
+from ssl_core.nn.heads import ConvDecoder, MaskedDecoder, mlp
+from ssl_core.nn.masking import random_split
+from ssl_core.nn.norm import BatchNorm1d
 from ssl_core.noise import salt
-from ssl_core.norm import BatchNorm1d
 
 
 def test_mlp_layers() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from ssl_core.health import alpha_req, lidar, norm_outliers, spectrum
+from ssl_core.measures.health import alpha_req, lidar, norm_outliers, spectrum
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from ssl_core import catalog
-from ssl_core.layer_decay import lr_scales
 from ssl_core.methods.supervised import Supervised
-from ssl_core.optim import OptimConfig, build_optimizer, set_lr_
+from ssl_core.nn.layer_decay import lr_scales
+from ssl_core.optimize.optimizers import OptimConfig, build_optimizer, set_lr_
 from tests.support.tiny import suitable_encoders, tiny_encoder
 
 

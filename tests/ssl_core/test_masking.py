@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ssl_core.masking import put, random_split, take
+from ssl_core.nn.masking import put, random_split, take
 from ssl_core.noise import salt
 
 

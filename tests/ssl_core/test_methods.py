@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from ssl_core.encoders.base import PatchEncoder
-from ssl_core.masking import random_split, take
 from ssl_core.methods.denoising_autoencoder import DenoisingAutoencoder
 from ssl_core.methods.mae import MAE, PICTURE
 from ssl_core.methods.moco import MoCo
 from ssl_core.methods.supervised import Supervised
+from ssl_core.nn.masking import random_split, take
 from ssl_core.noise import salt
 from ssl_core.types import Batch, Progress
 from tests.support.tiny import rows, tiny_batch, tiny_encoder, tiny_method

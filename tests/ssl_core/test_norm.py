@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssl_core.norm import BatchNorm1d, BatchNorm2d
+from ssl_core.nn.norm import BatchNorm1d, BatchNorm2d
 from tests.support.workers import on_workers
 
 SHAPES = [(12, 5), (12, 5, 3), (12, 5, 4, 4)]

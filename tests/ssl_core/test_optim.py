@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from safetensors.torch import load, save
 from torch import nn
 
-from ssl_core.optim import (
+from ssl_core.optimize.optimizers import (
     LARS,
     OptimConfig,
     build_optimizer,

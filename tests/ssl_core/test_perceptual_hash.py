@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from ssl_core import perceptual_hash as module
-from ssl_core.perceptual_hash import hamming_pairs, nearest_hashes, perceptual_hash
+from ssl_core.codecs._image import perceptual_hash as module
+from ssl_core.codecs._image.perceptual_hash import hamming_pairs, nearest_hashes, perceptual_hash
 from tests.support.pictures import picture
 
 KINDS = pytest.mark.parametrize("kind", ["dhash", "phash"])

@@ -9,8 +9,8 @@ from sklearn import metrics
 from sklearn.datasets import make_classification
 from torch.nn.functional import cross_entropy
 
-from ssl_core.evaluate import _linear
-from ssl_core.evaluate._per_class import per_class
+from ssl_core.evaluate._maths import linear
+from ssl_core.evaluate._maths.per_class import per_class
 from ssl_core.evaluate.base import Labelled
 from ssl_core.evaluate.calibration import Calibration, best_temperature, expected_calibration_error
 from ssl_core.evaluate.knn import KNN
@@ -70,8 +70,8 @@ def test_predictions_are_the_likeliest_class_and_its_probability(monkeypatch: py
     x, weight, bias = torch.randn(20, 3, generator=g), torch.randn(3, 4, generator=g), torch.randn(4, generator=g)
     want = (x @ weight + bias).softmax(dim=1)
     for block in (1 << 24, 10):  # all rows at once, two at a time
-        monkeypatch.setattr(_linear, "_BLOCK", block)
-        found = _linear.predict(x, weight, bias)
+        monkeypatch.setattr(linear, "_BLOCK", block)
+        found = linear.predict(x, weight, bias)
         assert torch.equal(found.label, want.argmax(dim=1))
         torch.testing.assert_close(found.confidence, want.amax(dim=1))
 

@@ -8,10 +8,10 @@ from sklearn import metrics
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
 
-from ssl_core.evaluate import _kmeans
-from ssl_core.evaluate._contingency import adjusted_rand_index, contingency, normalized_mutual_information, purity
-from ssl_core.evaluate._features import centered_unit
-from ssl_core.evaluate._kmeans import assigned, kmeans
+from ssl_core.evaluate._maths import kmeans as _kmeans
+from ssl_core.evaluate._maths.contingency import adjusted_rand_index, contingency, normalized_mutual_information, purity
+from ssl_core.evaluate._maths.features import centered_unit
+from ssl_core.evaluate._maths.kmeans import assigned, kmeans
 from ssl_core.evaluate.base import Labelled
 from ssl_core.evaluate.clustering import Clustering
 

@@ -9,9 +9,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.semi_supervised import LabelSpreading
 from torch.nn.functional import normalize, one_hot
 
-from ssl_core.evaluate import _graph
-from ssl_core.evaluate._features import centered_unit, place_in_class
-from ssl_core.evaluate._graph import Links, neighbor_graph, spread, weighted
+from ssl_core.evaluate._maths import graph as _graph
+from ssl_core.evaluate._maths.features import centered_unit, place_in_class
+from ssl_core.evaluate._maths.graph import Links, neighbor_graph, spread, weighted
 from ssl_core.evaluate.base import Labelled
 from ssl_core.evaluate.few_label import FewLabel
 from ssl_core.evaluate.knn import nearest

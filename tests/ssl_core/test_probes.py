@@ -14,8 +14,9 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch.nn.functional import cross_entropy, normalize
 
 from ssl_core.catalog import find
-from ssl_core.evaluate import _linear, _logistic, knn
-from ssl_core.evaluate._features import place_in_class, standardized, stratified_slice
+from ssl_core.evaluate import knn
+from ssl_core.evaluate._maths import linear, logistic
+from ssl_core.evaluate._maths.features import place_in_class, standardized, stratified_slice
 from ssl_core.evaluate.base import Labelled
 from ssl_core.evaluate.few_label import FewLabel
 from ssl_core.evaluate.knn import KNN, nearest
@@ -50,7 +51,7 @@ def synthetic() -> tuple[Labelled, Labelled]:
 # --- logistic regression ---
 
 
-def objective(classifier: _logistic.Classifier, x: torch.Tensor, y: torch.Tensor, l2: list[float]) -> list[float]:
+def objective(classifier: logistic.Classifier, x: torch.Tensor, y: torch.Tensor, l2: list[float]) -> list[float]:
     """The objective of each strength, by the definition."""
     return [
         float(cross_entropy(x @ w + b, y) + strength / 2 * w.square().sum())
@@ -63,32 +64,32 @@ def test_solver_reaches_the_minimum_that_scikit_learn_finds(digits: tuple[Labell
     some = place_in_class(digits[0].label, salt=0) < per_class
     x, y = digits[0].features[some] / 16, digits[0].label[some]
     l2 = [1.0, 1e-2, 1e-4]
-    fit = _logistic.fit_logistic(x[None], y[None], 10, l2, max_steps=2000, tolerance=1e-8)
+    fit = logistic.fit_logistic(x[None], y[None], 10, l2, max_steps=2000, tolerance=1e-8)
     for got, strength in zip(objective(fit, x, y, l2), l2, strict=True):
         theirs = LogisticRegression(C=1 / (len(x) * strength), max_iter=5000, tol=1e-8).fit(x, y)
         weight, bias = torch.tensor(theirs.coef_.T).float(), torch.tensor(theirs.intercept_).float()
-        best = objective(_logistic.Classifier(weight[None, None], bias[None, None]), x, y, [strength])[0]
+        best = objective(logistic.Classifier(weight[None, None], bias[None, None]), x, y, [strength])[0]
         assert got == pytest.approx(best, rel=1e-3)
 
 
 def test_problems_solved_together_equal_problems_solved_alone() -> None:
     g = torch.Generator().manual_seed(0)
     x, y = torch.randn(3, 40, 6, generator=g), torch.randint(4, (3, 40), generator=g)
-    together = _logistic.fit_logistic(x, y, 4, [0.1, 0.01])
+    together = logistic.fit_logistic(x, y, 4, [0.1, 0.01])
     for p in range(3):
         for s, strength in enumerate([0.1, 0.01]):
-            alone = _logistic.fit_logistic(x[p : p + 1], y[p : p + 1], 4, [strength])
+            alone = logistic.fit_logistic(x[p : p + 1], y[p : p + 1], 4, [strength])
             torch.testing.assert_close(together.weight[p, s], alone.weight[0, 0], atol=5e-3, rtol=0)
 
 
 def test_blocks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     g = torch.Generator().manual_seed(0)
     x, y = torch.randn(2, 50, 6, generator=g), torch.randint(4, (2, 50), generator=g)
-    whole = _logistic.fit_logistic(x, y, 4, [0.1])
-    score = _logistic.accuracy(whole, x[0], y[0])
-    monkeypatch.setattr(_logistic, "_BLOCK", 70)  # a few rows at a time
-    torch.testing.assert_close(_logistic.fit_logistic(x, y, 4, [0.1]).weight, whole.weight, atol=1e-4, rtol=0)
-    assert torch.equal(_logistic.accuracy(whole, x[0], y[0]), score)
+    whole = logistic.fit_logistic(x, y, 4, [0.1])
+    score = logistic.accuracy(whole, x[0], y[0])
+    monkeypatch.setattr(logistic, "_BLOCK", 70)  # a few rows at a time
+    torch.testing.assert_close(logistic.fit_logistic(x, y, 4, [0.1]).weight, whole.weight, atol=1e-4, rtol=0)
+    assert torch.equal(logistic.accuracy(whole, x[0], y[0]), score)
 
 
 # --- linear probe ---
@@ -213,15 +214,15 @@ def test_config_errors_name_the_key(cls: type, bad: dict[str, object]) -> None:
 
 def test_what_probes_share_is_worked_out_once_and_forgotten_with_the_split(monkeypatch: pytest.MonkeyPatch):
     train, test = (Labelled(torch.randn(60, 5), torch.arange(60) % 3) for _ in range(2))
-    fitted, searched = Mock(wraps=_linear.fit_logistic), Mock(wraps=knn.nearest)
-    monkeypatch.setattr(_linear, "fit_logistic", fitted)
+    fitted, searched = Mock(wraps=linear.fit_logistic), Mock(wraps=knn.nearest)
+    monkeypatch.setattr(linear, "fit_logistic", fitted)
     monkeypatch.setattr(knn, "nearest", searched)
     for name in ("calibration", "linear_probe", "knn", "label_propagation"):
         component = find("ssl_core.evaluate", name)
         component(component.Config())(train, test, 0)
     assert (fitted.call_count, searched.call_count) == (1, 1)
-    kept = len(_linear._CHOSEN), len(knn._FOUND)
+    kept = len(linear._CHOSEN), len(knn._FOUND)
     del train, test
     fitted.reset_mock(), searched.reset_mock()  # they hold what they were called with
     gc.collect()
-    assert (len(_linear._CHOSEN), len(knn._FOUND)) == (kept[0] - 1, kept[1] - 1)
+    assert (len(linear._CHOSEN), len(knn._FOUND)) == (kept[0] - 1, kept[1] - 1)

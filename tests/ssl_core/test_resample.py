@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from ssl_core import statistics
-from ssl_core.evaluate._contingency import normalized_mutual_information
-from ssl_core.evaluate._per_class import class_intervals, macro_f1, per_class
-from ssl_core.evaluate._resample import replicates
+from ssl_core.evaluate._maths.contingency import normalized_mutual_information
+from ssl_core.evaluate._maths.per_class import class_intervals, macro_f1, per_class
+from ssl_core.evaluate._maths.resample import replicates
 from ssl_core.evaluate.base import Score, mean_score
 from ssl_core.evaluate.calibration import Calibration
 from ssl_core.evaluate.clustering import _agreement
-from ssl_core.statistics import bootstrap_mean, percentiles, resample_weights
+from ssl_core.measures import statistics
+from ssl_core.measures.statistics import bootstrap_mean, percentiles, resample_weights
 
 
 def test_replicates_of_a_mean_give_the_interval_of_bootstrap_mean(monkeypatch: pytest.MonkeyPatch):

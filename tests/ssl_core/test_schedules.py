@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import pytest
 
-from ssl_core.schedules import cosine, warmup_cosine
+from ssl_core.optimize.schedules import cosine, warmup_cosine
 
 
 def test_cosine_at_its_ends_and_middle() -> None:

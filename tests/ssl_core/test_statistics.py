@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ssl_core import statistics
-from ssl_core.statistics import bootstrap_mean, compare, mcnemar, sign_flips, spearman, welch
+from ssl_core.measures import statistics
+from ssl_core.measures.statistics import bootstrap_mean, compare, mcnemar, sign_flips, spearman, welch
 
 
 def test_interval_of_an_accuracy_is_the_binomial_one():

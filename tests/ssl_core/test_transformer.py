@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssl_core.transformer import Attention, Block, initialize_, sincos_positions
+from ssl_core.nn.transformer import Attention, Block, initialize_, sincos_positions
 
 
 def test_attention_is_that_of_torch() -> None:

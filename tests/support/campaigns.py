@@ -4,8 +4,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.artifacts import ShardSet
-from pipelines.config import RunConfig, fingerprint, parse
+from pipelines.config.flat import fingerprint
+from pipelines.config.parse import parse
+from pipelines.config.run import RunConfig
+from pipelines.data.shards.shard_set import ShardSet
 from pipelines.tuning import space
 from pipelines.tuning.campaign import Campaign, Listener
 from pipelines.tuning.plan import Plan, milestones

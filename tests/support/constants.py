@@ -16,14 +16,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines import consumption, footer, hashes, journal, leaks, manifest
-from pipelines.hashes import Hashes, Kept
-from pipelines.labels import Labels
-from pipelines.mlflow_store import Value, connect, log_values
-from pipelines.order import Order
-from pipelines.pieces import Layout, windows
-from pipelines.sources.image_folder import _Entry
-from pipelines.tables import LABELS, SAMPLES
+from pipelines.data.batches.layout import Layout, windows
+from pipelines.data.batches.order import Order
+from pipelines.data.shards import manifest
+from pipelines.data.shards.labels import Labels
+from pipelines.data.shards.schema import LABELS, SAMPLES
+from pipelines.data.sources.image_folder import _Entry
+from pipelines.evaluate.leaks import hashes, pairs
+from pipelines.evaluate.leaks.hashes import Hashes, Kept
+from pipelines.storage import journal, parquet
+from pipelines.tracking.server import Value, connect, log_values
+from pipelines.train import consumption
 from tests.support import scale
 
 ROWS = 2_000_000
@@ -66,7 +69,7 @@ def files(folder: Path) -> dict[str, float]:
     pq.write_table(pa.table([range(count), ["a"] * count], schema=LABELS), folder / "labels.parquet")
     labels = Labels([folder / "labels.parquet"], ["a"])
     plain = seconds(lambda: [pq.ParquetFile(folder / "a.parquet", memory_map=True).close() for _ in range(200)])
-    checked = seconds(lambda: [footer.opened(folder / "a.parquet", memory_map=True).close() for _ in range(200)])
+    checked = seconds(lambda: [parquet.opened(folder / "a.parquet", memory_map=True).close() for _ in range(200)])
     whole = (folder / "a.parquet").stat().st_size
     hashing = seconds(lambda: [manifest.sha256_of(folder / "a.parquet") for _ in range(20)])
     return {
@@ -109,10 +112,10 @@ def leak_check(folder: Path, num_train: int, num_test: int) -> dict[str, float]:
     for number, first in enumerate(range(0, num_train, WINDOW)):
         test = side(num_test if first == 0 else 0)
         hashes.keep(hashes.window_path(folder, number), side(min(WINDOW, num_train - first)), test)
-    blank = np.zeros((leaks._PART, 32, 32), np.float32)
+    blank = np.zeros((pairs._PART, 32, 32), np.float32)
 
     def look() -> object:
-        return leaks.alike_pictures(Kept(folder, "train"), Kept(folder, "test"), lambda _, rows: blank[: len(rows)])
+        return pairs.alike_pictures(Kept(folder, "train"), Kept(folder, "test"), lambda _, rows: blank[: len(rows)])
 
     spent = seconds(look)
     tracemalloc.start()

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from pipelines.review import decisions
-from pipelines.review.decisions import Decision, Log
-from pipelines.review.registry import Registry
-from pipelines.review.settle import settle
+from pipelines.registry import decisions
+from pipelines.registry.aliases import settle
+from pipelines.registry.decisions import Decision, Log
+from pipelines.registry.registry import Registry
 
 
 def decide(server: Registry, name: str, version: int, kind: Any = "promote", by: str = "a", **more: Any) -> Decision:

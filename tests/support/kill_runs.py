@@ -12,8 +12,9 @@ from typing import Any
 import psutil
 import yaml
 
-from pipelines import outbox
-from pipelines.config import RunConfig, load
+from pipelines.config.parse import load
+from pipelines.config.run import RunConfig
+from pipelines.storage import outbox
 from tests.support.processes import family, killed, ray_processes
 
 PATIENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "60"}

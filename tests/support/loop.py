@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipelines import checkpoint, outbox
-from pipelines.config import RunConfig, parse
-from pipelines.order import Order
-from pipelines.train_loop import Monitor, train
-from pipelines.worker import Worker
+from pipelines.config.parse import parse
+from pipelines.config.run import RunConfig
+from pipelines.data.batches.order import Order
+from pipelines.storage import checkpoint, outbox
+from pipelines.train.loop import Monitor, train
+from pipelines.train.worker import Worker
 from tests.support.recipe import TREE
 
 ROWS = np.full(5, 17)  # rows of each row group: 85 rows, so 5 global batches of 16 an epoch and 5 rows left over

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_core.augment._opencv import cv2
+from ssl_core.codecs._image.opencv import cv2
 
 
 def picture(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:

@@ -4,15 +4,15 @@ from typing import Any
 
 import pytest
 
+from pipelines.data.sources.base import Raw, Source
 from pipelines.errors import UserError
-from pipelines.sources.base import Raw, Source
 from ssl_core.catalog import find
 
 SHARD_MB = 1
 
 
 def made(name: str, **options: Any) -> Source:
-    component = find("pipelines.sources", name)
+    component = find("pipelines.data.sources", name)
     source: Source = component(component.Config(**options))
     return source
 

@@ -5,19 +5,26 @@ from typing import Any
 
 import torch
 
-from pipelines import checkpoint, manifest, outbox, report, tracking
-from pipelines.artifacts import Checkpoint, ModelVersion, ProbeReport, ShardSet
-from pipelines.config import RunConfig, parse
-from pipelines.manifest import Manifest, sha256_of
+from pipelines.config.parse import parse
+from pipelines.config.run import RunConfig
+from pipelines.data.shards import manifest
+from pipelines.data.shards.manifest import Manifest, sha256_of
+from pipelines.data.shards.shard_set import ShardSet
+from pipelines.evaluate.artifact import ProbeReport
+from pipelines.evaluate.report import text
 from pipelines.model import examples, loader
 from pipelines.model.embedder import Embedder
 from pipelines.model.examples import EXAMPLES
 from pipelines.model.loader import Card
-from pipelines.stages.register import REGISTER
+from pipelines.registry.artifact import ModelVersion
+from pipelines.registry.register import REGISTER
+from pipelines.storage import checkpoint, outbox
+from pipelines.tracking import runs
+from pipelines.train.artifact import Checkpoint
 from ssl_core.build import build_method
 from ssl_core.catalog import find
 from ssl_core.encoders.base import Encoder
-from ssl_core.optim import build_optimizer
+from ssl_core.optimize.optimizers import build_optimizer
 from tests.support.recipe import TREE
 from tests.support.tiny import SMALL_ENCODERS, tiny_encoder
 
@@ -43,19 +50,19 @@ def pretrained(root: Path, config: RunConfig) -> tuple[Encoder, ProbeReport]:
         folder=path,
         step=12,
     )
-    scores = report.Scores(encoder={"knn_top1_k20": 0.75}, random_init={"knn_top1_k20": 0.5}, raw_input={})
+    scores = text.Scores(encoder={"knn_top1_k20": 0.75}, random_init={"knn_top1_k20": 0.5}, raw_input={})
     scored = root / config.name / "evaluate"
     scored.mkdir()
     outbox.append(scored, step=1, total=1, metrics={"knn_top1_k20": 0.75}, final=True)
     made = ProbeReport(
-        digest=f"of {config.name}", checkpoint=given, folder=scored, scores=scores, verdict=report.verdict(scores)
+        digest=f"of {config.name}", checkpoint=given, folder=scored, scores=scores, verdict=text.verdict(scores)
     )
     return method.encoder.eval(), made
 
 
 def register(config: RunConfig, root: Path, given: ProbeReport) -> ModelVersion:
-    with tracking.run(config, root):
-        with tracking.stage_run(config, root, "evaluate", given.folder, reused=False):
+    with runs.run(config, root):
+        with runs.stage_run(config, root, "evaluate", given.folder, reused=False):
             pass
         return REGISTER(config, given, root)
 

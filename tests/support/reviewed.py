@@ -9,18 +9,26 @@ import cv2
 import numpy as np
 import torch
 
-from pipelines import checkpoint, manifest, outbox, outcomes, report, samples, tracking
-from pipelines.artifacts import Checkpoint, ModelVersion, ProbeReport, ShardSet
-from pipelines.audit import Audit, EpochCount
-from pipelines.config import RunConfig, parse
-from pipelines.inputs import RECORD
-from pipelines.manifest import Manifest
-from pipelines.mlflow_store import storage
+from pipelines.config.parse import parse
+from pipelines.config.run import RunConfig
+from pipelines.data.shards import manifest
+from pipelines.data.shards.manifest import Manifest
+from pipelines.data.shards.shard_set import ShardSet
+from pipelines.evaluate.artifact import ProbeReport
+from pipelines.evaluate.report import samples, text
+from pipelines.evaluate.scoring import outcomes
+from pipelines.evaluate.scoring.scores import ClassScores, LeakPair, Leaks, Scores
 from pipelines.model import versions
-from pipelines.scores import ClassScores, LeakPair, Leaks, Scores
-from pipelines.stages.register import REGISTER
+from pipelines.registry.artifact import ModelVersion
+from pipelines.registry.register import REGISTER
+from pipelines.storage import checkpoint, outbox
+from pipelines.storage.inputs import RECORD
+from pipelines.tracking import runs
+from pipelines.tracking.server import storage
+from pipelines.train.artifact import Checkpoint
+from pipelines.train.audit import Audit, EpochCount
 from ssl_core.build import build_method
-from ssl_core.optim import build_optimizer
+from ssl_core.optimize.optimizers import build_optimizer
 from tests.support.recipe import TREE
 
 CLASSES = ("cat|1", "<b>dog</b>")
@@ -75,13 +83,13 @@ def register(
         (evaluated / "report" / "report.json").write_text(json.dumps(campaign))
     outbox.append(evaluated, step=1, total=1, metrics=dict(scores.encoder), final=True)
     digest = f"{config.name} {seed} {right} {shards}"
-    made = ProbeReport(digest=digest, checkpoint=given, folder=evaluated, scores=scores, verdict=report.verdict(scores))
+    made = ProbeReport(digest=digest, checkpoint=given, folder=evaluated, scores=scores, verdict=text.verdict(scores))
     (evaluated / RECORD).write_text(made.model_dump_json())
     trained = folder / "pretrain"
     _audit().write(trained / "report")
-    with tracking.run(config, root):
+    with runs.run(config, root):
         for name, stage in (("ingest", given.shards.folder), ("pretrain", trained), ("evaluate", evaluated)):
-            with tracking.stage_run(config, root, name, stage, reused=False):
+            with runs.stage_run(config, root, name, stage, reused=False):
                 pass
         return REGISTER(config, made, root)
 
@@ -93,11 +101,11 @@ def score_again(root: Path, config: RunConfig, version: int, shards: Path, right
     outbox.append(folder, step=1, total=1, metrics=dict(scores.encoder), final=True)
     uri = storage(config, root)
     sha256 = versions.find(f"{config.name}/{version}", uri).tags[versions.SHA256]
-    with tracking.run(config.model_copy(update={"name": f"{config.name}-{version}-again"}), root):
+    with runs.run(config.model_copy(update={"name": f"{config.name}-{version}-again"}), root):
         tags = {"selfray.model": config.name, "selfray.model_version": str(version), "selfray.sha256": sha256}
-        tracking.tag(tags)
-        tracking.scored_on(shards)
-        with tracking.stage_run(config, root, "evaluations", folder, reused=False):
+        runs.tag(tags)
+        runs.scored_on(shards)
+        with runs.stage_run(config, root, "evaluations", folder, reused=False):
             pass
 
 
@@ -130,9 +138,9 @@ def _report(folder: Path, right: int, seed: int, scored: bool, more: dict[str, A
         scores = [ClassScores(name=name, support=30, precision=0.8, recall=0.7, f1=0.75) for name in CLASSES]
         fields |= {"per_class": tuple(scores)}
     made = Scores(**{**fields, **more})
-    (folder / "scores.json").write_text(report.json_text(made))
+    (folder / "scores.json").write_text(text.json_text(made))
     (folder / "reconstructions.png").write_bytes(PICTURE)
-    (folder / "report.md").write_text(report.markdown(made, "made", {"Reconstructions": "reconstructions.png"}))
+    (folder / "report.md").write_text(text.markdown(made, "made", {"Reconstructions": "reconstructions.png"}))
     return made
 
 

@@ -16,12 +16,12 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from pipelines import manifest
-from pipelines.manifest import Manifest, ShardFile
-from pipelines.order import Order
-from pipelines.pieces import Layout, sizes
-from pipelines.shards import MAX_GROUP_ROWS
-from pipelines.sources._files import MAX_SAMPLES
+from pipelines.data.batches.layout import Layout, sizes
+from pipelines.data.batches.order import Order
+from pipelines.data.shards import manifest
+from pipelines.data.shards.manifest import Manifest, ShardFile
+from pipelines.data.shards.writing import MAX_GROUP_ROWS
+from pipelines.data.sources._files import MAX_SAMPLES
 
 SHUFFLE_ROWS, BATCH, WORKERS = 16_384, 4096, 64
 PLACES = 20

@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pipelines import outbox
-from pipelines.config import RunConfig, load
-from pipelines.mlflow_store import connect, storage
+from pipelines.config.parse import load
+from pipelines.config.run import RunConfig
+from pipelines.storage import outbox
+from pipelines.tracking.server import connect, storage
 
 
 def recipe(root: Path, name: str, **changes: Any) -> RunConfig:

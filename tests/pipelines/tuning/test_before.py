@@ -4,14 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.artifacts import Nothing, ShardSet
-from pipelines.config import RunConfig, parse
+from pipelines.config.parse import parse
+from pipelines.config.run import RunConfig
+from pipelines.data.ingest import INGEST
+from pipelines.data.shards.shard_set import ShardSet
 from pipelines.errors import UserError
-from pipelines.stages.ingest import INGEST
-from pipelines.stages.trial import looked_at
-from pipelines.tuning import flow, plan, space
+from pipelines.stage import Nothing
+from pipelines.tuning import plan, space
+from pipelines.tuning import tune as flow
 from pipelines.tuning.cautions import can_be_ranked, cautions
 from pipelines.tuning.plan import Plan
+from pipelines.tuning.trials.trial import looked_at
 from tests.support.images import encoded, write_tree
 from tests.support.recipe import TREE
 

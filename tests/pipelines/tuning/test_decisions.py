@@ -6,14 +6,14 @@ import shutil
 
 import pytest
 
-from pipelines import outbox
 from pipelines.errors import UserError
+from pipelines.storage import outbox
 from pipelines.tuning import halving, plan, records
 from pipelines.tuning.confirm import plan_confirmation
 from pipelines.tuning.plan import milestones
 from pipelines.tuning.records import Look
 from pipelines.tuning.search import num_planned, suggest
-from pipelines.tuning.worker import looks
+from pipelines.tuning.trials.worker import looks
 from tests.support.campaigns import SPACE, campaign, peak_at, play, recipe
 
 TEMPERATURE = SPACE["method.temperature"]

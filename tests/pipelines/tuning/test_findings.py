@@ -7,11 +7,11 @@ from html import escape
 import pytest
 import yaml
 
-from pipelines.config import parse
-from pipelines.tuning import figures, findings, report
+from pipelines.config.parse import parse
 from pipelines.tuning.confirm import plan_confirmation
-from pipelines.tuning.findings import Findings
-from pipelines.tuning.flow import winner_of
+from pipelines.tuning.outcome import figures, findings, report
+from pipelines.tuning.outcome.findings import Findings
+from pipelines.tuning.tune import winner_of
 from tests.support.campaigns import campaign, peak_at, play, recipe
 
 FLOORS = {"raw_input": {"knn_top1": 0.4, "rankme": 3.0}, "random_init": {"knn_top1": 0.3}}

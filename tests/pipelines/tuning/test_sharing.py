@@ -4,16 +4,19 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import checkpoint, manifest
-from pipelines.artifacts import Nothing, ShardSet
-from pipelines.config import parse
-from pipelines.decoded_cache import DecodedCache
-from pipelines.stages import ingest, sharing
-from pipelines.stages.tune import run_trials
+from pipelines.config.parse import parse
+from pipelines.data import ingest
+from pipelines.data.batches.decoded_cache import DecodedCache
+from pipelines.data.shards import manifest
+from pipelines.data.shards.shard_set import ShardSet
+from pipelines.stage import Nothing
+from pipelines.storage import checkpoint
 from pipelines.tuning import space
 from pipelines.tuning.campaign import Campaign
-from pipelines.tuning.flow import work_of
 from pipelines.tuning.plan import Plan, decoded_cache
+from pipelines.tuning.trials import sharing
+from pipelines.tuning.trials.ray_tune import run_trials
+from pipelines.tuning.tune import work_of
 from tests.support.recipe import TREE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]

@@ -5,11 +5,13 @@ from itertools import islice
 
 import pytest
 
-from pipelines.config import RunConfig, fingerprint, flat, load
+from pipelines.config.flat import fingerprint, flat
+from pipelines.config.parse import load
+from pipelines.config.run import RunConfig
+from pipelines.config.tune import Range, TuneConfig
 from pipelines.errors import UserError
-from pipelines.stages.pretrain import PRETRAIN
+from pipelines.train.pretrain import PRETRAIN
 from pipelines.tuning import space
-from pipelines.tuning.config import Range, TuneConfig
 from pipelines.tuning.search import suggest
 
 TEMPERATURE = {"method.temperature": {"loguniform": [0.05, 1.0]}}

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import outbox, shipping, tracking
-from pipelines.artifacts import ModelVersion
-from pipelines.mlflow_store import connect
-from pipelines.tuning import findings, report
+from pipelines.registry.artifact import ModelVersion
+from pipelines.storage import outbox
+from pipelines.tracking import runs as tracking
+from pipelines.tracking import shipping
+from pipelines.tracking.server import connect
 from pipelines.tuning.confirm import plan_confirmation
+from pipelines.tuning.outcome import findings, report
 from pipelines.tuning.records import OPEN, Look, Trial
-from pipelines.tuning.tracking import PATIENCE_S, TrialRuns, finish, link
+from pipelines.tuning.trials.runs import PATIENCE_S, TrialRuns, finish, link
 from tests.support.campaigns import campaign, peak_at, play, recipe
 
 pytestmark = pytest.mark.timeout(600)

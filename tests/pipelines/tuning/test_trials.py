@@ -13,20 +13,24 @@ import psutil
 import pytest
 import torch
 
-from pipelines import checkpoint, manifest, outbox
-from pipelines.artifacts import Nothing, ShardSet
-from pipelines.config import RunConfig, parse
+from pipelines.config.parse import parse
+from pipelines.config.run import RunConfig
+from pipelines.config.tune import METRICS
+from pipelines.data import ingest
+from pipelines.data.shards import manifest
+from pipelines.data.shards.shard_set import ShardSet
 from pipelines.errors import Interrupted, UserError
-from pipelines.stages import ingest, pretrain
-from pipelines.stages.trial import floors, objective, threads_here
-from pipelines.stages.tune import max_concurrent, run_trials
+from pipelines.stage import Nothing
+from pipelines.storage import checkpoint, outbox
+from pipelines.train import pretrain
 from pipelines.tuning import space
 from pipelines.tuning.campaign import Campaign
-from pipelines.tuning.config import METRICS
-from pipelines.tuning.flow import work_of
 from pipelines.tuning.plan import Plan
 from pipelines.tuning.records import Trial
 from pipelines.tuning.search import suggest
+from pipelines.tuning.trials.ray_tune import max_concurrent, run_trials
+from pipelines.tuning.trials.trial import floors, objective, threads_here
+from pipelines.tuning.tune import work_of
 from ssl_core.build import build_method
 from tests.support.recipe import TREE
 

@@ -1,0 +1,32 @@
+"""audit: what a pre-training consumed."""
+
+import argparse
+from pathlib import Path
+
+from pipelines.cli.base import Verbs
+from pipelines.errors import UserError
+
+
+def add(verbs: Verbs) -> None:
+    text = "was every sample consumed exactly once? RECIPE or the folder of a pre-training"
+    verbs.add_for_recipe("audit", text, _audit)
+
+
+def _audit(options: argparse.Namespace) -> int:
+    from pipelines.cli import summary
+    from pipelines.config.parse import load
+    from pipelines.storage import inputs
+    from pipelines.train import audit
+    from pipelines.train.pretrain import PRETRAIN
+
+    folder = Path(options.recipe)
+    if not folder.is_dir():
+        config = load(options.recipe, options.set)
+        root = summary.storage_root(config)
+        made = inputs.made_from(root, PRETRAIN.name, PRETRAIN.keys(config))
+        if not made:
+            raise UserError(f"audit: this recipe has no pre-training under {root} yet")
+        folder = made[-1]
+    found = audit.of_run(folder.absolute())
+    print(found.markdown(), end="")
+    return 0 if found.is_exact else 1

@@ -1,0 +1,90 @@
+"""What the command line prints beside progress: the outcome of a run and the catalog."""
+
+from pathlib import Path
+from typing import Protocol
+
+from rich.table import Table
+
+from pipelines.config.parse import RECIPES
+from pipelines.config.run import SetupConfig
+from pipelines.data.shards.shard_set import ShardSet
+from pipelines.errors import UserError
+from pipelines.evaluate.artifact import ProbeReport
+from pipelines.evaluate.report import text
+from pipelines.registry.artifact import ModelVersion
+from pipelines.stage import Artifact
+from pipelines.tracking import server, ui
+from pipelines.tracking.display import console, say
+from pipelines.train.artifact import Checkpoint
+from ssl_core.catalog import names, summary
+
+PACKAGES = {
+    "methods": "ssl_core.methods",
+    "encoders": "ssl_core.encoders",
+    "augmentations": "ssl_core.augment",
+    "probes": "ssl_core.evaluate",
+    "sources": "pipelines.data.sources",
+}
+
+
+class HasStorage(Protocol):
+    @property
+    def storage(self) -> Path: ...
+
+
+def storage_root(config: HasStorage) -> Path:
+    """The storage folder, made and absolute (Ray workers have another current folder).
+
+    Raises:
+        UserError: it cannot be made or written to.
+    """
+    root = config.storage.expanduser().absolute()
+    probe = root / ".writable"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"storage: {root}: cannot write there ({error.strerror}); --set storage=ANOTHER_FOLDER"
+        ) from None
+    return root
+
+
+def show(config: SetupConfig, made: Artifact, root: Path) -> None:
+    """Say what came out of the last stage and where to look."""
+    match made:
+        case ShardSet():
+            kinds = f"{made.num_classes} classes" if made.num_classes else "no labels"
+            say(
+                f"shards: {made.num_train} train and {made.num_test} test samples, {kinds}, "
+                f"{made.num_quarantined} quarantined, {made.num_duplicates} duplicates: {made.folder}"
+            )
+        case Checkpoint():
+            say(f"checkpoint: step {made.step}: {made.folder}")
+        case ProbeReport():
+            _scores(made)
+        case ModelVersion():
+            _scores(made.report)
+            say(f"candidate: {made.uri} (version {made.version}, alias {made.alias})")
+            where = server.address(config, root) or server.shown(server.storage(config, root))
+            say(f"load it:   MLFLOW_TRACKING_URI={where} python -c ")
+            say(f"           \"import mlflow; model = mlflow.pyfunc.load_model('{made.uri}')\"")
+    say(f"look:      {ui.how_to_open(config, root)}")
+
+
+def list_components() -> None:
+    for title, package in PACKAGES.items():
+        table = Table(title=title, title_justify="left", box=None, show_header=False, pad_edge=True)
+        for name in names(package):
+            table.add_row(f"[bold]{name}[/bold]", summary(package, name))
+        console.print(table)
+    table = Table(title="recipes", title_justify="left", box=None, show_header=False)
+    for path in sorted(RECIPES.glob("*.yaml")):
+        table.add_row(f"[bold]{path.stem}[/bold]", path.read_text().split("\n", 1)[0].lstrip("# "))
+    console.print(table)
+
+
+def _scores(made: ProbeReport) -> None:
+    console.print(text.rich_table(made.scores))
+    say(f"report:    {made.folder / 'report' / 'report.md'}")

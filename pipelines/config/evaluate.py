@@ -1,0 +1,77 @@
+"""The keys under `evaluate:`."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, SerializeAsAny
+
+from ssl_core.augment._image.corruptions import COMMON, Kind
+from ssl_core.catalog import find, named_in, names
+from ssl_core.config import Config, NamedConfig
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+QUICK = ("knn", "linear_probe", "few_label")
+FULL: Mapping[str, Mapping[str, Any]] = {"clustering": {"dbscan": True}}
+"""What the full suite sets."""
+
+
+def _probes(given: Mapping[str, Any]) -> tuple[NamedConfig, ...]:
+    """Those of the suite: the quick ones, or all there are."""
+    full = given.get("suite") == "full"
+    chosen = [*QUICK, *(name for name in names("ssl_core.evaluate") if name not in QUICK)] if full else QUICK
+    return tuple(find("ssl_core.evaluate", name).Config(**(FULL.get(name, {}) if full else {})) for name in chosen)
+
+
+class RobustnessConfig(Config):
+    corruptions: Annotated[tuple[Kind, ...], Field(min_length=1)] = COMMON
+    """Which of the common corruptions: the paper's 15; see ssl_core/augment/_image/corruptions.py."""
+    severities: Annotated[tuple[Annotated[int, Field(ge=1, le=5)], ...], Field(min_length=1)] = (1, 2, 3, 4, 5)
+    max_samples: PositiveInt = 2000
+    """Of the test split, spread evenly over it: each is encoded once per corruption and severity."""
+
+
+def _robustness(given: Mapping[str, Any]) -> RobustnessConfig | None:
+    return RobustnessConfig() if given.get("suite") == "full" else None
+
+
+class FineTuneConfig(Config):
+    """All weights trained on the labels of train; defaults after MAE, table 9 (He et al., 2022), at small scale."""
+
+    epochs: PositiveInt = 20
+    lr: PositiveFloat = 5e-4
+    """For a global batch of 256, scaled linearly; AdamW with a warm-up and a cosine."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.75
+    """Learning rate of a layer over that of the layer above it; the random-init floor is trained without."""
+    weight_decay: NonNegativeFloat = 0.05
+    warmup_fraction: Fraction = 0.05
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    global_batch_size: PositiveInt = 128
+    view: Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.augment")] | None = None
+    """Augmentation of the train images; null: image_crop at the size of the eval view."""
+
+
+class EvaluateConfig(Config):
+    suite: Literal["quick", "full"] = "quick"
+    """What is measured where `probes` and `robustness` are not given: kNN, linear probe and few labels, or everything
+    but fine-tuning; without labels, what needs none."""
+    probes: tuple[Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.evaluate")], ...] = Field(
+        default_factory=_probes
+    )
+    headline: str = ""
+    """The score that the verdict quotes; empty: the first one."""
+    batch_size: PositiveInt = 256
+    max_samples: PositiveInt = 100_000
+    """Of each split, spread evenly over it: probes hold their features in memory."""
+    resamples: NonNegativeInt = 1000
+    """Bootstrap resamples of the test split behind every interval; 0: no intervals."""
+    view_samples: NonNegativeInt = 256
+    """Test samples encoded in ten training views each, for alignment and LiDAR; 0: neither is measured."""
+    leaks: bool = True
+    """Look for test samples that are near copies of train samples; reads all shards once per data set."""
+    map_samples: PositiveInt = 1000
+    """Test samples drawn in the embedding map and searched for the neighbour gallery."""
+    robustness: RobustnessConfig | None = Field(default_factory=_robustness)
+    """Linear probe under common corruptions; {} takes all of them at all severities, as suite full does; null: none."""
+    fine_tune: FineTuneConfig | None = None
+    """Accuracy of all weights trained on the labels; {} takes the defaults. Costs a training, twice."""

@@ -1,0 +1,85 @@
+"""YAML and `--set` keys to a checked config; every mistake is one dotted line."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from pipelines.config import plain_yaml
+from pipelines.config.run import RunConfig
+from pipelines.errors import UserError
+from ssl_core.config import Config
+
+C = TypeVar("C", bound=Config)
+RECIPES = Path(__file__).parents[1] / "recipes"
+
+
+def parse(tree: Mapping[str, Any], changes: Mapping[str, Any] | None = None) -> RunConfig:
+    """Check a YAML tree after setting dotted keys, e.g. parse(tree, {"optim.lr": 3e-4}).
+
+    Raises:
+        UserError: one dotted line per mistake, all at once.
+    """
+    return parse_as(RunConfig, tree, changes)
+
+
+def parse_as(kind: type[C], tree: Mapping[str, Any], changes: Mapping[str, Any] | None = None) -> C:
+    """The same for another kind of config."""
+    try:
+        return kind.model_validate(with_changes(tree, changes))
+    except ValidationError as error:
+        lines = sorted({_line(e["loc"], e["msg"]) for e in error.errors(include_url=False)})
+        raise UserError("cannot run this config:\n" + "\n".join(f"  {line}" for line in lines)) from None
+
+
+def with_changes(tree: Mapping[str, Any], changes: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A copy of an unchecked tree with dotted keys set."""
+    changed = deepcopy(dict(tree))
+    for dotted, value in (changes or {}).items():
+        _set(changed, dotted, value)
+    return changed
+
+
+def load(recipe: str | Path, changes: Mapping[str, Any] | None = None) -> RunConfig:
+    """Read a recipe: a YAML file, or the name of one that ships in pipelines/recipes."""
+    path = Path(recipe)
+    if not path.exists():
+        path = RECIPES / f"{Path(recipe).stem}.yaml"
+    if not path.exists():
+        shipped = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
+        raise UserError(f"recipe {recipe}: no such file; `selfray list` shows what ships: {shipped}")
+    return parse(read_tree(path), changes)
+
+
+def read_tree(path: Path) -> dict[str, Any]:
+    """What a YAML file holds, unchecked.
+
+    Raises:
+        UserError: it is not YAML, or holds no keys.
+    """
+    try:
+        tree = plain_yaml.load(path.read_text())
+    except plain_yaml.NotPlain as error:
+        raise UserError(f"recipe {path}: {error}") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"recipe {path}: holds no keys")
+    return tree
+
+
+def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    *parents, leaf = dotted.split(".")
+    node: Any = tree
+    for parent in parents:
+        if not isinstance(node, dict):
+            raise UserError(f"--set {dotted}: '{parent}' lies inside a plain value")
+        node = node.setdefault(parent, {})
+    if not isinstance(node, dict):
+        raise UserError(f"--set {dotted}: '{leaf}' lies inside a plain value")
+    node[leaf] = value
+
+
+def _line(loc: tuple[int | str, ...], message: str) -> str:
+    message = message.removeprefix("Value error, ")
+    return f"{'.'.join(map(str, loc))}: {message}" if loc else message

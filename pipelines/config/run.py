@@ -1,0 +1,75 @@
+"""The whole run as one typed value: what YAML fills, Tune varies and MLflow logs."""
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, NonNegativeInt, SerializeAsAny, model_validator
+
+from pipelines.config.evaluate import EvaluateConfig
+from pipelines.config.flat import fingerprint, flat
+from pipelines.config.review import ReviewConfig
+from pipelines.config.sections import DataConfig, IngestConfig, RayConfig, RegistryConfig, TrackingConfig, TrainConfig
+from pipelines.config.tune import TuneConfig
+from ssl_core.build import build_chains, build_method
+from ssl_core.catalog import find, named_in
+from ssl_core.config import Config, NamedConfig
+from ssl_core.optimize.optimizers import OptimConfig
+from ssl_core.optimize.sharding import check_shardable
+
+FROM_ENVIRONMENT = ("tracking.uri", "ray.address")
+"""Keys whose value may refer to environment variables; it is looked up where it is used and never dumped."""
+
+
+class SetupConfig(Config):
+    """What ingest, evaluation and tracking read: the data, the encoder, where results are kept."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+    """Of the run, and of the registered model."""
+    seed: NonNegativeInt = 0
+    storage: Path = Path("selfray-runs")
+    """Folder for shards, checkpoints, reports and the embedded MLflow; shared by all nodes of a cluster."""
+    source: Annotated[SerializeAsAny[NamedConfig], named_in("pipelines.data.sources")]
+    ingest: IngestConfig = IngestConfig()
+    data: DataConfig = DataConfig()
+    views: dict[str, Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.augment")]]
+    """One augmentation chain per kind of view that the method reads; `eval` is the chain of all evaluation."""
+    encoder: Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.encoders")]
+    evaluate: EvaluateConfig = EvaluateConfig()
+    registry: RegistryConfig = RegistryConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    ray: RayConfig = RayConfig()
+
+    @model_validator(mode="after")
+    def _references_are_looked_up(self) -> Self:
+        for key, value in flat(self).items():
+            if key not in FROM_ENVIRONMENT and "${env:" in str(value):
+                allowed = " and ".join(FROM_ENVIRONMENT)
+                raise ValueError(f"{key}: ${{env:...}} is looked up in {allowed} only; write the value itself")
+        return self
+
+
+class RunConfig(SetupConfig):
+    method: Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.methods")]
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig
+    tune: TuneConfig | None = None
+    """What `selfray tune` searches; other verbs do not look at it."""
+    review: ReviewConfig = ReviewConfig()
+    """What `selfray review` and `selfray promote` ask of a version; nothing before that looks at it."""
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> "RunConfig":
+        """Build everything once without memory, so that what does not fit is said before Ray starts."""
+        needed = find("ssl_core.methods", self.method.name).view_kinds
+        if missing := sorted({*needed, "eval"} - set(self.views)):
+            raise ValueError(f"views needs {', '.join(missing)}: method {self.method.name} reads {', '.join(needed)}")
+        build_chains(self.views)
+        method = build_method(self.method, self.encoder, self.views, device="meta")
+        if self.train.parallel == "fsdp":
+            check_shardable(method)
+        return self
+
+
+def identity(config: SetupConfig) -> str:
+    """Hash of everything that decides what a run computes; where it lies, and what else could be tried, does not."""
+    return fingerprint(config.model_dump(mode="json", exclude={"storage", "tracking", "ray", "tune", "review"}))

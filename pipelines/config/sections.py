@@ -1,0 +1,113 @@
+"""Sections of a recipe that belong to the product as a whole; components bring their own."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_serializer, model_validator
+
+from pipelines.config import secret
+from pipelines.config.evaluate import Fraction
+from ssl_core.config import Config
+
+
+class IngestConfig(Config):
+    max_bad_fraction: Fraction = 0.01
+    """Stop when a larger share of the samples cannot be read; below it they go to quarantine.parquet."""
+    max_pixels: PositiveInt = 50_000_000
+    """Refuse larger images before decoding them (decompression bombs)."""
+    test_fraction: Fraction = 0.1
+    """Share of the samples held out for evaluation when the source has no test split of its own."""
+    shard_mb: PositiveInt = 64
+    row_group_kb: PositiveInt = 512
+    """Bytes of samples per row group (at most 256 rows): the unit that a shuffle window reads."""
+
+
+class DataConfig(Config):
+    shuffle_rows: PositiveInt = 16_384
+    """Rows shuffled together, rounded up to whole row groups; see data/batches/order.py for what that is worth."""
+    block_mb: PositiveInt = 16
+    """Augmented bytes per Ray Data block; smaller blocks cost 20-40 ms of CPU each."""
+    cpus: PositiveInt = 1
+    """CPUs reserved for reading and augmenting, per training worker."""
+    slow_read_seconds: PositiveFloat = 30
+    """A read that takes longer is reported, with the file's name; it goes on all the same."""
+
+
+class TrainConfig(Config):
+    epochs: PositiveInt | None = None
+    steps: PositiveInt | None = None
+    """Optimizer steps; give this or `epochs`."""
+    global_batch_size: PositiveInt = 256
+    num_workers: PositiveInt = 1
+    min_workers: PositiveInt | None = None
+    """When nodes leave, go on with as few, and with more again when nodes come; by default `num_workers`."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """ddp: each worker holds the whole method; fsdp: its share of weights, gradients and optimizer state."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: bf16 autocast on CUDA and on CPUs with AMX, else fp32."""
+    accumulate: PositiveInt = 1
+    """Micro-batches per optimizer step; a contrastive loss then sees the negatives of one micro-batch."""
+    compile: bool = False
+    """Compile the encoders with torch.compile: worth its minute at the start in all but short runs on a GPU."""
+    threads: PositiveInt | None = None
+    """CPU threads of one worker; by default the machine's cores shared out."""
+    log_every: PositiveInt = 10
+    """Steps between logged points; also how often the loss is checked to be finite."""
+    checkpoint_seconds: PositiveFloat = 60
+    monitor_every: PositiveInt | None = None
+    """Steps between looks at the representation (kNN, RankMe, ...); by default twenty in a run."""
+    monitor_samples: NonNegativeInt = 1024
+    """Train samples that these looks encode; 0 turns them off."""
+    max_failures: NonNegativeInt = 3
+    """Worker crashes that a run, or each trial of a campaign, survives before it gives up."""
+
+    @model_validator(mode="after")
+    def _even_split(self) -> "TrainConfig":
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give either epochs or steps")
+        if self.fewest_workers > self.num_workers:
+            raise ValueError(f"min_workers {self.min_workers} is more than num_workers {self.num_workers}")
+        for workers in range(self.fewest_workers, self.num_workers + 1):
+            if self.global_batch_size % (workers * self.accumulate):
+                raise ValueError(
+                    f"global_batch_size {self.global_batch_size} does not split over "
+                    f"num_workers {workers} x accumulate {self.accumulate}"
+                    + (f"; min_workers {self.min_workers} lets it come to that" if workers < self.num_workers else "")
+                )
+        if self.compile and self.parallel == "fsdp":
+            raise ValueError("compile has not been tried with parallel fsdp; turn it off, or take parallel ddp")
+        return self
+
+    @property
+    def fewest_workers(self) -> int:
+        return self.min_workers or self.num_workers
+
+
+class RegistryConfig(Config):
+    examples: NonNegativeInt = 0
+    """Test samples stored with the version, to check it by; 0: drawn pictures, so that no data leaves with a model."""
+
+
+class TrackingConfig(Config):
+    uri: Annotated[str | None, Field(repr=False)] = None
+    """MLflow tracking server; by default SQLite under `storage`. `${env:NAME}` keeps a password out of the recipe."""
+    experiment: str = "selfray"
+    when_unreachable: Literal["error", "outbox"] = "error"
+    """At the start: stop with a clear line, or keep everything in the local outbox and ship it on the next run."""
+
+    @field_serializer("uri")
+    def _without_login(self, uri: str | None) -> str | None:
+        """Nothing that is dumped (MLflow, stage folders, Ray's state) holds a password."""
+        return uri and secret.shown(uri)
+
+
+class RayConfig(Config):
+    address: str = "local"
+    """`local` starts a Ray of our own; else the address of a running cluster; `auto`: the one this job runs in."""
+    num_cpus: PositiveInt | None = None
+    """Logical CPUs of the local Ray; by default what the run needs, at least the machine's cores."""
+    worker_resource: str | None = None
+    """A custom resource of Ray, e.g. `trainer`, of which each training worker takes one: nodes without it only read."""
+    object_store_mb: Annotated[int, Field(ge=256)] = 512
+    wait_seconds: NonNegativeInt = 300
+    """How long to wait for a cluster to grow when it has too few CPUs or GPUs; a local Ray does not grow."""

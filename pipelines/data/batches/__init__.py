@@ -1,0 +1,1 @@
+"""The order of samples, and the views that training and evaluation read."""

@@ -1,0 +1,166 @@
+"""Ingest: raw files to shards, one Ray task per part; what finished parts left behind is never done again."""
+
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from pipelines.config.run import SetupConfig
+from pipelines.data.shards import duplicates, writing
+from pipelines.data.shards import manifest as manifests
+from pipelines.data.shards.manifest import Manifest
+from pipelines.data.shards.schema import QUARANTINE
+from pipelines.data.shards.shard_set import ShardSet
+from pipelines.data.shards.writing import Job, PartRecord, Rules
+from pipelines.data.sources.base import Source
+from pipelines.errors import UserError
+from pipelines.runtime import capacity, session
+from pipelines.stage import Nothing, Stage
+from pipelines.storage import outbox, parquet
+from ssl_core.catalog import find
+
+PARTS_AT_ONCE = 4096
+"""Parts given to Ray Data at a time: it keeps a few kB of each for as long as it runs."""
+
+
+def run(config: SetupConfig, given: Nothing, folder: Path) -> ShardSet:
+    """Read, check and store every sample of `config.source`.
+
+    Writes train/, test/ (shards and labels), manifest.json, quarantine.parquet, duplicates.parquet, and
+    parts/ (one record per part, which lets an interrupted ingest go on).
+
+    Raises:
+        UserError: nothing to read, too many bad samples, or `folder` cannot be written.
+    """
+    folder = folder.resolve()
+    try:
+        return _ingest(config, folder)
+    except OSError as error:
+        raise UserError(writing.cannot_write(error, folder)) from None
+
+
+def source_of(config: SetupConfig) -> Source:
+    source: Source = find("pipelines.data.sources", config.source.name)(config.source)
+    return source
+
+
+def _ingest(config: SetupConfig, folder: Path) -> ShardSet:
+    source = source_of(config)
+    jobs = writing.jobs(source, config.ingest.shard_mb)
+    records = [record for job in jobs if (record := writing.recorded(job, folder))]
+    total = sum(job.part.count for job in jobs)
+    allowed = config.ingest.max_bad_fraction * total
+    num_read, num_bad = sum(record.num_samples for record in records), sum(record.num_bad for record in records)
+    started, num_before = time.monotonic(), num_read
+    for record in _new_records(config, source, jobs, {record.index for record in records}, folder):
+        records.append(record)
+        num_read += record.num_samples
+        num_bad += record.num_bad
+        rate = (num_read - num_before) / max(time.monotonic() - started, 1e-9)
+        metrics = {"samples": num_read, "samples_per_s": rate, "quarantined": num_bad}
+        outbox.append(folder, step=len(records), total=len(jobs), metrics=metrics, final=True)
+        if num_bad > allowed:
+            break  # no need to read the rest
+    records.sort(key=lambda record: record.index)
+    _write_quarantine(folder, records)
+    if num_bad > allowed or num_bad == total:
+        raise UserError(_too_many(config, folder, num_bad, total, complete=len(records) == len(jobs)))
+    made = _finish(config, folder, records)
+    for left_by_a_kill in folder.rglob(f".*{writing.ASIDE}"):
+        left_by_a_kill.unlink(missing_ok=True)
+    return made
+
+
+def _new_records(
+    config: SetupConfig, source: Source, jobs: list[Job], done: set[int], folder: Path
+) -> Iterator[PartRecord]:
+    """Store the parts that are not done yet, each in a Ray task; records come as they are finished."""
+    todo = [{"job": job.dumps()} for job in jobs if job.index not in done]
+    if not todo:
+        return
+    session.connect(config)
+    import ray
+
+    capacity.read_everywhere(capacity.wait_for(config, {"CPU": 1}))
+    rules = Rules(config.ingest.max_pixels, config.ingest.test_fraction, config.ingest.row_group_kb << 10)
+    for first in range(0, len(todo), PARTS_AT_ONCE):
+        some = todo[first : first + PARTS_AT_ONCE]
+        data = ray.data.from_items(some, override_num_blocks=len(some)).map(
+            writing.task, fn_kwargs={"source": source, "rules": rules, "folder": folder}
+        )
+        for row in data.iter_rows():
+            if row["problem"]:
+                raise UserError(row["problem"])
+            yield PartRecord.model_validate_json(row["record"])
+
+
+def _finish(config: SetupConfig, folder: Path, records: list[PartRecord]) -> ShardSet:
+    contents = (writing.content_path(folder, record.index) for record in records)
+    num_samples = sum(record.num_samples for record in records)
+    num_duplicates, num_test_in_train = duplicates.write(folder, contents, num_samples)
+    texts = {text for record in records for text in record.labels}
+    manifest = Manifest(
+        source=config.source.model_dump(mode="json"),
+        train=tuple(record.train for record in records if record.train),
+        test=tuple(record.test for record in records if record.test),
+        classes=tuple(sorted(texts, key=_natural)) or None,
+        num_quarantined=sum(record.num_bad for record in records),
+        num_duplicates=num_duplicates,
+        num_test_in_train=num_test_in_train,
+    )
+    manifest = manifest.model_copy(update={"digest": manifest.compute_digest()})
+    with writing.write_aside(folder / manifests.NAME) as file:
+        file.write(manifest.model_dump_json(indent=2).encode())
+    return ShardSet(
+        digest=manifest.digest,
+        folder=folder,
+        num_train=manifest.num_rows("train"),
+        num_test=manifest.num_rows("test"),
+        num_classes=len(manifest.classes) if manifest.classes else None,
+        num_quarantined=manifest.num_quarantined,
+        num_duplicates=num_duplicates,
+    )
+
+
+def _write_quarantine(folder: Path, records: list[PartRecord]) -> None:
+    with (
+        writing.write_aside(folder / "quarantine.parquet") as file,
+        pq.ParquetWriter(file, QUARANTINE) as writer,
+    ):
+        for record in records:
+            if record.num_bad:
+                writer.write_table(parquet.table(writing.quarantine_path(folder, record.index), QUARANTINE))
+
+
+def _too_many(config: SetupConfig, folder: Path, num_bad: int, total: int, *, complete: bool) -> str:
+    path = folder / "quarantine.parquet"
+    with parquet.opened(path) as file:
+        rows: list[dict[str, Any]] = list(islice((r for batch in file.iter_batches(3) for r in batch.to_pylist()), 3))
+    first = ", ".join(
+        f"{row['file']}{'' if row['row'] is None else '#' + str(row['row'])} ({row['reason']})" for row in rows
+    )
+    count = f"{num_bad} of {total}" if complete else f"already {num_bad} of {total}"
+    return (
+        f"ingest.max_bad_fraction: {count} samples ({100 * num_bad / total:.3g} %) cannot be read, "
+        f"{100 * config.ingest.max_bad_fraction:.3g} % are allowed; the first: {first}; all in {path}; "
+        "repair or remove them, or raise ingest.max_bad_fraction"
+    )
+
+
+def _natural(text: str) -> tuple[bool, int, str]:
+    """Class order: numbers by value, then text."""
+    is_number = text.isdecimal() and len(text) < 19
+    return (not is_number, int(text) if is_number else 0, text)
+
+
+INGEST = Stage(
+    "ingest",
+    1,
+    reads=("source", "ingest"),
+    makes=ShardSet,
+    run=run,
+    also=lambda config: source_of(config).fingerprint(),
+)

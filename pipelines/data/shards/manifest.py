@@ -1,0 +1,134 @@
+"""manifest.json: what lies in a folder of shards, file by file.
+
+A shard file `train/part-00000.parquet` has the columns sample_id (int64), image (binary, encoded
+bytes) and origin (string); labels, where there are any, lie apart in `train/labels-00000.parquet`
+(sample_id, label as string), so pre-training cannot read them by accident.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, ValidationError
+
+from pipelines.data.shards.labels import Labels
+from pipelines.errors import UserError
+from ssl_core.config import Config
+
+FORMAT = 1
+NAME = "manifest.json"
+
+
+def _inside(path: str) -> str:
+    """A manifest may have come with its folder from elsewhere: it names files below itself and no others."""
+    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\0" in path or not path:
+        raise ValueError(f"'{path}' leads outside the folder of the manifest")
+    return path
+
+
+Inside = Annotated[str, AfterValidator(_inside)]
+
+
+class ShardFile(Config):
+    path: Inside
+    """Relative to the manifest."""
+    row_groups: tuple[int, ...]
+    """Rows in each."""
+    num_bytes: int
+    sha256: str
+    labels_path: Inside | None
+    labels_sha256: str | None
+
+    @property
+    def num_rows(self) -> int:
+        return sum(self.row_groups)
+
+
+class Manifest(Config):
+    format: int = FORMAT
+    source: dict[str, object]
+    """The source's config, for the record."""
+    train: tuple[ShardFile, ...]
+    test: tuple[ShardFile, ...]
+    classes: tuple[str, ...] | None
+    """Label texts in the order of their class numbers; None: no labels."""
+    num_quarantined: int
+    num_duplicates: int
+    """Samples whose bytes equal those of an earlier sample."""
+    num_test_in_train: int = 0
+    """Test samples whose bytes equal those of a train sample: scores on them are not honest."""
+    digest: str = ""
+    """Hash of every file's path, sha256 and row groups: the name of this data set."""
+
+    def files(self, split: Literal["train", "test"]) -> tuple[ShardFile, ...]:
+        return self.train if split == "train" else self.test
+
+    def num_rows(self, split: Literal["train", "test"]) -> int:
+        return sum(file.num_rows for file in self.files(split))
+
+    def compute_digest(self) -> str:
+        lines = [[f.path, f.sha256, f.labels_sha256, f.row_groups] for f in (*self.train, *self.test)]
+        return hashlib.sha256(json.dumps([lines, self.classes]).encode()).hexdigest()
+
+
+def load(folder: Path) -> Manifest:
+    """Read and check a manifest.
+
+    Raises:
+        UserError: missing, of another format version, or edited after it was written.
+    """
+    path = folder / NAME
+    if not path.exists():
+        raise UserError(f"{path}: no manifest here; run `selfray ingest` first")
+    try:
+        tree = json.loads(path.read_text())
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not JSON ({error}); ingest again") from None
+    if not isinstance(tree, dict) or tree.get("format") != FORMAT:
+        raise UserError(f"{path}: format {tree.get('format')}, this Selfray reads format {FORMAT}; ingest again")
+    try:
+        manifest = Manifest.model_validate(tree)
+    except ValidationError as error:
+        raise UserError(f"{path}: not a manifest: {error.errors(include_url=False)[0]['msg']}") from None
+    if manifest.compute_digest() != manifest.digest:
+        raise UserError(
+            f"{path}: its digest does not match its content; it was changed after ingest; delete {folder} and run again"
+        )
+    return manifest
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def verify(folder: Path, manifest: Manifest) -> None:
+    """Compare every shard file with its recorded sha256.
+
+    Raises:
+        UserError: names the first file that is missing or differs.
+    """
+    verify_files(folder, (*manifest.train, *manifest.test))
+
+
+def verify_files(folder: Path, files: Iterable[ShardFile]) -> None:
+    """The same for some of the files."""
+    for file in files:
+        for name, wanted in ((file.path, file.sha256), (file.labels_path, file.labels_sha256)):
+            if name is None:
+                continue
+            if not (folder / name).exists():
+                raise UserError(f"{folder / name}: listed in the manifest but missing; delete {folder} and run again")
+            if sha256_of(folder / name) != wanted:
+                raise UserError(
+                    f"{folder / name}: its sha256 is not the one in the manifest; delete {folder} and run again"
+                )
+
+
+def labels(folder: Path, manifest: Manifest, split: Literal["train", "test"]) -> Labels | None:
+    """Sample id -> class number of one split, for evaluation only; None: no labels."""
+    if manifest.classes is None:
+        return None
+    return Labels([folder / file.labels_path for file in manifest.files(split) if file.labels_path], manifest.classes)

@@ -1,0 +1,291 @@
+"""One part of a source to one shard per split, free of Ray: read, clean, write aside, rename.
+
+Everything a part leaves behind is named by its number, and its record in `parts/` appears last: a
+part with a record is finished, one without is simply written again.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+from uuid import uuid4
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from pipelines.data.shards.manifest import ShardFile, sha256_of
+from pipelines.data.shards.schema import CONTENT, LABELS, QUARANTINE, SAMPLES
+from pipelines.data.sources.base import Part, Raw, Source, Split
+from pipelines.errors import UserError
+from ssl_core.codecs._image.decode import DecodeError, clean
+from ssl_core.config import Config
+from ssl_core.noise import keyed_uniform, salt
+
+SPLITS: tuple[Split, Split] = ("train", "test")
+MAX_GROUP_ROWS = 256
+ASIDE = ".aside"
+_HELD_OUT = salt(0x7E57)
+"""Fixed, so that the held-out samples do not change with the run's seed."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How samples are stored."""
+
+    max_pixels: int
+    test_fraction: float
+    row_group_bytes: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """One part and where it stands in the listing."""
+
+    index: int
+    first_id: int
+    """Sample id of its first sample."""
+    part: Part
+
+    @property
+    def key(self) -> str:
+        return hashlib.sha256(self.dumps().encode()).hexdigest()
+
+    def dumps(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def loads(cls, text: str) -> "Job":
+        tree = json.loads(text)
+        return cls(tree["index"], tree["first_id"], Part(**tree["part"]))
+
+
+class PartRecord(Config):
+    """parts/00000.json: what one part left behind."""
+
+    key: str
+    index: int
+    num_samples: int
+    num_bad: int
+    labels: tuple[str, ...]
+    """The different label texts that it saw."""
+    train: ShardFile | None
+    test: ShardFile | None
+
+
+def jobs(source: Source, shard_mb: int) -> list[Job]:
+    """Every part of a source, its sample ids counted on.
+
+    Raises:
+        UserError: nothing to read.
+    """
+    found, first_id = [], 0
+    for index, part in enumerate(source.parts(shard_mb)):
+        found.append(Job(index, first_id, part))
+        first_id += part.count
+    return found
+
+
+def write(source: Source, job: Job, rules: Rules, folder: Path) -> PartRecord:
+    """Read, clean and store one part.
+
+    Raises:
+        OSError: `folder` cannot be written or is full.
+    """
+    bad: list[Raw] = []
+    content: list[tuple[int, int, bool]] = []
+    num_seen = 0
+    with ExitStack() as files:
+        train, test = (_Shard(files, folder, split, job.index, rules) for split in SPLITS)
+        for sample_id, raw in enumerate(source.read(job.part), start=job.first_id):
+            num_seen += 1
+            image = cleaned(raw, rules.max_pixels)
+            if isinstance(image, Raw):
+                bad.append(image)
+                continue
+            held_out = job.part.split == "test" if job.part.split else _is_held_out(sample_id, rules.test_fraction)
+            (test if held_out else train).add(sample_id, image, raw)
+            content.append((sample_id, _content(image), held_out))
+        if num_seen != job.part.count:
+            raise RuntimeError(
+                f"{type(source).__name__} gave {num_seen} samples for part {job.index}, which says {job.part.count}"
+            )
+        train.finish()
+        test.finish()
+    _write_table(
+        pa.table([[raw.file for raw in bad], [raw.row for raw in bad], [raw.error for raw in bad]], schema=QUARANTINE),
+        quarantine_path(folder, job.index),
+    )
+    columns = zip(*content, strict=True) if content else ([], [], [])
+    _write_table(pa.table([list(column) for column in columns], schema=CONTENT), content_path(folder, job.index))
+    record = PartRecord(
+        key=job.key,
+        index=job.index,
+        num_samples=job.part.count,
+        num_bad=len(bad),
+        labels=tuple(sorted(train.texts | test.texts)),
+        train=train.recorded(),
+        test=test.recorded(),
+    )
+    with write_aside(_record_path(folder, job.index)) as file:
+        file.write(record.model_dump_json(indent=2).encode())
+    return record
+
+
+def task(row: dict[str, str], *, source: Source, rules: Rules, folder: Path) -> dict[str, str]:
+    """`write` as a Ray Data row function; what the user must fix comes back as `problem`, not as a traceback."""
+    try:
+        return {"record": write(source, Job.loads(row["job"]), rules, folder).model_dump_json(), "problem": ""}
+    except UserError as error:
+        return {"record": "", "problem": str(error)}
+    except OSError as error:
+        return {"record": "", "problem": cannot_write(error, folder)}
+
+
+def cannot_write(error: OSError, folder: Path) -> str:
+    return f"storage: {error.filename or folder}: cannot be written ({error.strerror or error})"
+
+
+def recorded(job: Job, folder: Path) -> PartRecord | None:
+    """The record of an earlier, interrupted ingest, if this very part was finished and its files are whole."""
+    path = _record_path(folder, job.index)
+    if not path.exists():
+        return None
+    try:
+        record = PartRecord.model_validate_json(path.read_text())
+    except ValidationError:  # written by another version
+        return None
+    needed = [quarantine_path(folder, job.index), content_path(folder, job.index)]
+    for file in (record.train, record.test):
+        if file is not None:
+            if not is_whole(folder / file.path, file.num_bytes):
+                return None
+            needed += [folder / file.labels_path] if file.labels_path else []
+    return record if record.key == job.key and all(path.exists() for path in needed) else None
+
+
+def cleaned(raw: Raw, max_pixels: int) -> bytes | Raw:
+    """The bytes to store, or the sample with the reason why there are none."""
+    if raw.data is None:
+        return raw
+    try:
+        return clean(raw.data, max_pixels=max_pixels)[0]
+    except DecodeError as error:
+        return Raw(raw.file, raw.row, error=str(error))
+
+
+def is_whole(path: Path, num_bytes: int) -> bool:
+    """Whether a file is still as long as its record says."""
+    return path.exists() and path.stat().st_size == num_bytes
+
+
+def quarantine_path(folder: Path, index: int) -> Path:
+    return folder / "parts" / f"{index:05d}-quarantine.parquet"
+
+
+def content_path(folder: Path, index: int) -> Path:
+    return folder / "parts" / f"{index:05d}-content.parquet"
+
+
+@contextmanager
+def write_aside(path: Path) -> Iterator[IO[bytes]]:
+    """A file that appears under its name only when it is complete and on the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{uuid4().hex}{ASIDE}")
+    try:
+        with aside.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _record_path(folder: Path, index: int) -> Path:
+    return folder / "parts" / f"{index:05d}.json"
+
+
+def _is_held_out(sample_id: int, fraction: float) -> bool:
+    return bool(keyed_uniform(np.array([sample_id]), 1, _HELD_OUT)[0, 0] < fraction)
+
+
+def _content(data: bytes) -> int:
+    return int.from_bytes(hashlib.sha256(data).digest()[:8], "big", signed=True)
+
+
+def _write_table(table: pa.Table, path: Path) -> None:
+    with write_aside(path) as file:
+        pq.write_table(table, file)
+
+
+class _Shard:
+    """One split's share of a part, written row group by row group; without samples there is no file."""
+
+    def __init__(self, files: ExitStack, folder: Path, split: Split, index: int, rules: Rules):
+        self._files, self._folder, self._rules = files, folder, rules
+        self._path, self._labels_path = f"{split}/part-{index:05d}.parquet", f"{split}/labels-{index:05d}.parquet"
+        self._writer: pq.ParquetWriter | None = None
+        self._group: list[tuple[int, bytes, str]] = []
+        self._group_bytes = 0
+        self._groups: list[int] = []
+        self._labels: list[tuple[int, str]] = []
+
+    @property
+    def texts(self) -> set[str]:
+        return {text for _, text in self._labels}
+
+    def add(self, sample_id: int, image: bytes, raw: Raw) -> None:
+        too_large = self._group_bytes + len(image) > self._rules.row_group_bytes
+        if self._group and (too_large or len(self._group) == MAX_GROUP_ROWS):
+            self._end_group()
+        self._group.append((sample_id, image, raw.origin))
+        self._group_bytes += len(image)
+        if raw.label is not None:
+            self._labels.append((sample_id, raw.label))
+
+    def finish(self) -> None:
+        if self._group:
+            self._end_group()
+        if self._writer is not None:
+            self._writer.close()
+        if self._labels:
+            ids, texts = zip(*self._labels, strict=True)
+            _write_table(pa.table([ids, texts], schema=LABELS), self._folder / self._labels_path)
+
+    def recorded(self) -> ShardFile | None:
+        """What the manifest says about the finished files."""
+        if not self._groups:
+            return None
+        path, labels_path = self._folder / self._path, self._folder / self._labels_path
+        return ShardFile(
+            path=self._path,
+            row_groups=tuple(self._groups),
+            num_bytes=path.stat().st_size,
+            sha256=sha256_of(path),
+            labels_path=self._labels_path if self._labels else None,
+            labels_sha256=sha256_of(labels_path) if self._labels else None,
+        )
+
+    def _end_group(self) -> None:
+        if self._writer is None:
+            file = self._files.enter_context(write_aside(self._folder / self._path))
+            self._writer = self._files.enter_context(
+                pq.ParquetWriter(
+                    file,
+                    SAMPLES,
+                    compression={"sample_id": "zstd", "image": "none", "origin": "zstd"},  # images are compressed
+                    use_dictionary=False,
+                    write_statistics=False,
+                    write_page_checksum=True,
+                )
+            )
+        ids, images, origins = zip(*self._group, strict=True)
+        self._writer.write_table(pa.table([ids, images, origins], schema=SAMPLES))
+        self._groups.append(len(ids))
+        self._group, self._group_bytes = [], 0

@@ -1,0 +1,1 @@
+"""Frozen-feature evaluation of an encoder beside its floors."""

@@ -1,0 +1,1 @@
+"""Test samples that pre-training has seen."""

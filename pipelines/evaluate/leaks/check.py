@@ -1,0 +1,77 @@
+"""How many test samples the train split, or what an encoder was pre-trained on, holds or nearly holds.
+
+Shapes: n rows of a split.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.config.run import SetupConfig
+from pipelines.data.shards import manifest
+from pipelines.data.shards.manifest import Manifest
+from pipelines.data.shards.shard_set import ShardSet
+from pipelines.evaluate.features.feature_set import FeatureSet
+from pipelines.evaluate.leaks import hashing, pairs
+from pipelines.evaluate.leaks.pairs import Pairs, Shards
+from pipelines.evaluate.scoring.scores import LeakKind, Leaks, Pretraining
+from pipelines.model.loader import read_card
+from pipelines.storage.inputs import RECORD
+from pipelines.train.artifact import Checkpoint
+
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def find(config: SetupConfig, shards: ShardSet, listing: Manifest, root: Path, encoder: FeatureSet) -> Leaks:
+    """Compare every test sample with every train sample: bytes, pictures, features.
+
+    Args:
+        root: keeps the hashes of the shards.
+        encoder: its features, of at most `evaluate.max_samples` of each split.
+    """
+    here = Shards(shards.folder, listing)
+    features: dict[LeakKind, Pairs] = {"features": pairs.alike_features(encoder.load("train"), encoder.load("test"))}
+    return _compared(config, here, here, root, features)
+
+
+def of_pretraining(config: SetupConfig, given: Checkpoint, listing: Manifest, root: Path) -> Pretraining | None:
+    """Compare every test sample with what the encoder was pre-trained on: bytes and pictures.
+
+    Not features: those of its pre-training samples are not known here.
+
+    Returns: None where it was pre-trained on the train samples of these very shards, which `find` has looked at.
+    """
+    trained_on = read_card(given.folder).shards
+    if trained_on == given.shards.digest:
+        return None
+    if not trained_on:
+        return Pretraining(missing="what this encoder was pre-trained on is not known")
+    records = (root.parent / "ingest").glob(f"*/{RECORD}")
+    known = (ShardSet.model_validate_json(record.read_text()) for record in records)
+    there = next((each.folder for each in known if each.digest == trained_on), None)
+    if there is None:
+        missing = f"the shards it was pre-trained on ({trained_on[:12]}...) are not in this storage"
+        return Pretraining(shards=trained_on, missing=missing)
+    train = Shards(there, manifest.load(there))
+    found = _compared(config, Shards(given.shards.folder, listing), train, root, {})
+    return Pretraining(shards=trained_on, leaks=found)
+
+
+def _compared(config: SetupConfig, test: Shards, train: Shards, root: Path, more: Mapping[LeakKind, Pairs]) -> Leaks:
+    from pipelines.data.batches.stream import rows_at
+
+    def gray(split: Literal["train", "test"], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        side = train if split == "train" else test
+        return rows_at(hashing.small(config), *side, split, rows)["view0"].astype(np.float32) @ _LUMA
+
+    of_train, _ = hashing.of_splits(config, *train, root)
+    _, of_test = hashing.of_splits(config, *test, root)
+    found: dict[LeakKind, Pairs] = {
+        "bytes": pairs.equal_bytes(test.folder, train.folder),
+        "phash": pairs.alike_pictures(of_train, of_test, gray),
+        **more,
+    }
+    return pairs.summarize(found, test.listing.num_rows("test"), test, train)

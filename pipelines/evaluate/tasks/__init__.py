@@ -1,0 +1,1 @@
+"""Parts of an evaluation that need more than frozen features of clean views."""

@@ -1,0 +1,147 @@
+"""Features of the test split under common corruptions, and what a linear probe of clean features makes of them.
+
+Shapes: N samples of the test split that are looked at, K corrupted copies of each, D feature width.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pipelines.config.evaluate import RobustnessConfig
+from pipelines.config.flat import fingerprint
+from pipelines.config.run import SetupConfig
+from pipelines.data.shards.manifest import Manifest
+from pipelines.data.shards.shard_set import ShardSet
+from pipelines.data.shards.writing import MAX_GROUP_ROWS
+from pipelines.evaluate.features import encode
+from pipelines.evaluate.features.encode import Subject
+from pipelines.evaluate.features.feature_set import FeatureSet
+from pipelines.evaluate.tasks.robustness import Robustness, summed_up
+from pipelines.runtime import session
+from ssl_core.augment.image_corrupt import ImageCorrupt
+from ssl_core.build import build_chain
+from ssl_core.config import NamedConfig
+from ssl_core.evaluate._maths.resample import replicates
+from ssl_core.evaluate.base import Labelled, Score
+from ssl_core.evaluate.linear_probe import LinearProbe
+from ssl_core.measures.statistics import percentiles
+
+Case = tuple[str, int]
+"""A corruption and its severity; severity 0 is the clean view."""
+CLEAN: Case = ("clean", 0)
+PASS_BYTES = 192 << 20
+"""Of the views of one row group, all corruptions side by side."""
+
+
+class Corrupted(NamedTuple):
+    """What was found out about one subject."""
+
+    table: Robustness
+    shares: Tensor
+    """[N] float64, of its corrupted copies that each test sample was told from."""
+    sample_id: Tensor
+    """[N] int64, the test samples that were looked at."""
+
+
+def protocol(settings: RobustnessConfig) -> str:
+    return (
+        f"robustness v1: linear probe of clean train features on {len(settings.corruptions)} common corruptions "
+        f"({', '.join(settings.corruptions)}) at severities {', '.join(map(str, settings.severities))}; at most "
+        f"{settings.max_samples} test samples; score: mean over all"
+    )
+
+
+def robustness(
+    config: SetupConfig,
+    settings: RobustnessConfig,
+    shards: ShardSet,
+    listing: Manifest,
+    labels: Mapping[str, Mapping[int, int]],
+    features: Mapping[str, FeatureSet],
+    subjects: Sequence[Subject],
+) -> dict[str, Corrupted]:
+    """By subject. The probe is fitted once per subject, on the clean train features, and reads every copy."""
+    root = next(iter(features.values())).folder.parent
+    cases = [CLEAN, *product(settings.corruptions, settings.severities)]
+    corrupted = _features(config, settings, shards, listing, root, subjects, cases)
+    found = {}
+    for subject in subjects:
+        train = features[subject.name].labelled("train", labels["train"])
+        copies = [corrupted[subject.name, case].labelled("test", labels["test"]) for case in cases]
+        label = torch.cat([copy.label for copy in copies])  # [K * N]
+        test = Labelled(torch.cat([copy.features for copy in copies]), label)
+        predicted = LinearProbe(LinearProbe.Config()).predict(train, test, config.seed)  # [K * N]
+        hits = (predicted == label).view(len(cases), -1)  # [K, N]
+        rows = {case: row.tolist() for case, row in zip(cases, hits, strict=True)}
+        clean = rows.pop(CLEAN)
+        table = summed_up(rows, clean, settings.severities)
+        intervals = _intervals(hits, cases, config.seed, config.evaluate.resamples)
+        found[subject.name] = Corrupted(
+            table.model_copy(update={"intervals": intervals}),
+            hits[1:].double().mean(dim=0),
+            corrupted[subject.name, CLEAN].load("test")[1],
+        )
+    return found
+
+
+def _intervals(hits: Tensor, cases: Sequence[Case], seed: int, resamples: int) -> dict[str, tuple[float, float]]:
+    """The 95 % interval of every metric of the table, over resamples of the test samples.
+
+    Args:
+        hits: [K, N] bool, the clean ones first.
+    """
+    right, kinds = hits.double(), [kind for kind, _ in cases]
+    of_kind = {kind: right[[k == kind for k in kinds]].mean(dim=0) for kind in dict.fromkeys(kinds)}  # [N] each
+    clean = of_kind.pop(CLEAN[0])
+    values = {"robustness/clean_top1": clean, "robustness/drop": clean - right[1:].mean(dim=0)}
+    for kind, share in of_kind.items():
+        values |= {f"robustness/{kind}_top1": share, f"robustness/{kind}_drop": clean - share}
+    means = {name: Score(float(value.mean()), value) for name, value in values.items()}
+    return {name: percentiles(draws) for name, draws in replicates(means, len(clean), seed, resamples).items()}
+
+
+def _features(
+    config: SetupConfig,
+    settings: RobustnessConfig,
+    shards: ShardSet,
+    listing: Manifest,
+    root: Path,
+    subjects: Sequence[Subject],
+    cases: Sequence[Case],
+) -> dict[tuple[str, Case], FeatureSet]:
+    """What is not on disk yet is made in as few passes as `PASS_BYTES` allows: each starts an actor, some seconds."""
+    from pipelines.data.batches.stream import one_split
+
+    kept: dict[tuple[str, Case], FeatureSet] = {}
+    at_once = max(1, PASS_BYTES // (MAX_GROUP_ROWS * math.prod(build_chain(config.views["eval"]).view_shape)))
+    for first in range(0, len(cases), at_once):
+        part = cases[first : first + at_once]
+        for subject, (place, case) in product(subjects, enumerate(part)):
+            view = _view(config, case).model_dump(mode="json")
+            drawn = [config.seed, place]  # what a view's draws are keyed by
+            key = fingerprint([shards.digest, view, settings.max_samples, subject.name, subject.identity, drawn])
+            kept[subject.name, case] = FeatureSet(folder=root / key[:16])
+        missing = [s for s in subjects if not all(kept[s.name, case].has("test") for case in part)]
+        if not missing:
+            continue
+        session.connect(config)
+        chains = [_view(config, case) for case in part]
+        data = one_split(config, shards.folder, listing, "test", settings.max_samples, chains)
+        sample_id, made = encode.embed(config, data, missing)
+        for subject, (place, case) in product(missing, enumerate(part)):
+            kept[subject.name, case].keep("test", made[f"{subject.name}/{place}"], sample_id)
+    return kept
+
+
+def _view(config: SetupConfig, case: Case) -> NamedConfig:
+    """The eval view, corrupted."""
+    view, (kind, severity) = config.views["eval"], case
+    if case == CLEAN:
+        return view
+    crop = view.model_dump(include={"size", "crop_fraction"})
+    return ImageCorrupt.Config.model_validate({**crop, "kind": kind, "severity": severity})

@@ -1,0 +1,163 @@
+"""Fine-tuning as evaluation: all weights trained on the labels of train, through pre-training's Ray Train path.
+
+Each training lies in `fine_tuned/KEY` below the storage, named by what it depends on: it is resumed where it was
+stopped and reused by later evaluations. In MLflow it is a run of its own beside the evaluation's, with the curves of a
+pre-training and the score they end in. Shapes: N test samples, D encoder width, C classes.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pipelines.config.evaluate import FineTuneConfig
+from pipelines.config.flat import fingerprint
+from pipelines.config.parse import parse
+from pipelines.config.run import RunConfig, SetupConfig
+from pipelines.data.shards.manifest import Manifest
+from pipelines.data.shards.shard_set import ShardSet
+from pipelines.errors import UserError
+from pipelines.evaluate.features import encode
+from pipelines.evaluate.features.encode import Subject
+from pipelines.runtime import session
+from pipelines.storage import checkpoint, lock, outbox
+from pipelines.tracking import display, runs
+from pipelines.train import pretrain
+from pipelines.train.artifact import Checkpoint
+from pipelines.train.warm_start import Start
+from ssl_core.build import build_chain, untrained
+
+SCORE = "fine_tune_top1"
+VERSION = 1
+NOTE_SECONDS = 10.0
+HITS = "hits.safetensors"
+
+
+def protocol(settings: FineTuneConfig) -> str:
+    return (
+        f"fine_tune v{VERSION}: all weights, {settings.epochs} epochs of AdamW at {settings.lr:g} per 256 samples, "
+        f"layer decay {settings.layer_decay:g} (random init: none), weight decay {settings.weight_decay:g}, label "
+        f"smoothing {settings.label_smoothing:g}, last step"
+    )
+
+
+def fine_tune(
+    config: SetupConfig,
+    settings: FineTuneConfig,
+    shards: ShardSet,
+    listing: Manifest,
+    labels: Mapping[str, Mapping[int, int]],
+    subjects: list[Subject],
+    folder: Path,
+) -> dict[str, Tensor]:
+    """Whether each test sample is told right, [N] bool, by subject: the encoder, and the same from random weights.
+
+    Args:
+        folder: of the evaluation; gets a line of progress now and then.
+    Raises:
+        UserError: too few samples for a batch, or what a pre-training raises.
+    """
+    if listing.num_rows("train") < settings.global_batch_size:
+        raise UserError(
+            f"evaluate.fine_tune.global_batch_size: {settings.global_batch_size} is more than the "
+            f"{listing.num_rows('train')} train samples; lower it"
+        )
+    tuned, root = training_config(config, settings, len(listing.classes or ())), folder.parent.parent
+    found = {}
+    for subject in subjects:
+        if subject.name == "raw_input":
+            continue
+        decay = 1.0 if subject.weights is None else settings.layer_decay
+        begin = Start(subject.weights, decay)
+        tested = [tuned.views["eval"].model_dump(mode="json"), config.evaluate.max_samples]
+        read = [pretrain.PRETRAIN.keys(tuned), tested, decay]
+        key = fingerprint([VERSION, shards.digest, subject.identity, read])[:16]
+        work, name = root / "fine_tuned" / key, f"fine_tune/{subject.name}"
+        work.mkdir(parents=True, exist_ok=True)
+        with (
+            lock.alone(work / ".lock"),
+            runs.stage_run(config, root, name, work, reused=(work / HITS).exists()),
+            _told(folder, name, work),
+        ):
+            found[subject.name] = _hits(tuned, shards, listing, labels["test"], begin, work)
+    return found
+
+
+def training_config(config: SetupConfig, settings: FineTuneConfig, num_classes: int) -> RunConfig:
+    """The pre-training that a fine-tuning is: method `supervised` on the same shards and encoder."""
+    size = build_chain(config.views["eval"]).view_shape[-1]
+    view = settings.view.model_dump(mode="json") if settings.view else {"name": "image_crop", "size": size}
+    kept = ("name", "seed", "storage", "source", "ingest", "data", "tracking", "ray")
+    hardware = ("num_workers", "parallel", "device", "precision", "threads", "checkpoint_seconds", "max_failures")
+    train = {"epochs": settings.epochs, "global_batch_size": settings.global_batch_size, "monitor_samples": 0}
+    if isinstance(config, RunConfig):
+        train |= config.train.model_dump(mode="json", include=set(hardware))
+    tree: dict[str, Any] = config.model_dump(mode="json", include=set(kept))
+    measured = ("batch_size", "max_samples")
+    tree |= {
+        "views": {"global": view, "eval": config.views["eval"].model_dump(mode="json")},
+        "encoder": untrained(config.encoder).model_dump(mode="json"),
+        "method": {"name": "supervised", "num_classes": num_classes, "label_smoothing": settings.label_smoothing},
+        "optim": {
+            "lr": settings.lr,
+            "weight_decay": settings.weight_decay,
+            "warmup_fraction": settings.warmup_fraction,
+        },
+        "train": train,
+        "evaluate": config.evaluate.model_dump(mode="json", include=set(measured)),
+    }
+    try:
+        return parse(tree)
+    except UserError as error:
+        raise UserError(f"evaluate.fine_tune: {error}") from None
+
+
+def _hits(
+    tuned: RunConfig, shards: ShardSet, listing: Manifest, labels: Mapping[int, int], begin: Start, work: Path
+) -> Tensor:
+    kept = work / HITS
+    if not kept.exists():
+        (work / "begin.json").write_text(json.dumps(asdict(begin)))
+        made = pretrain.run(tuned, shards, work, begin)
+        part, right = kept.with_suffix(".part"), hits(tuned, made, listing, labels)
+        score = {SCORE: float(right.double().mean())}
+        outbox.append(work, step=made.step, total=made.step, metrics=score, final=True)
+        save_file({"hits": right}, part)
+        part.replace(kept)
+    return load_file(kept)["hits"]
+
+
+def hits(tuned: RunConfig, made: Checkpoint, listing: Manifest, labels: Mapping[int, int]) -> Tensor:
+    """Whether encoder and classifier of a `supervised` checkpoint are right on the eval view of test samples, [N]."""
+    from pipelines.data.batches.stream import one_split
+
+    session.connect(tuned)
+    data = one_split(tuned, made.shards.folder, listing, "test", tuned.evaluate.max_samples, [tuned.views["eval"]])
+    sample_id, features = encode.embed(tuned, data, [Subject("encoder", made.digest, str(made.folder))])
+    weights = checkpoint.weights(made.folder)
+    weight, bias = weights["classifier.weight"], weights["classifier.bias"]  # [C, D], [C]
+    predicted: Tensor = torch.addmm(bias, features["encoder/0"], weight.T).argmax(dim=1)  # [N]
+    label = torch.tensor([labels[i] for i in sample_id.tolist()])  # [N]
+    return predicted == label
+
+
+@contextmanager
+def _told(folder: Path, name: str, work: Path) -> Iterator[None]:
+    """Pass on how far a training is, as notes of the stage that waits for it."""
+    seen = 0
+
+    def tell() -> None:
+        nonlocal seen
+        points, seen = outbox.tail(work, seen)
+        if points:
+            outbox.note(folder, f"{name}: {display.describe(points[-1], None)}")
+
+    outbox.note(folder, f"{name}: training in {work}")
+    with display.repeating(NOTE_SECONDS, tell):
+        yield

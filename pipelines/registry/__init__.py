@@ -1,0 +1,1 @@
+"""Model versions: registered, reviewed, promoted or rejected."""

@@ -1,0 +1,1 @@
+"""The review of a version: facts, gates and the reviewer's actions."""

@@ -1,0 +1,85 @@
+"""A stage turns one recorded artifact into the next, once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from pipelines.config.flat import fingerprint, flat
+from pipelines.config.run import SetupConfig
+from pipelines.storage import lock
+from pipelines.storage.inputs import RECORD, Inputs
+from pipelines.tracking import display, runs
+from ssl_core.config import Config
+
+
+class Artifact(Config):
+    """What a stage hands over: a small record of what lies in a folder, found by content."""
+
+    digest: str
+    """Hash of the content; the next stage is keyed by it, not by where the folder lies."""
+
+
+class Nothing(Artifact):
+    """What the first stage is given."""
+
+    digest: str = ""
+
+
+Settings = TypeVar("Settings", bound=SetupConfig)
+Given = TypeVar("Given", bound=Artifact)
+Made = TypeVar("Made", bound=Artifact)
+
+
+@dataclass(frozen=True)
+class Stage(Generic[Settings, Given, Made]):
+    """`run(config, given, folder)` writes into `folder` and returns what it made.
+
+    The folder name is a hash of the config keys that the stage reads and of `given`, so changing
+    `evaluate:` in the YAML never retrains, and a killed run picks up at the stage it died in.
+    Whatever a stage logs it writes into its folder; tracking mirrors the folder to MLflow.
+    """
+
+    name: str
+    version: int
+    """Raised when the same input would make something else."""
+    reads: tuple[str, ...]
+    """Dotted keys, or whole sections."""
+    makes: type[Made]
+    run: Callable[[Settings, Given, Path], Made]
+    ignores: tuple[str, ...] = ()
+    """Keys under `reads` that change how fast or where, not what."""
+    also: Callable[[Settings], str] | None = None
+    """What the work depends on beside config and `given`, e.g. the state of raw files; enters the hash."""
+
+    def keys(self, config: SetupConfig) -> dict[str, Any]:
+        """The dotted keys that decide what is made, with their values."""
+        return {k: v for k, v in flat(config).items() if self.decides(k)}
+
+    def decides(self, key: str) -> bool:
+        """Whether a dotted key, or one below it, decides what is made."""
+        return _under(key, self.reads) and not _under(key, self.ignores)
+
+    def folder(self, config: Settings, given: Given, root: Path) -> Path:
+        also = self.also(config) if self.also else None
+        return root / self.name / fingerprint([self.version, self.keys(config), given.digest, also])[:16]
+
+    def __call__(self, config: Settings, given: Given, root: Path) -> Made:
+        folder = self.folder(config, given, root)
+        record = folder / RECORD
+        folder.mkdir(parents=True, exist_ok=True)
+        with lock.alone(folder / ".lock"), runs.stage_run(config, root, self.name, folder, reused=record.exists()):
+            if record.exists():
+                display.say(f"{self.name}: reused {folder}")
+                return self.makes.model_validate_json(record.read_text())
+            Inputs(run=config.name, keys=self.keys(config), given=given.model_dump(mode="json")).keep(folder)
+            with display.watch(self.name, folder):
+                made = self.run(config, given, folder)
+            part = record.with_suffix(".part")
+            part.write_text(made.model_dump_json(indent=2))
+            part.replace(record)  # the record appears only when the stage is complete
+            return made
+
+
+def _under(key: str, prefixes: tuple[str, ...]) -> bool:
+    return any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes)

@@ -1,0 +1,1 @@
+"""MLflow: the runs that mirror what stages write, the server, and what the terminal shows."""

@@ -1,0 +1,1 @@
+"""Pre-training: the stage, the loop, the worker, the audit."""

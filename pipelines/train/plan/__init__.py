@@ -1,0 +1,1 @@
+"""What a pre-training will need and take."""

@@ -1,0 +1,1 @@
+"""Trials of a campaign on Ray Tune."""

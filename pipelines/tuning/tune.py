@@ -1,0 +1,115 @@
+"""A campaign on one screen: search, confirm, report, register the winner."""
+
+import json
+from pathlib import Path
+
+from pipelines import flow
+from pipelines.config.parse import parse
+from pipelines.config.run import RunConfig
+from pipelines.config.tune import TuneConfig
+from pipelines.data.ingest import INGEST
+from pipelines.data.shards import manifest
+from pipelines.data.shards.shard_set import ShardSet
+from pipelines.errors import UserError
+from pipelines.registry.artifact import ModelVersion
+from pipelines.runtime import session
+from pipelines.stage import Nothing
+from pipelines.storage import lock
+from pipelines.tracking import runs as tracking
+from pipelines.tracking.display import clock, say
+from pipelines.train.pretrain import PRETRAIN
+from pipelines.tuning import plan, records, space, table
+from pipelines.tuning.campaign import Campaign, Work
+from pipelines.tuning.cautions import can_be_ranked, cautions
+from pipelines.tuning.confirm import plan_confirmation
+from pipelines.tuning.outcome import findings, report
+from pipelines.tuning.outcome.findings import Findings
+from pipelines.tuning.plan import Plan
+from pipelines.tuning.table import Troubles
+from pipelines.tuning.trials.runs import TrialRuns, finish, link
+
+
+def tune(config: RunConfig, root: Path, *, resume: bool = False) -> tuple[Findings, ModelVersion]:
+    """Everything is recorded under `root/tune/<hash>`; what is there is gone on with.
+
+    Args:
+        resume: insist that there is something to go on with.
+
+    Raises:
+        UserError: the space does not fit, nothing can rank the trials, or none came to its end.
+        Interrupted: Ctrl-C; every running trial has saved a checkpoint.
+    """
+    settings = space.section(config)
+    space.check(config, PRETRAIN.decides)
+    folder = plan.folder(config, INGEST.folder(config, Nothing(), root).name, root)
+    if resume and not (folder / plan.NAME).exists():
+        raise UserError(
+            f"--resume: no stopped campaign of this recipe and space on these data, as they are now, under {root}; "
+            "run without --resume"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock.alone(folder / ".lock"), tracking.run(config, root, campaign=folder.name):
+        shards = INGEST(config, Nothing(), root)
+        can_be_ranked(config, settings, shards)
+        troubles = Troubles()
+        found, shared = _search_and_confirm(config, settings, shards, root, folder, troubles)
+        page = report.write(found, shared, folder / "report")
+        finish(found, page.parent)
+        for line in (found.verdict, *found.advice):
+            say(f"tune: {line}")
+        say(f"report: {page}")
+        made = flow.train_and_register(winner_of(config, found, shared), root)
+        link(made)
+        troubles.say(found.trials)
+        return found, made
+
+
+def _search_and_confirm(
+    config: RunConfig, settings: TuneConfig, shards: ShardSet, root: Path, folder: Path, troubles: Troubles
+) -> tuple[Findings, Plan]:
+    from pipelines.tuning.trials import sharing, trial
+    from pipelines.tuning.trials.ray_tune import max_concurrent, run_trials
+
+    session.connect(config)
+    at_a_time, why = max_concurrent(config, settings.max_concurrent)
+    decoded = plan.decoded_cache(settings, shards, folder)
+    shared = Plan(recipe=space.tree(config), tune=settings, shards=shards, at_a_time=at_a_time, decoded=decoded)
+    shared.keep(folder)
+    runs = TrialRuns(folder)
+    campaign = Campaign(shared, folder, config.seed, work_of(shards, root), [runs])
+    said = f"tune: campaign {folder}, {campaign.num_planned} search trials, {at_a_time} at a time ({why})"
+    say(f"{said}; {len(campaign.trials)} recorded before" if campaign.trials else said)
+    for line in cautions(settings, shards):
+        say(f"tune: {line}")
+    try:
+        with sharing.on_all_nodes(decoded), table.watch(campaign, at_a_time):
+            run_trials(campaign, campaign.next_search, config, at_a_time)
+            troubles.say(campaign.trials)
+            plan_confirmation(campaign)
+            run_trials(campaign, campaign.next_confirmation, config, at_a_time)
+    finally:
+        runs.close(campaign.trials)
+    kept = folder / "floors.json"
+    if not kept.exists():
+        records.write(kept, json.dumps(trial.floors(config, shared)))
+    found = findings.find(campaign, config.name, json.loads(kept.read_text()))
+    say(f"tune: {report.cost_line(found)} ({clock(found.cost.spent)} of search)")
+    return found, shared
+
+
+def winner_of(config: RunConfig, found: Findings, shared: Plan) -> RunConfig:
+    """The recipe with the winner's values; what is on disk holds no login, so where to track comes from `config`."""
+    return parse(report.apply(shared.recipe, found.best.changes)).model_copy(update={"tracking": config.tracking})
+
+
+def work_of(shards: ShardSet, root: Path) -> Work:
+    listing = manifest.load(shards.folder)
+
+    def of(config: RunConfig) -> tuple[Path, int]:
+        from pipelines.data.batches.stream import training_order
+        from pipelines.train.loop import num_steps
+
+        steps = num_steps(config.train, training_order(config, listing).batches_per_epoch)
+        return PRETRAIN.folder(config, shards, root), steps
+
+    return of

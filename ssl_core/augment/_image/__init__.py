@@ -1,0 +1,1 @@
+"""What the image chains are made of."""

@@ -1,0 +1,1 @@
+"""Stored bytes to values and back: one file per kind of field."""

@@ -1,0 +1,1 @@
+"""What the image codec is made of."""

@@ -1,0 +1,119 @@
+"""Perceptual hashes: 64 bits that barely change when a picture is resized, recompressed or slightly recolored.
+
+Two pictures a few bits apart look alike: how copies of test pictures among the training shards are found without any
+encoder. Pictures without structure (all one color) hash to one value whatever their color: check those by eye.
+
+NumPy and OpenCV only: it runs in Ray Data's processes, on CPUs. B pictures.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssl_core.augment._image.resize import image_shapes
+from ssl_core.augment.base import Image
+from ssl_core.codecs._image.opencv import cv2
+
+_BLOCK = 1 << 22  # pairs compared at once: 32 MB
+_SIDE = 32  # what the cosine transform of `phash` sees
+
+
+class Pairs(NamedTuple):
+    """Queries and keys whose hashes are near, by query, then by distance."""
+
+    query: NDArray[np.int64]  # [P] row of the queries
+    key: NDArray[np.int64]  # [P] row of the keys
+    distance: NDArray[np.int64]  # [P] bits that differ
+
+
+def perceptual_hash(images: Sequence[Image], kind: Literal["dhash", "phash"] = "phash") -> NDArray[np.uint64]:
+    """One hash per picture: B pictures of any size -> [B] uint64.
+
+    phash: the signs, against their median, of the 8 x 8 lowest frequencies of a 32 x 32 gray picture (Zauner 2010,
+    "Implementation and benchmarking of perceptual image hash functions", section 3.2.1); stands more.
+    dhash: whether each of 8 x 8 gray cells is brighter than the one to its left (Krawetz 2013,
+    https://www.hackerfactor.com/blog/index.php?/archives/529-Kind-of-Like-That.html); four times faster.
+
+    Args:
+        images: [H, W, 3] uint8 each.
+    Raises:
+        ValueError: an image of another shape or type.
+    """
+    image_shapes(images)
+    bits = _phash_bits if kind == "phash" else _dhash_bits
+    found = np.zeros((len(images), 64), np.bool_)
+    for image, into in zip(images, found, strict=True):
+        into[:] = bits(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)).ravel()
+    return np.packbits(found, axis=1).view(">u8")[:, 0].astype(np.uint64)
+
+
+def hamming_pairs(queries: NDArray[np.uint64], keys: NDArray[np.uint64], radius: int = 6) -> Pairs:
+    """Every pair of a query and a key that differ in at most `radius` bits, compared in blocks of flat memory.
+
+    Args:
+        queries: [M] uint64, e.g. hashes of the test split.
+        keys: [N] uint64, e.g. hashes of the training shards.
+    Raises:
+        ValueError: a negative radius.
+    """
+    if radius < 0:
+        raise ValueError(f"radius must be 0 or more bits; got {radius}")
+    rows = max(1, _BLOCK // max(len(keys), 1))
+    parts = []
+    for first in range(0, len(queries), rows):
+        distance = np.bitwise_count(queries[first : first + rows, None] ^ keys)  # [rows, N] uint8
+        query, key = np.nonzero(distance <= radius)
+        parts.append((query + first, key, distance[query, key].astype(np.int64)))
+    query, key, bits = (np.concatenate([np.zeros(0, np.int64), *(p[i] for p in parts)]) for i in range(3))
+    order = np.lexsort((key, bits, query))
+    return Pairs(query[order], key[order], bits[order])
+
+
+def nearest_hashes(
+    queries: NDArray[np.uint64], keys: NDArray[np.uint64], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The k keys that differ in the fewest bits from each query, nearest first, of equals the first row first.
+
+    Compared in blocks of flat memory.
+
+    Args:
+        queries: [M] uint64.
+        keys: [N] uint64.
+        k: at most N.
+    Returns: [M, k] bits that differ and [M, k] row of the keys.
+    Raises:
+        ValueError: fewer than k keys.
+    """
+    if len(keys) < k:
+        raise ValueError(f"there are {len(keys)} keys, fewer than the {k} asked for")
+    bits, found = np.empty((2, len(queries), k), np.int64)
+    rows = max(1, _BLOCK // max(len(keys), 1))
+    for first in range(0, len(queries), rows):
+        part = slice(first, first + rows)
+        distance = np.bitwise_count(queries[part, None] ^ keys)  # [rows, N] uint8
+        for place in range(k):  # a few passes of argmin are far faster than one partition
+            nearest = distance.argmin(axis=1)[:, None]  # [rows, 1]
+            bits[part, place] = np.take_along_axis(distance, nearest, axis=1)[:, 0]
+            found[part, place] = nearest[:, 0]
+            np.put_along_axis(distance, nearest, 255, axis=1)
+    return bits, found
+
+
+def _phash_bits(gray: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """[H, W] -> [8, 8]."""
+    small = cv2.resize(gray, (_SIDE, _SIDE), interpolation=_filter(gray)).astype(np.float32)
+    low = cv2.dct(small)[:8, :8]  # [8, 8]; the first is the mean brightness, which the median ignores
+    return np.asarray(low > np.median(low))
+
+
+def _dhash_bits(gray: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """[H, W] -> [8, 8]."""
+    small = cv2.resize(gray, (9, 8), interpolation=_filter(gray))  # [8, 9]
+    return np.asarray(small[:, 1:] > small[:, :-1])
+
+
+def _filter(gray: NDArray[np.uint8]) -> int:
+    """Average where a picture shrinks: only then do two sizes of one picture give the same cells."""
+    return int(cv2.INTER_AREA if min(gray.shape) >= _SIDE else cv2.INTER_LINEAR)

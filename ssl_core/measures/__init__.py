@@ -1,0 +1,1 @@
+"""Numbers that say how good a representation is, and how sure a score is."""

@@ -1,0 +1,1 @@
+"""Optimizers, schedules, and everything that crosses workers."""

@@ -1,0 +1,159 @@
+"""Optimizers: which parameters decay, the learning rate a batch size asks for, and state without pickle."""
+
+from collections.abc import Callable, Mapping
+from math import sqrt
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat
+from torch import Tensor, nn
+from torch.optim import SGD, AdamW, Optimizer
+
+from ssl_core.config import Config
+from ssl_core.optimize.sharding import whole
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+
+REFERENCE_BATCH = 256  # samples; `optim.lr` is quoted for this global batch (Goyal et al., 2017, section 2.1)
+
+
+class OptimConfig(Config):
+    """The optimizer and its learning-rate schedule: linear warm-up, then a cosine."""
+
+    name: Literal["adamw", "sgd", "lars"] = "adamw"
+    lr: PositiveFloat = 1e-3
+    """Learning rate for a global batch of 256; `lr_scaling` says what another batch makes of it."""
+    lr_scaling: Literal["linear", "sqrt", "none"] = "linear"
+    """Linear: Goyal et al., 2017; sqrt: SimCLR, B.1."""
+    weight_decay: NonNegativeFloat = 0.05
+    """Not applied to biases, norms and other vectors."""
+    momentum: BelowOne = 0.9
+    """Of sgd and lars."""
+    betas: tuple[BelowOne, BelowOne] = (0.9, 0.999)
+    """Of adamw; MAE takes 0.9 and 0.95 (table 8)."""
+    warmup_fraction: Fraction = 0.1
+    """Share of all steps in which the learning rate rises from zero."""
+    end_lr_fraction: Fraction = 0.0
+    """Where the cosine ends, as a share of the peak."""
+    grad_clip: PositiveFloat | None = None
+    """Largest norm of the whole gradient; null leaves it alone."""
+
+
+def peak_lr(config: OptimConfig, global_batch_size: int) -> float:
+    """The learning rate after warm-up for a global batch of that many samples."""
+    ratio = global_batch_size / REFERENCE_BATCH
+    return config.lr * {"linear": ratio, "sqrt": sqrt(ratio), "none": 1.0}[config.lr_scaling]
+
+
+def build_optimizer(
+    config: OptimConfig, module: nn.Module, peak_lr: float, scales: Mapping[str, float] | None = None
+) -> Optimizer:
+    """An optimizer over the trainable parameters, vectors (biases, norms) free of weight decay.
+
+    Build it after the module is on its device.
+
+    Args:
+        scales: parameter name -> its share of the learning rate; see ssl_core/nn/layer_decay.py. None: all the whole.
+    """
+    scale_of = scales or {name: 1.0 for name, _ in module.named_parameters()}
+    trainable = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    groups: list[dict[str, Any]] = []
+    for scale in sorted({scale_of[name] for name in trainable}):
+        mine = [p for name, p in trainable.items() if scale_of[name] == scale]
+        shared = {"lr_scale": scale, "lr": peak_lr * scale}
+        groups += [
+            {"params": [p for p in mine if p.ndim > 1], "weight_decay": config.weight_decay, **shared},
+            {"params": [p for p in mine if p.ndim <= 1], "weight_decay": 0.0, "adapt": False, **shared},
+        ]
+    if config.name == "lars":
+        return LARS(groups, peak_lr, config.momentum)
+    for group in groups:
+        group.pop("adapt", None)
+    if config.name == "sgd":
+        return SGD(groups, peak_lr, momentum=config.momentum)
+    fused = all(p.device.type in ("cpu", "cuda") for p in trainable.values())
+    return AdamW(groups, peak_lr, betas=config.betas, fused=fused)
+
+
+def set_lr_(optimizer: Optimizer, lr: float) -> None:
+    """Give every parameter group this learning rate, times its own scale."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group.get("lr_scale", 1.0)
+
+
+class LARS(Optimizer):
+    """SGD whose step in each layer is proportional to the norm of its weights (You et al., 2017, algorithm 1).
+
+    Parameter groups with `adapt` False take a plain momentum step (SimCLR, B.1: biases and norms).
+
+    Args:
+        params: parameters or groups.
+        lr: global learning rate (gamma).
+        momentum: m.
+        trust: the trust coefficient (eta).
+    """
+
+    def __init__(self, params: list[dict[str, object]], lr: float, momentum: float, trust: float = 1e-3):
+        super().__init__(params, {"lr": lr, "momentum": momentum, "trust": trust, "weight_decay": 0.0, "adapt": True})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    self._update_(p, p.grad, group)
+        return loss
+
+    def _update_(self, p: Tensor, grad: Tensor, group: Mapping[str, float]) -> None:
+        rate: float | Tensor = group["lr"]
+        if group["adapt"]:
+            # whole at once: the norms of two workers' shares do not add up
+            weight_norm, grad_norm = whole(p.norm()), whole(grad.norm())
+            local = group["trust"] * weight_norm / (grad_norm + group["weight_decay"] * weight_norm)
+            # weights at zero could never leave it, and a layer without gradient has no direction
+            rate = rate * torch.where((weight_norm > 0) & (grad_norm > 0), local, torch.ones_like(local))
+        if "momentum_buffer" not in self.state[p]:
+            self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+        velocity = self.state[p]["momentum_buffer"]
+        velocity.mul_(group["momentum"]).add_(grad.add(p, alpha=group["weight_decay"]) * rate)
+        p.sub_(velocity)
+
+
+def optimizer_tensors(optimizer: Optimizer, module: nn.Module) -> dict[str, Tensor]:
+    """The optimizer's state as `slot/parameter name` -> contiguous tensor, ready for safetensors.
+
+    E.g. "exp_avg/encoder.conv1.weight". Slots that hold nothing (SGD without momentum) are left out.
+    """
+    return {
+        f"{slot}/{name}": value.detach().contiguous()
+        for name, p in module.named_parameters()
+        for slot, value in optimizer.state.get(p, {}).items()
+        if value is not None
+    }
+
+
+def load_optimizer_tensors_(optimizer: Optimizer, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` gave; training then goes on bit for bit.
+
+    Raises:
+        ValueError: a tensor belongs to no parameter that this optimizer trains, or has another shape.
+    """
+    parameters = dict(module.named_parameters())
+    trained = {p for group in optimizer.param_groups for p in group["params"]}
+    optimizer.state.clear()
+    for key, value in tensors.items():
+        slot, _, name = key.partition("/")
+        p = parameters.get(name)
+        if p is None or p not in trained:
+            raise ValueError(f"optimizer state '{key}' belongs to no trained parameter of this model")
+        if value.ndim and value.shape != p.shape:
+            raise ValueError(f"optimizer state '{key}' has shape {tuple(value.shape)}; the parameter {tuple(p.shape)}")
+        # fused kernels walk raw memory, so a slot must have its parameter's strides (channels_last), not the file's,
+        # and they want the step counter beside the parameter
+        like = torch.empty_like(p, dtype=value.dtype) if value.shape == p.shape else value.to(p.device)
+        optimizer.state[p][slot] = like.copy_(value)
