@@ -6,6 +6,7 @@ from typing import Literal
 from pipelines.config.flat import fingerprint
 from pipelines.config.run import RunConfig
 from pipelines.data.ingest import INGEST
+from pipelines.data.shards import manifest
 from pipelines.errors import UserError
 from pipelines.evaluate.any_model import EvaluationConfig, shards_at
 from pipelines.evaluate.artifact import ProbeReport
@@ -47,7 +48,7 @@ def evaluate_model(config: EvaluationConfig, model: Found, root: Path) -> ProbeR
     with runs.run(config, root):
         runs.tag(model.tags)
         if shards := shards_at(config.on):
-            runs.scored_on(shards.folder)
+            runs.scored_on(shards.folder, manifest.load(shards.folder).summary())
         else:
             shards = INGEST(config, Nothing(), root)
         if not (shards.num_train and shards.num_test):

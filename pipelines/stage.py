@@ -10,6 +10,7 @@ from pipelines.config.run import SetupConfig
 from pipelines.storage import lock
 from pipelines.storage.inputs import RECORD, Inputs
 from pipelines.tracking import display, runs
+from pipelines.tracking.server import DatasetSummary
 from ssl_core.config import Config
 
 
@@ -52,6 +53,9 @@ class Stage(Generic[Settings, Given, Made]):
     also: Callable[[Settings], str] | None = None
     """What the work depends on beside config and `given`, e.g. the state of raw files; enters the hash."""
 
+    dataset: Callable[[Path], DatasetSummary] | None = None
+    """Describes to MLflow the data set that a finished folder holds."""
+
     def keys(self, config: SetupConfig) -> dict[str, Any]:
         """The dotted keys that decide what is made, with their values."""
         return {k: v for k, v in flat(config).items() if self.decides(k)}
@@ -68,7 +72,8 @@ class Stage(Generic[Settings, Given, Made]):
         folder = self.folder(config, given, root)
         record = folder / RECORD
         folder.mkdir(parents=True, exist_ok=True)
-        with lock.alone(folder / ".lock"), runs.stage_run(config, root, self.name, folder, reused=record.exists()):
+        mirrored = runs.stage_run(config, root, self.name, folder, reused=record.exists(), dataset=self.dataset)
+        with lock.alone(folder / ".lock"), mirrored:
             if record.exists():
                 display.say(f"{self.name}: reused {folder}")
                 return self.makes.model_validate_json(record.read_text())

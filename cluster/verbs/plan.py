@@ -34,13 +34,13 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _here(config: "RunConfig") -> int:
-    from pipelines.cli import summary
     from pipelines.data.shards import manifest
     from pipelines.runtime import capacity, session
+    from pipelines.storage.root import storage_root
     from pipelines.tracking.display import say
     from pipelines.train.plan import forecast
 
-    root = summary.storage_root(config)
+    root = storage_root(config)
     try:
         session.connect(config)
         from pipelines.data.batches.stream import training_order

@@ -13,16 +13,16 @@ def add(verbs: Verbs) -> None:
 
 
 def _audit(options: argparse.Namespace) -> int:
-    from pipelines.cli import summary
     from pipelines.config.parse import load
     from pipelines.storage import inputs
+    from pipelines.storage.root import storage_root
     from pipelines.train import audit
     from pipelines.train.pretrain import PRETRAIN
 
     folder = Path(options.recipe)
     if not folder.is_dir():
         config = load(options.recipe, options.set)
-        root = summary.storage_root(config)
+        root = storage_root(config)
         made = inputs.made_from(root, PRETRAIN.name, PRETRAIN.keys(config))
         if not made:
             raise UserError(f"audit: this recipe has no pre-training under {root} yet")

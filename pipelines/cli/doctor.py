@@ -8,9 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from pipelines.cli.summary import storage_root
 from pipelines.config.run import RunConfig
 from pipelines.errors import UserError
+from pipelines.storage.root import storage_root
 from pipelines.tracking.display import console
 
 FREE_GB = 5

@@ -33,12 +33,12 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _ui(options: argparse.Namespace) -> int:
-    from pipelines.cli import summary
     from pipelines.config.parse import load
+    from pipelines.storage.root import storage_root
     from pipelines.tracking import ui as mlflow_pages
 
     config = load(options.recipe, options.set)
-    root = summary.storage_root(config)
+    root = storage_root(config)
     can = "read, change and delete every run, artifact and model there"
     warning = loopback.consent(options.host, options.port, options.expose, can)
     command, url = mlflow_pages.ui(config, root, options.port, options.host)

@@ -33,10 +33,11 @@ def _stage(options: argparse.Namespace) -> int:
     from pipelines.config.parse import load
     from pipelines.runtime import session
     from pipelines.storage import inputs
+    from pipelines.storage.root import storage_root
     from pipelines.train.pretrain import PRETRAIN
 
     config = load(options.recipe, options.set)
-    root = summary.storage_root(config)
+    root = storage_root(config)
     if getattr(options, "resume", False):
         inputs.may_resume(root, PRETRAIN.name, config.name, PRETRAIN.keys(config))
     try:
@@ -56,8 +57,9 @@ def _evaluate_model(options: argparse.Namespace) -> int:
     from pipelines.cli import summary
     from pipelines.evaluate import any_model
     from pipelines.runtime import session
+    from pipelines.storage.root import storage_root
 
-    root = summary.storage_root(any_model.places(options.recipe, options.set))
+    root = storage_root(any_model.places(options.recipe, options.set))
     config, model = any_model.plan(options.recipe, Path(options.on).expanduser().absolute(), options.set, root)
     try:
         made = flow.evaluate_model(config, model, root)

@@ -1,14 +1,12 @@
 """What the command line prints beside progress: the outcome of a run and the catalog."""
 
 from pathlib import Path
-from typing import Protocol
 
 from rich.table import Table
 
 from pipelines.config.parse import RECIPES
 from pipelines.config.run import SetupConfig
 from pipelines.data.shards.shard_set import ShardSet
-from pipelines.errors import UserError
 from pipelines.evaluate.artifact import ProbeReport
 from pipelines.evaluate.report import text
 from pipelines.registry.artifact import ModelVersion
@@ -25,30 +23,6 @@ PACKAGES = {
     "probes": "ssl_core.evaluate",
     "sources": "pipelines.data.sources",
 }
-
-
-class HasStorage(Protocol):
-    @property
-    def storage(self) -> Path: ...
-
-
-def storage_root(config: HasStorage) -> Path:
-    """The storage folder, made and absolute (Ray workers have another current folder).
-
-    Raises:
-        UserError: it cannot be made or written to.
-    """
-    root = config.storage.expanduser().absolute()
-    probe = root / ".writable"
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        probe.write_text("")
-        probe.unlink()
-    except OSError as error:
-        raise UserError(
-            f"storage: {root}: cannot write there ({error.strerror}); --set storage=ANOTHER_FOLDER"
-        ) from None
-    return root
 
 
 def show(config: SetupConfig, made: Artifact, root: Path) -> None:

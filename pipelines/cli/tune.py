@@ -15,10 +15,11 @@ def _tune(options: argparse.Namespace) -> int:
     from pipelines.cli import summary
     from pipelines.config.parse import load
     from pipelines.runtime import session
+    from pipelines.storage.root import storage_root
     from pipelines.tuning import tune
 
     config = load(options.recipe, options.set)
-    root = summary.storage_root(config)
+    root = storage_root(config)
     try:
         if config.ray.address != "local":
             session.connect(config)  # what the nodes of a cluster do not see is said before anything begins

@@ -74,7 +74,9 @@ def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:
     for parent in parents:
         if not isinstance(node, dict):
             raise UserError(f"--set {dotted}: '{parent}' lies inside a plain value")
-        node = node.setdefault(parent, {})
+        if node.get(parent) is None:
+            node[parent] = {}
+        node = node[parent]
     if not isinstance(node, dict):
         raise UserError(f"--set {dotted}: '{leaf}' lies inside a plain value")
     node[leaf] = value

@@ -82,6 +82,10 @@ class TrainConfig(Config):
     def fewest_workers(self) -> int:
         return self.min_workers or self.num_workers
 
+    def num_steps(self, batches_per_epoch: int) -> int:
+        """Optimizer steps of the whole training."""
+        return self.steps or (self.epochs or 0) * batches_per_epoch
+
 
 class RegistryConfig(Config):
     examples: NonNegativeInt = 0

@@ -163,4 +163,5 @@ INGEST = Stage(
     makes=ShardSet,
     run=run,
     also=lambda config: source_of(config).fingerprint(),
+    dataset=lambda folder: manifests.load(folder).summary(),
 )

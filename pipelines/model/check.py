@@ -17,12 +17,12 @@ from zipfile import ZipFile, is_zipfile
 from pydantic import ValidationError
 
 from pipelines.config import plain_yaml
-from pipelines.data.shards.manifest import sha256_of
 from pipelines.errors import UserError
 from pipelines.model import versions
 from pipelines.model.clean_process import Measured
 from pipelines.model.examples import EXAMPLES
 from pipelines.model.loader import CARD, WEIGHTS, locate, read_card
+from pipelines.storage.checksum import sha256_of
 from pipelines.tracking import server as store
 from ssl_core.config import Config
 

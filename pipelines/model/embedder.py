@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from pipelines.model.loader import load_chain, load_encoder, read_card
-from ssl_core.augment.base import Image
 from ssl_core.codecs._image.decode import decode, image_shape
+from ssl_core.codecs._image.resize import Image
 
 
 class Embedder:

@@ -21,12 +21,12 @@ from pydantic import ValidationError
 
 from pipelines.config.flat import fingerprint
 from pipelines.data.shards import writing
-from pipelines.data.shards.manifest import sha256_of
 from pipelines.data.shards.schema import QUARANTINE
 from pipelines.data.shards.writing import Job, write_aside
 from pipelines.data.sources.base import Raw, Source
 from pipelines.errors import UserError
 from pipelines.storage import parquet
+from pipelines.storage.checksum import sha256_of
 from ssl_core.build import build_chain
 from ssl_core.codecs._image.decode import decode, image_shape
 from ssl_core.config import Config, NamedConfig

@@ -18,12 +18,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipelines.data.shards.manifest import sha256_of
 from pipelines.errors import UserError
 from pipelines.model import examples
 from pipelines.model.embedder import Embedder
 from pipelines.model.examples import EXAMPLES
 from pipelines.model.loader import CARD, WEIGHTS, load_encoder, read_card
+from pipelines.storage.checksum import sha256_of
 from ssl_core.config import Config
 
 TOLERANCE = 1e-4

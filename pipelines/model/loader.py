@@ -11,9 +11,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
-from pipelines.data.shards.manifest import sha256_of
 from pipelines.errors import UserError
 from pipelines.storage import checkpoint
+from pipelines.storage.checksum import sha256_of
 from ssl_core.augment.base import Augmentation
 from ssl_core.build import build_chain, build_encoder
 from ssl_core.catalog import find

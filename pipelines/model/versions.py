@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pipelines.data.shards.manifest import sha256_of
 from pipelines.errors import UserError
 from pipelines.model.loader import CARD, WEIGHTS, locate, read_card
+from pipelines.storage.checksum import sha256_of
 from pipelines.tracking import server as store
 from pipelines.tracking.server import reached
 from pipelines.tracking.shipping import Unreachable

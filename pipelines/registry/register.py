@@ -24,6 +24,7 @@ from pipelines.registry import decisions
 from pipelines.registry.artifact import ModelVersion
 from pipelines.stage import Stage
 from pipelines.storage import checkpoint
+from pipelines.storage.checksum import sha256_of
 from pipelines.tracking import provenance, runs
 from pipelines.tracking import server as store
 from pipelines.tracking.runs import Tracked
@@ -80,7 +81,7 @@ def _pack(config: RunConfig, given: ProbeReport, folder: Path) -> Card:
     wanted, shards = config.registry.examples, given.checkpoint.shards.folder
     images = examples.held_out(shards, manifest.load(shards), wanted) if wanted else examples.drawn(card.view_shape[-1])
     examples.write(folder / EXAMPLES, images, Embedder(folder).embed_files(images))
-    return loader.write_card(folder, card.model_copy(update={"examples": manifest.sha256_of(folder / EXAMPLES)}))
+    return loader.write_card(folder, card.model_copy(update={"examples": sha256_of(folder / EXAMPLES)}))
 
 
 def _tags(tracked: Tracked, card: Card, verdict: str) -> dict[str, str]:

@@ -7,9 +7,9 @@ from pipelines.config.run import SetupConfig
 from pipelines.config.sections import RayConfig
 from pipelines.errors import UserError
 from pipelines.runtime import nodes
+from pipelines.runtime.placement import Node
 from pipelines.runtime.session import data_context
 from pipelines.tracking.display import say
-from pipelines.train.plan.forecast import Node
 
 
 def wait_for(config: SetupConfig, needed: Mapping[str, float]) -> dict[str, float]:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from pipelines.config.run import RunConfig, SetupConfig
 from pipelines.errors import UserError
+from pipelines.storage.root import storage_root
 
 ANSWER_S = 120
 """A node that has to fetch the code and start Python takes half a minute on a bad day."""
@@ -110,8 +111,6 @@ def agree(config: SetupConfig) -> None:
     Raises:
         UserError: they do not share the storage, do not all see the data, or run different versions.
     """
-    from pipelines.cli.summary import storage_root
-
     here = [path for path in paths_read(config).values() if path.exists()]
     faults = disagreements(config, ask(storage_root(config), here))
     if faults:

@@ -7,7 +7,7 @@ from pathlib import Path
 from pipelines.config.sections import RayConfig
 from pipelines.runtime.nodes import leaving
 from pipelines.storage import outbox
-from pipelines.train.worker import SAVE
+from pipelines.storage.signals import SAVE
 
 
 class Notices:

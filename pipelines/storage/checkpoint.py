@@ -18,9 +18,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pipelines.data.shards.manifest import sha256_of
 from pipelines.errors import UserError
 from pipelines.storage import journal
+from pipelines.storage.checksum import sha256_of
 from ssl_core.methods.base import Method
 from ssl_core.optimize.optimizers import load_optimizer_tensors_, optimizer_tensors
 from ssl_core.optimize.sharding import share_of, whole

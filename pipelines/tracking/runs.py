@@ -7,7 +7,7 @@ server is away the run goes on, and what did not arrive is shipped by the next r
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -18,13 +18,12 @@ import yaml
 
 from pipelines.config.flat import flat
 from pipelines.config.run import SetupConfig, identity
-from pipelines.data.shards import manifest
 from pipelines.errors import Interrupted, UserError
 from pipelines.storage import outbox
 from pipelines.tracking import attempts, provenance, shipping
 from pipelines.tracking import server as store
 from pipelines.tracking.attempts import Attempt
-from pipelines.tracking.server import Value, reached
+from pipelines.tracking.server import DatasetSummary, Value, reached
 from pipelines.tracking.shipping import Shipper, Unreachable
 
 if TYPE_CHECKING:
@@ -32,8 +31,8 @@ if TYPE_CHECKING:
 
 
 PATIENCE_S = 10.0  # how long the end of a stage waits for a server that is away
-INGESTED, SCORED = "ingest", ("evaluate", "evaluations")
-"""Stages whose data set and scores belong on the parent run too."""
+SCORED = ("evaluate", "evaluations")
+"""Stages whose scores belong on the parent run too."""
 
 logger = logging.getLogger("selfray.tracking")
 
@@ -58,6 +57,7 @@ class _Mirror:
     name: str
     folder: Path
     shipper: Shipper
+    dataset: Callable[[Path], DatasetSummary] | None
     status: str = "FAILED"
 
 
@@ -91,21 +91,32 @@ def run(config: SetupConfig, root: Path, campaign: str = "") -> Iterator[None]:
 
 
 @contextmanager
-def stage_run(config: SetupConfig, root: Path, name: str, folder: Path, *, reused: bool) -> Iterator[None]:
+def stage_run(
+    config: SetupConfig,
+    root: Path,
+    name: str,
+    folder: Path,
+    *,
+    reused: bool,
+    dataset: Callable[[Path], DatasetSummary] | None = None,
+) -> Iterator[None]:
     """The child run that mirrors a stage's folder: points as they are committed, `report/` and status at the end.
 
     A reused stage gets no new run while its own is still on the server, only a tag on the parent.
     Outside of `run` this opens a parent run of its own.
+
+    Args:
+        dataset: describes the data set that the finished folder holds; it is logged on the parent run too.
     """
     if not _inside.get():
-        with run(config, root), stage_run(config, root, name, folder, reused=reused):
+        with run(config, root), stage_run(config, root, name, folder, reused=reused, dataset=dataset):
             yield
         return
     tracked = _current.get()
     if tracked is None:  # the server was unreachable at the start: everything stays in the folder
         yield
         return
-    mirror = _Mirror(tracked, name, folder, _shipper(tracked, name, folder, reused))
+    mirror = _Mirror(tracked, name, folder, _shipper(tracked, name, folder, reused), dataset)
     mirror.shipper.start()
     try:
         yield
@@ -142,11 +153,11 @@ def tag(tags: Mapping[str, str]) -> None:
                 tracked.client.set_tag(tracked.run_id, key, value)
 
 
-def scored_on(shards: Path) -> None:
+def scored_on(shards: Path, summary: DatasetSummary) -> None:
     """Log a folder of shards as the data of the run that is going on, which no ingest of it has made."""
     if tracked := _current.get():
         with reached():
-            data = store.dataset(shards, manifest.load(shards))
+            data = store.dataset(shards, summary)
             store.log_dataset(tracked.client, tracked.run_id, data, "evaluation")
 
 
@@ -274,8 +285,8 @@ def _finish(mirror: _Mirror, patience_s: float) -> None:
         if mirror.name in SCORED:
             store.log_values(client, tracked.run_id, final_scores(folder))
             _upload(client, tracked.run_id, folder)
-        if mirror.name == INGESTED and (folder / manifest.NAME).exists():
-            data = store.dataset(folder, manifest.load(folder))
+        if mirror.dataset:
+            data = store.dataset(folder, mirror.dataset(folder))
             for owner in (tracked.run_id, run_id):
                 store.log_dataset(client, owner, data)
     mirror.shipper.mark_done()

@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 from pipelines.config import secret
 from pipelines.config.run import SetupConfig
 from pipelines.config.sections import TrackingConfig
-from pipelines.data.shards.manifest import Manifest
 from pipelines.errors import UserError
 from pipelines.tracking.shipping import Unreachable
 
@@ -33,6 +32,14 @@ ENVIRONMENT = {
 UPLOAD_TIMEOUT_S = 60
 DIGEST_LENGTH = 36
 """Characters that MLflow takes of a data set's digest."""
+
+
+class DatasetSummary(NamedTuple):
+    """What MLflow is told of a folder of shards."""
+
+    name: str
+    digest: str
+    counts: dict[str, int]
 
 
 class Value(NamedTuple):
@@ -267,18 +274,16 @@ def log_values(
         client.log_batch(run_id, metrics=rows[first : first + 500])
 
 
-def dataset(folder: Path, listing: Manifest) -> Any:
+def dataset(folder: Path, described: DatasetSummary) -> Any:
     """A folder of shards as an `mlflow.entities.Dataset`."""
     from mlflow.entities import Dataset
 
-    counts = {split: listing.num_rows(split) for split in ("train", "test")}
-    counts |= {"quarantined": listing.num_quarantined, "duplicates": listing.num_duplicates}
     return Dataset(
-        name=str(listing.source.get("name", "shards")),
-        digest=listing.digest[:DIGEST_LENGTH],
+        name=described.name,
+        digest=described.digest[:DIGEST_LENGTH],
         source_type="local",
         source=json.dumps({"uri": folder.resolve().as_uri()}),
-        profile=json.dumps(counts),
+        profile=json.dumps(described.counts),
     )
 
 

@@ -42,10 +42,6 @@ OpenBatches = Callable[[int, int], Iterator[Arrays]]
 Monitor = Callable[[Method], dict[str, float]]
 
 
-def num_steps(train: TrainConfig, batches_per_epoch: int) -> int:
-    return train.steps if train.steps is not None else (train.epochs or 0) * batches_per_epoch
-
-
 def train(
     config: RunConfig,
     worker: Worker,
@@ -84,7 +80,7 @@ def train(
     optimizer = build_optimizer(config.optim, method, peak_lr(config.optim, settings.global_batch_size), scales)
     chains = build_chains(config.views)
     kinds = [chains[kind] for kind in method.view_kinds]
-    total = num_steps(settings, order.batches_per_epoch)
+    total = settings.num_steps(order.batches_per_epoch)
     start = worker.restore(method, optimizer, order)
     if settings.compile:
         compile_(method)

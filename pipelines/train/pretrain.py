@@ -14,19 +14,21 @@ from pipelines.errors import Interrupted, UserError
 from pipelines.runtime import capacity, session
 from pipelines.runtime.background import Aside
 from pipelines.runtime.notices import Notices
+from pipelines.runtime.placement import placement_line
 from pipelines.runtime.waiting import Room
 from pipelines.stage import Stage
 from pipelines.storage import checkpoint, outbox
 from pipelines.storage.retry import noted_in, patiently
+from pipelines.storage.signals import FAILURE, SAVE, STOP
 from pipelines.tracking.display import say
 from pipelines.train.artifact import Checkpoint
 from pipelines.train.audit import audit
-from pipelines.train.plan import forecast
 from pipelines.train.warm_start import Start
-from pipelines.train.worker import FAILURE, SAVE, STOP
 
 if TYPE_CHECKING:
     from ray.train.torch import TorchTrainer
+
+    from pipelines.train.ray_worker import TrainHere
 
 RESIZE_S = 20
 """Between two looks for room for more workers; Ray's view of what is there is that old anyway."""
@@ -50,7 +52,7 @@ def run(config: RunConfig, shards: ShardSet, folder: Path, begin: Start | None =
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in (FAILURE, STOP, SAVE):
         (folder / leftover).unlink(missing_ok=True)
-    outbox.note(folder, forecast.placement_line(config, capacity.members(), use_gpu))
+    outbox.note(folder, placement_line(config, capacity.members(), use_gpu))
     _fit(config, shards, folder, use_gpu, begin)
     if (folder / FAILURE).exists():
         raise UserError((folder / FAILURE).read_text())
@@ -156,21 +158,21 @@ def fit(
     shards: ShardSet,
     folder: Path,
     use_gpu: bool,
-    record: Path | None = None,
     begin: Start | None = None,
+    train: "TrainHere | None" = None,
 ) -> None:
     """Ray Train restarts workers that die; its controller it does not, so that is done here.
 
     Args:
-        record: folder of records of the tuning trial that this is a part of.
         begin: where fine-tuning starts.
+        train: what each worker runs in place of the plain loop; pickled by Ray.
     """
     from ray.exceptions import RayActorError
 
     before = session.reservations()
     for left in reversed(range(config.train.max_failures + 1)):
         try:
-            _trainer(config, shards, folder, use_gpu, record, begin).fit()
+            _trainer(config, shards, folder, use_gpu, begin, train).fit()
             return
         except RayActorError:
             if not left or (folder / STOP).exists():
@@ -180,7 +182,12 @@ def fit(
 
 
 def _trainer(
-    config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool, record: Path | None, begin: Start | None
+    config: RunConfig,
+    shards: ShardSet,
+    folder: Path,
+    use_gpu: bool,
+    begin: Start | None,
+    train: "TrainHere | None",
 ) -> "TorchTrainer":
     from ray.train import FailureConfig, ScalingConfig
     from ray.train import RunConfig as TrainRun
@@ -190,12 +197,11 @@ def _trainer(
 
     fewest, most, own = config.train.fewest_workers, config.train.num_workers, config.ray.worker_resource
     return TorchTrainer(
-        work,
+        partial(work, train=train) if train else work,
         train_loop_config={
             "config": config.model_dump(mode="json"),
             "shards": shards.model_dump(mode="json"),
             "folder": str(folder),
-            "record": None if record is None else str(record),
             "begin": None if begin is None else asdict(begin),
         },
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),

@@ -26,11 +26,12 @@ from pipelines.data.shards.shard_set import ShardSet
 from pipelines.errors import Diverged, Interrupted, UserError
 from pipelines.runtime import session
 from pipelines.storage import lock, outbox
+from pipelines.storage.signals import DIVERGED, FAILURE
 from pipelines.tracking.display import repeating
 from pipelines.train.loop import chosen_precision, train
 from pipelines.train.monitor import Monitor
 from pipelines.train.warm_start import Start
-from pipelines.train.worker import DIVERGED, FAILURE, Worker
+from pipelines.train.worker import Worker
 from ssl_core.build import build_chains
 from ssl_core.catalog import find
 from ssl_core.methods.base import Method
@@ -41,7 +42,11 @@ PATIENCE_S = 120
 LONG_WAIT_S = 120.0
 
 
-def work(given: dict[str, Any]) -> None:
+TrainHere = Callable[[RunConfig, Worker], None]
+"""What one worker does: as a rule `train_here`."""
+
+
+def work(given: dict[str, Any], train: TrainHere | None = None) -> None:
     """Train until done, stopped or failed; all paths are absolute, since Ray changes the folder.
 
     An error that a restart cannot cure is left in the stage's folder, where the driver and every other worker finds it.
@@ -55,8 +60,8 @@ def work(given: dict[str, Any]) -> None:
     torch.set_num_threads(config.train.threads or max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
     try:
         with _sole_writer(worker):
-            if given.get("record"):
-                _trial(config, Path(given["record"]), worker)
+            if train:
+                train(config, worker)
             else:
                 train_here(config, shards, worker, begin=Start(**given["begin"]) if given.get("begin") else None)
     except Interrupted:
@@ -154,19 +159,6 @@ def told(batches: Iterator[Arrays], folder: Path) -> Iterator[Arrays]:
             if batch is None:
                 return
             yield batch
-
-
-def _trial(config: RunConfig, record: Path, worker: Worker) -> None:
-    """A part of a tuning trial; the process that Tune runs passes its looks on to the driver."""
-    from pipelines.tuning import plan, records
-    from pipelines.tuning.trials.trial import train_trial
-    from pipelines.tuning.trials.worker import TrialWorker
-
-    trial = records.read(record)
-    shared = plan.load(record.parents[1])
-    train_trial(
-        config, TrialWorker(worker.rank, worker.size, worker.device, worker.folder, record, trial.total, shared)
-    )
 
 
 def is_looking(config: RunConfig, worker: Worker) -> bool:

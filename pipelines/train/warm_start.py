@@ -6,7 +6,7 @@ from pathlib import Path
 from pipelines.errors import UserError
 from pipelines.model import loader
 from ssl_core.methods.base import Method
-from ssl_core.nn.layer_decay import lr_scales
+from ssl_core.optimize.layer_decay import lr_scales
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Start:
     weights: str | None = None
     """Folder of a checkpoint or packed model whose encoder to start from; None: drawn."""
     layer_decay: float = 1.0
-    """See ssl_core/nn/layer_decay.py."""
+    """See ssl_core/optimize/layer_decay.py."""
 
     def load_(self, method: Method) -> None:
         """Give the method's encoder these weights.

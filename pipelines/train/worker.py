@@ -14,16 +14,11 @@ from pipelines.data.batches.order import Order
 from pipelines.errors import UserError
 from pipelines.storage import checkpoint, outbox
 from pipelines.storage.retry import noted_in, patiently
+from pipelines.storage.signals import SAVE, STOP
 from pipelines.train import consumption
 from ssl_core.methods.base import Method
 from ssl_core.optimize.collectives import from_first
 from ssl_core.optimize.sharding import is_sharded
-
-STOP = "stop"
-SAVE = "save"
-FAILURE = "failure.txt"
-DIVERGED = "diverged"
-"""Beside FAILURE: the same again would fail again."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pipelines.config.flat import fingerprint
 from pipelines.config.run import RunConfig, identity
 from pipelines.config.tune import oriented
 from pipelines.errors import UserError
-from pipelines.train.worker import STOP
+from pipelines.storage.signals import STOP
 from pipelines.tuning import halving, records
 from pipelines.tuning.plan import Plan, milestones
 from pipelines.tuning.records import OPEN, Kind, Look, State, Trial

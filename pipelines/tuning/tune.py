@@ -107,9 +107,8 @@ def work_of(shards: ShardSet, root: Path) -> Work:
 
     def of(config: RunConfig) -> tuple[Path, int]:
         from pipelines.data.batches.stream import training_order
-        from pipelines.train.loop import num_steps
 
-        steps = num_steps(config.train, training_order(config, listing).batches_per_epoch)
+        steps = config.train.num_steps(training_order(config, listing).batches_per_epoch)
         return PRETRAIN.folder(config, shards, root), steps
 
     return of

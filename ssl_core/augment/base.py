@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ssl_core.codecs._image.resize import Image
+
 if TYPE_CHECKING:
     from torch import Tensor
-
-Image = NDArray[np.uint8]  # [H, W, 3] RGB, any size
 
 
 class Augmentation(ABC):

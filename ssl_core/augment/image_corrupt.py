@@ -12,8 +12,8 @@ from pydantic import Field, PositiveInt
 
 from ssl_core.augment._image.base import ImageAugmentation
 from ssl_core.augment._image.corruptions import Kind, corrupt
-from ssl_core.augment.base import Image
 from ssl_core.augment.image_eval import ImageEval
+from ssl_core.codecs._image.resize import Image
 from ssl_core.config import NamedConfig
 
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from ssl_core.augment._image.base import ImageAugmentation
 from ssl_core.augment._image.crop import CROP_DRAWS, CropConfig, crop_reduction, random_crops
-from ssl_core.augment.base import Image
+from ssl_core.codecs._image.resize import Image
 from ssl_core.noise import keyed_uniform
 
 

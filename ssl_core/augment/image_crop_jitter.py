@@ -19,7 +19,7 @@ from ssl_core.augment._image.color import JITTER, gray_
 from ssl_core.augment._image.color_draws import COLOR_DRAWS, ColorDraws, color_draws
 from ssl_core.augment._image.color_matrix import recolor_
 from ssl_core.augment._image.crop import CROP_DRAWS, CropConfig, crop_reduction, random_crops
-from ssl_core.augment.base import Image
+from ssl_core.codecs._image.resize import Image
 from ssl_core.noise import keyed_uniform
 
 if TYPE_CHECKING:

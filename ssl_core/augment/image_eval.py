@@ -12,8 +12,7 @@ from pydantic import Field, PositiveInt
 
 from ssl_core.augment._image.base import ImageAugmentation
 from ssl_core.augment._image.reduction import largest_reduction
-from ssl_core.augment._image.resize import image_shapes, resize
-from ssl_core.augment.base import Image
+from ssl_core.codecs._image.resize import Image, image_shapes, resize
 from ssl_core.config import NamedConfig
 
 

@@ -54,7 +54,7 @@ def build_optimizer(
     Build it after the module is on its device.
 
     Args:
-        scales: parameter name -> its share of the learning rate; see ssl_core/nn/layer_decay.py. None: all the whole.
+        scales: parameter name -> its share of the learning rate (optimize/layer_decay.py). None: all the whole.
     """
     scale_of = scales or {name: 1.0 for name, _ in module.named_parameters()}
     trainable = {name: p for name, p in module.named_parameters() if p.requires_grad}

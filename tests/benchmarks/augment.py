@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from PIL import Image as Pillow
 
-from ssl_core.augment.base import Image
 from ssl_core.augment.image_crop_jitter import ImageCropJitter
+from ssl_core.codecs._image.resize import Image
 from ssl_core.noise import salt
 from tests.benchmarks.peers import albumentations_view, kornia_view, torchvision_view
 from tests.benchmarks.runner import CPU, Contender, Outcome, Row, Work, goal, optional, race

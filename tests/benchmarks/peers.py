@@ -11,7 +11,7 @@ import torch
 from torchvision.transforms import v2
 
 from ssl_core.augment._image.blur import kernel_size
-from ssl_core.augment.base import Image
+from ssl_core.codecs._image.resize import Image
 
 SIGMA = (0.1, 2.0)
 

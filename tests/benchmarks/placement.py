@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssl_core.augment.base import Image
 from ssl_core.augment.image_crop_jitter import ImageCropJitter
+from ssl_core.codecs._image.resize import Image
 from ssl_core.noise import salt
 from tests.benchmarks.peers import kornia_view
 from tests.benchmarks.runner import CPU, WALL, Contender, Outcome, Race, Row, Work, optional, race

@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.data.shards.manifest import sha256_of
 from pipelines.data.sources import _files
 from pipelines.data.sources.image_folder import ImageFolder
 from pipelines.data.sources.parquet import Parquet
@@ -21,6 +20,7 @@ from pipelines.errors import UserError
 from pipelines.model import embed, embedding_parts
 from pipelines.model.embedder import Embedder
 from pipelines.model.embedding_parts import Embeddings
+from pipelines.storage.checksum import sha256_of
 from ssl_core.codecs._image.decode import clean
 from tests.support.images import bad_files, encoded, good_tree, write_tree
 from tests.support.mlflow_server import MlflowServer

@@ -11,8 +11,9 @@ from pipelines.config.parse import parse
 from pipelines.config.run import RunConfig
 from pipelines.data.batches.order import Order
 from pipelines.data.shards.manifest import Manifest, ShardFile
+from pipelines.runtime.placement import Node, Placement, placement, placement_line
 from pipelines.train.plan import forecast
-from pipelines.train.plan.forecast import Measured, Node, Placement
+from pipelines.train.plan.forecast import Measured
 from tests.support.recipe import TREE
 
 SEEN = Measured(
@@ -41,31 +42,31 @@ def config(**changes: object) -> RunConfig:
 
 
 def placed_pace(config: RunConfig, seen: Measured, nodes: list[Node]) -> forecast.Pace:
-    return forecast.pace(config, seen, nodes, forecast.placement(config, nodes, use_gpu=False))
+    return forecast.pace(config, seen, nodes, placement(config, nodes, use_gpu=False))
 
 
 def test_workers_are_packed_and_readers_take_what_is_left():
     nodes = [Node("a/1", "a", {"CPU": 2}), Node("b/1", "b", {"CPU": 3})]
-    assert forecast.placement(config(), nodes, use_gpu=False) == Placement({"b/1": 2}, {"a/1": 2, "b/1": 1}, 0)
+    assert placement(config(), nodes, use_gpu=False) == Placement({"b/1": 2}, {"a/1": 2, "b/1": 1}, 0)
     four = config(train__num_workers=4)
-    assert forecast.placement(four, nodes, use_gpu=False).workers == {"b/1": 3, "a/1": 1}
+    assert placement(four, nodes, use_gpu=False).workers == {"b/1": 3, "a/1": 1}
 
 
 def test_nodes_without_gpus_read_for_those_with():
     nodes = [Node("gpu", "a", {"CPU": 2, "GPU": 2}), Node("cpu", "b", {"CPU": 16})]
-    assert forecast.placement(config(), nodes, use_gpu=True) == Placement({"gpu": 2}, {"cpu": 16}, 0)
+    assert placement(config(), nodes, use_gpu=True) == Placement({"gpu": 2}, {"cpu": 16}, 0)
 
 
 def test_nodes_without_the_resource_of_workers_read_for_those_with():
     nodes = [Node("head", "a", {"CPU": 9}), *(Node(name, "a", {"CPU": 2, "trainer": 1}) for name in ("x", "y"))]
-    placed = forecast.placement(config(ray__worker_resource="trainer"), nodes, use_gpu=False)
+    placed = placement(config(ray__worker_resource="trainer"), nodes, use_gpu=False)
     assert placed == Placement({"x": 1, "y": 1}, {"head": 9, "x": 1, "y": 1}, 0)
 
 
 def test_workers_that_find_no_room_are_said():
     nodes = [Node("a/1", "a", {"CPU": 1})]
-    assert forecast.placement(config(), nodes, use_gpu=False) == Placement({"a/1": 1}, {}, 1)
-    line = forecast.placement_line(config(), nodes, use_gpu=False)
+    assert placement(config(), nodes, use_gpu=False) == Placement({"a/1": 1}, {}, 1)
+    line = placement_line(config(), nodes, use_gpu=False)
     assert "1 find no room" in line and "room for none; that is 0, too few" in line
 
 

@@ -147,7 +147,7 @@ def test_a_killed_controller_changes_nothing(shards, undisturbed, tmp_path):
 def test_one_worker_goes_on_where_two_were_stopped(shards, undisturbed, tmp_path):
     half = parse(TREE, {**CHANGES, "train.steps": 60})
     from pipelines.errors import Interrupted
-    from pipelines.train.worker import STOP
+    from pipelines.storage.signals import STOP
 
     def stop() -> None:
         while not (points := outbox.tail(tmp_path, 0)[0]) or points[-1].step < 8:

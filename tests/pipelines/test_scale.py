@@ -15,6 +15,7 @@ from pipelines.data.shards.manifest import Manifest
 from pipelines.data.shards.schema import CONTENT, LABELS
 from pipelines.errors import UserError
 from pipelines.storage import parquet
+from pipelines.storage.checksum import sha256_of
 from tests.support import constants, scale
 
 
@@ -149,8 +150,8 @@ def test_large_data_sets_are_verified_by_all_nodes(ray_session, tmp_path, monkey
     for file in made.train:
         for name in (file.path, file.labels_path):
             (tmp_path / str(name)).write_bytes(str(name).encode())
-        hashes = {"sha256": manifest.sha256_of(tmp_path / file.path)}
-        hashes["labels_sha256"] = manifest.sha256_of(tmp_path / str(file.labels_path))
+        hashes = {"sha256": sha256_of(tmp_path / file.path)}
+        hashes["labels_sha256"] = sha256_of(tmp_path / str(file.labels_path))
         files.append(file.model_copy(update=hashes))
     listing = made.model_copy(update={"train": tuple(files)})
     monkeypatch.setattr(verification, "FEW_BYTES", 0)

@@ -12,7 +12,8 @@ from torch import nn
 from pipelines.config.parse import parse
 from pipelines.errors import Interrupted, UserError
 from pipelines.storage import checkpoint, outbox
-from pipelines.train.worker import SAVE, STOP, Worker
+from pipelines.storage.signals import SAVE, STOP
+from pipelines.train.worker import Worker
 from ssl_core.build import build_method
 from ssl_core.methods.base import Method
 from ssl_core.optimize.optimizers import build_optimizer, optimizer_tensors

@@ -13,10 +13,11 @@ import torch
 from pipelines.config.parse import parse
 from pipelines.errors import Interrupted, UserError
 from pipelines.storage import checkpoint, outbox, retry
+from pipelines.storage.signals import STOP
 from pipelines.train import consumption
 from pipelines.train.loop import train
 from pipelines.train.warm_start import Start
-from pipelines.train.worker import STOP, Worker
+from pipelines.train.worker import Worker
 from ssl_core.build import build_method
 from ssl_core.optimize.optimizers import build_optimizer
 from tests.support.loop import batches, losses, order_of, run, weights

@@ -7,8 +7,8 @@ from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.v2 import functional as reference
 
 from ssl_core.augment._image.crop import CROP_DRAWS, CropConfig, crop_boxes, random_crops
-from ssl_core.augment._image.resize import image_shapes, resize
 from ssl_core.augment.image_eval import ImageEval
+from ssl_core.codecs._image.resize import image_shapes, resize
 from tests.support.pictures import picture
 
 

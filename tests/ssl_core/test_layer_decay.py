@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ssl_core import catalog
 from ssl_core.methods.supervised import Supervised
-from ssl_core.nn.layer_decay import lr_scales
+from ssl_core.optimize.layer_decay import lr_scales
 from ssl_core.optimize.optimizers import OptimConfig, build_optimizer, set_lr_
 from tests.support.tiny import suitable_encoders, tiny_encoder
 

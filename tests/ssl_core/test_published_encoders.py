@@ -14,8 +14,8 @@ from ssl_core.encoders._published import read_weights
 from ssl_core.encoders.timm import Timm
 from ssl_core.encoders.torchvision import TorchVision
 from ssl_core.methods.supervised import Supervised
-from ssl_core.nn.layer_decay import lr_scales
 from ssl_core.nn.norm import BatchNorm2d
+from ssl_core.optimize.layer_decay import lr_scales
 
 SIDE = 32
 

@@ -18,13 +18,13 @@ import pyarrow.parquet as pq
 
 from pipelines.data.batches.layout import Layout, windows
 from pipelines.data.batches.order import Order
-from pipelines.data.shards import manifest
 from pipelines.data.shards.labels import Labels
 from pipelines.data.shards.schema import LABELS, SAMPLES
 from pipelines.data.sources.image_folder import _Entry
 from pipelines.evaluate.leaks import hashes, pairs
 from pipelines.evaluate.leaks.hashes import Hashes, Kept
 from pipelines.storage import journal, parquet
+from pipelines.storage.checksum import sha256_of
 from pipelines.tracking.server import Value, connect, log_values
 from pipelines.train import consumption
 from tests.support import scale
@@ -71,7 +71,7 @@ def files(folder: Path) -> dict[str, float]:
     plain = seconds(lambda: [pq.ParquetFile(folder / "a.parquet", memory_map=True).close() for _ in range(200)])
     checked = seconds(lambda: [parquet.opened(folder / "a.parquet", memory_map=True).close() for _ in range(200)])
     whole = (folder / "a.parquet").stat().st_size
-    hashing = seconds(lambda: [manifest.sha256_of(folder / "a.parquet") for _ in range(20)])
+    hashing = seconds(lambda: [sha256_of(folder / "a.parquet") for _ in range(20)])
     return {
         "open_ms_pyarrow": 1e3 * plain / 200,
         "open_ms_checked": 1e3 * checked / 200,

@@ -8,7 +8,7 @@ import torch
 from pipelines.config.parse import parse
 from pipelines.config.run import RunConfig
 from pipelines.data.shards import manifest
-from pipelines.data.shards.manifest import Manifest, sha256_of
+from pipelines.data.shards.manifest import Manifest
 from pipelines.data.shards.shard_set import ShardSet
 from pipelines.evaluate.artifact import ProbeReport
 from pipelines.evaluate.report import text
@@ -19,6 +19,7 @@ from pipelines.model.loader import Card
 from pipelines.registry.artifact import ModelVersion
 from pipelines.registry.register import REGISTER
 from pipelines.storage import checkpoint, outbox
+from pipelines.storage.checksum import sha256_of
 from pipelines.tracking import runs
 from pipelines.train.artifact import Checkpoint
 from ssl_core.build import build_method

@@ -104,7 +104,7 @@ def score_again(root: Path, config: RunConfig, version: int, shards: Path, right
     with runs.run(config.model_copy(update={"name": f"{config.name}-{version}-again"}), root):
         tags = {"selfray.model": config.name, "selfray.model_version": str(version), "selfray.sha256": sha256}
         runs.tag(tags)
-        runs.scored_on(shards)
+        runs.scored_on(shards, manifest.load(shards).summary())
         with runs.stage_run(config, root, "evaluations", folder, reused=False):
             pass
 

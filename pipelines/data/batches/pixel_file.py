@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_core.augment.base import Image
 from ssl_core.codecs._image.decode import DecodeError, decode, image_shape
+from ssl_core.codecs._image.resize import Image
 
 Shapes = list[tuple[int, int]]
 """Height and width of each row; 0 where there are no pixels."""

@@ -29,7 +29,6 @@ from pipelines.data.shards.writing import SPLITS
 from pipelines.data.sources.base import Split
 from pipelines.errors import UserError
 from pipelines.runtime import session
-from pipelines.train.loop import num_steps
 from ssl_core.build import build_chain
 from ssl_core.catalog import find
 from ssl_core.config import NamedConfig
@@ -97,7 +96,7 @@ def training_pieces(config: RunConfig, folder: Path, manifest: Manifest, size: i
     """The blocks that the first of `size` workers would stream, and what is made of their rows; nothing is read yet."""
     views, order = _training_views(config, None), training_order(config, manifest)
     batches = _batches_per_block(config, views, config.train.global_batch_size // size)
-    layout, steps = Layout(folder, manifest, "train"), num_steps(config.train, order.batches_per_epoch)
+    layout, steps = Layout(folder, manifest, "train"), config.train.num_steps(order.batches_per_epoch)
     return (layout.piece(order.share(span, 0, size), span.epoch) for span in order.spans(0, steps, batches)), views
 
 

@@ -15,6 +15,8 @@ from pydantic import AfterValidator, ValidationError
 
 from pipelines.data.shards.labels import Labels
 from pipelines.errors import UserError
+from pipelines.storage.checksum import sha256_of
+from pipelines.tracking.server import DatasetSummary
 from ssl_core.config import Config
 
 FORMAT = 1
@@ -68,6 +70,12 @@ class Manifest(Config):
     def num_rows(self, split: Literal["train", "test"]) -> int:
         return sum(file.num_rows for file in self.files(split))
 
+    def summary(self) -> DatasetSummary:
+        """What MLflow is told of this data set."""
+        counts = {"train": self.num_rows("train"), "test": self.num_rows("test")}
+        counts |= {"quarantined": self.num_quarantined, "duplicates": self.num_duplicates}
+        return DatasetSummary(str(self.source.get("name", "shards")), self.digest, counts)
+
     def compute_digest(self) -> str:
         lines = [[f.path, f.sha256, f.labels_sha256, f.row_groups] for f in (*self.train, *self.test)]
         return hashlib.sha256(json.dumps([lines, self.classes]).encode()).hexdigest()
@@ -97,11 +105,6 @@ def load(folder: Path) -> Manifest:
             f"{path}: its digest does not match its content; it was changed after ingest; delete {folder} and run again"
         )
     return manifest
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def verify(folder: Path, manifest: Manifest) -> None:

@@ -19,10 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from pipelines.data.shards.manifest import ShardFile, sha256_of
+from pipelines.data.shards.manifest import ShardFile
 from pipelines.data.shards.schema import CONTENT, LABELS, QUARANTINE, SAMPLES
 from pipelines.data.sources.base import Part, Raw, Source, Split
 from pipelines.errors import UserError
+from pipelines.storage.checksum import sha256_of
 from ssl_core.codecs._image.decode import DecodeError, clean
 from ssl_core.config import Config
 from ssl_core.noise import keyed_uniform, salt

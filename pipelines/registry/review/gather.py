@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import ValidationError
 
 from pipelines.config import plain_yaml
+from pipelines.config.parse import with_changes
 from pipelines.config.review import ReviewConfig
 from pipelines.errors import UserError
 from pipelines.evaluate.artifact import ProbeReport
@@ -23,9 +24,9 @@ from pipelines.registry.review.facts import Data, Facts, Lineage, Place, Subject
 from pipelines.storage import checkpoint, inputs
 from pipelines.storage.inputs import RECORD
 from pipelines.train.audit import Audit
-from pipelines.tuning.outcome.report import JSON as CAMPAIGN
-from pipelines.tuning.outcome.report import apply
 
+CAMPAIGN = "report.json"
+"""What a tuning campaign found, beside its report."""
 _UNCHANGED = ("storage", "tracking", "ray", "tune", "review")  # where and how, not what was computed
 
 
@@ -143,7 +144,7 @@ class _Reader:
         if not isinstance(tree, dict):
             return {}
         path = self._folder / "report" / CAMPAIGN
-        return apply(tree, _winner(json.loads(path.read_text()))["changes"]) if path.exists() else tree
+        return with_changes(tree, _winner(json.loads(path.read_text()))["changes"]) if path.exists() else tree
 
 
 def _subject(read: _Reader, report: Path, title: str, tree: dict[str, Any], traced: Lineage, data: Data) -> Subject:

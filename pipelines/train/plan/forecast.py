@@ -5,15 +5,15 @@ arithmetic of a worker, the readers that feed it, and the processors of a machin
 travel is not foreseen then. What other programs do meanwhile never is.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from pipelines.config.run import RunConfig
 from pipelines.data.batches.order import Order
 from pipelines.data.shards.manifest import Manifest
+from pipelines.runtime.placement import Node, Placement, placement, placement_rows
 from pipelines.tracking.display import clock
-from pipelines.train.loop import num_steps
 
 BLOCK_S = 0.04
 """CPU seconds that Ray Data adds to a block, over all its processes (measured: 20-40 ms; docs/scale.md)."""
@@ -57,28 +57,6 @@ class Measured:
     """A step of all workers with their readers; None: there was no room for them, or the run is too short."""
 
 
-class Node(NamedTuple):
-    """A node as Ray sees it."""
-
-    name: str
-    machine: str
-    """Address; several nodes may share one."""
-    resources: Mapping[str, float]
-
-    def has(self, kind: str) -> int:
-        return int(self.resources.get(kind, 0))
-
-
-class Placement(NamedTuple):
-    """Who runs where: node name -> how many."""
-
-    workers: dict[str, int]
-    readers: dict[str, int]
-    """Room for reader tasks, which Ray Data spreads over the processors that the workers leave."""
-    unplaced: int
-    """Workers that find no node."""
-
-
 class Row(NamedTuple):
     what: str
     value: str
@@ -98,19 +76,6 @@ class Pace(NamedTuple):
     @property
     def limit(self) -> str:
         return ("the step", "reading", "the processors that both share")[self.index(max(self))]
-
-
-def placement(config: RunConfig, nodes: Sequence[Node], use_gpu: bool) -> Placement:
-    """As Ray packs them: workers on as few nodes as possible, readers on whatever CPUs these leave."""
-    left = config.train.num_workers
-    kinds = ["CPU", *(["GPU"] if use_gpu else []), *([own] if (own := config.ray.worker_resource) else [])]
-    room = {node.name: min(map(node.has, kinds)) for node in nodes}
-    workers: dict[str, int] = {}
-    while left and room and room[most := max(room, key=lambda name: room[name])]:
-        workers[most] = min(left, room.pop(most))
-        left -= workers[most]
-    free = {node.name: node.has("CPU") - workers.get(node.name, 0) for node in nodes}
-    return Placement(workers, {name: count for name, count in free.items() if count}, left)
 
 
 def pace(config: RunConfig, seen: Measured, nodes: Sequence[Node], placed: Placement) -> Pace:
@@ -142,7 +107,7 @@ def rows(
     config: RunConfig, listing: Manifest, order: Order, seen: Measured, nodes: Sequence[Node], use_gpu: bool
 ) -> list[Row]:
     """The table that `selfray plan` prints."""
-    train, steps = config.train, num_steps(config.train, order.batches_per_epoch)
+    train, steps = config.train, config.train.num_steps(order.batches_per_epoch)
     placed = placement(config, nodes, use_gpu)
     speed = pace(config, seen, nodes, placed)
     per_step = seen.together_s or speed.seconds
@@ -160,7 +125,7 @@ def rows(
         ),
         Row("shards", f"{len(listing.train)} train and {len(listing.test)} test files, {size(num_bytes)}"),
         Row("steps", f"{steps} of {batch} samples: {steps / order.batches_per_epoch:.4g} epochs"),
-        *_placement_rows(config, placed, use_gpu),
+        *(Row(what, where) for what, where in placement_rows(config, placed, use_gpu).items()),
         Row(
             "samples/s",
             f"{batch / per_step:.0f}{'' if seen.together_s else ', not rehearsed together'}; alone, readers could give "
@@ -190,30 +155,6 @@ def store_filled(config: RunConfig, seen: Measured, nodes: Sequence[Node], steps
     return min(
         steps * config.train.global_batch_size * seen.block_bytes / seen.block_rows, RAY_DATA_SHARE * store * executions
     )
-
-
-def placement_line(config: RunConfig, nodes: Sequence[Node], use_gpu: bool) -> str:
-    """Who will run where, for the start of a run."""
-    rows = _placement_rows(config, placement(config, nodes, use_gpu), use_gpu)
-    return "; ".join(f"{row.what}: {row.value}" for row in rows)
-
-
-def _placement_rows(config: RunConfig, placed: Placement, use_gpu: bool) -> list[Row]:
-    readers = config.train.num_workers * config.data.cpus
-    room = sum(placed.readers.values())
-    each = "1 CPU and 1 GPU each" if use_gpu else "1 CPU each"
-    fewest, most = config.train.fewest_workers, config.train.num_workers
-    workers = f"{most if fewest == most else f'{fewest} to {most}'} of {each}: {_where(placed.workers)}"
-    few = f"; that is {room}, too few" if room < readers else ""
-    return [
-        Row("workers", workers + (f"; {placed.unplaced} find no room" if placed.unplaced else "")),
-        Row("readers", f"{readers} at once of 1 CPU each; room for {_where(placed.readers)}{few}"),
-    ]
-
-
-def _where(counts: dict[str, int]) -> str:
-    named = [f"{count} on {name}" for name, count in counts.items()]
-    return ", ".join(named[:4]) + (f", and {len(named) - 4} more nodes" if len(named) > 4 else "") or "none"
 
 
 def size(num_bytes: float) -> str:

@@ -30,10 +30,11 @@ from pipelines.data.shards.manifest import Manifest
 from pipelines.data.shards.shard_set import ShardSet
 from pipelines.errors import UserError
 from pipelines.runtime import capacity
+from pipelines.runtime.placement import placement
 from pipelines.storage import checkpoint
 from pipelines.train.loop import train
 from pipelines.train.plan import rehearsal
-from pipelines.train.plan.forecast import Measured, placement
+from pipelines.train.plan.forecast import Measured
 from pipelines.train.ray_worker import usual_monitor
 from pipelines.train.worker import Worker
 from ssl_core.catalog import find

@@ -14,8 +14,8 @@ from pipelines.errors import UserError
 from pipelines.runtime.background import Aside
 from pipelines.storage import outbox
 from pipelines.storage.outbox import Point
+from pipelines.storage.signals import FAILURE, STOP
 from pipelines.train import pretrain
-from pipelines.train.worker import FAILURE, STOP
 
 SECONDS = 6.0
 """Of steps, after the first point."""

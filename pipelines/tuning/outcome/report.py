@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import yaml
 
+from pipelines.config.parse import with_changes
 from pipelines.config.tune import METRICS, oriented
 from pipelines.evaluate.report import html as page
+from pipelines.registry.review import gather
 from pipelines.tracking.display import clock
 from pipelines.tuning import records
 from pipelines.tuning.outcome import figures
@@ -17,7 +18,7 @@ from pipelines.tuning.plan import Plan
 from pipelines.tuning.records import Trial
 from pipelines.tuning.space import Changes
 
-HTML, JSON, WINNER = "report.html", "report.json", "winner.yaml"
+HTML, JSON, WINNER = "report.html", gather.CAMPAIGN, "winner.yaml"
 
 
 def write(found: Findings, plan: Plan, folder: Path) -> Path:
@@ -31,20 +32,11 @@ def write(found: Findings, plan: Plan, folder: Path) -> Path:
 
 def winner_recipe(found: Findings, plan: Plan) -> str:
     """The recipe with the winner's values in it, as YAML that `selfray run` takes."""
-    tree = apply(plan.recipe, found.best.changes)
+    tree = with_changes(plan.recipe, found.best.changes)
     head = [f"{found.name}: the winner of a tuning campaign", f"Verdict:  {found.verdict}"]
     head += [f"Changed:  {key} = {value!r}" for key, value in found.best.changes.items()]
     lines = "".join("# " + " ".join(line.split()) + "\n" for line in head)
     return lines + yaml.safe_dump(tree, sort_keys=False)
-
-
-def apply(recipe: Mapping[str, Any], changes: Changes) -> dict[str, Any]:
-    """A recipe's tree with dotted keys set."""
-    tree = dict(recipe)
-    for dotted, value in changes.items():
-        first, _, rest = dotted.partition(".")
-        tree[first] = apply(tree.get(first) or {}, {rest: value}) if rest else value
-    return tree
 
 
 def html(found: Findings, pictures: Mapping[str, bytes]) -> str:

@@ -23,9 +23,9 @@ from pipelines.runtime import capacity
 from pipelines.runtime.background import Aside
 from pipelines.runtime.notices import Notices
 from pipelines.runtime.waiting import Room
+from pipelines.storage.signals import STOP
 from pipelines.tracking.display import say
 from pipelines.train import pretrain
-from pipelines.train.worker import STOP
 from pipelines.tuning.campaign import Campaign
 from pipelines.tuning.records import Look, Trial
 from pipelines.tuning.trials import trial

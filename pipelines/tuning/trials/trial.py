@@ -8,6 +8,7 @@ checkpoint of its own accord, and nobody kills a training that holds placement g
 
 import os
 import time
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,10 @@ from pipelines.runtime import capacity
 from pipelines.runtime.background import Aside
 from pipelines.storage import checkpoint, lock, outbox
 from pipelines.storage.inputs import Inputs
+from pipelines.storage.signals import DIVERGED, FAILURE, STOP
 from pipelines.train import pretrain
 from pipelines.train.ray_worker import is_looking, train_here
-from pipelines.train.worker import DIVERGED, FAILURE, STOP
+from pipelines.train.worker import Worker
 from pipelines.tuning import plan, records
 from pipelines.tuning.plan import Plan
 from pipelines.tuning.records import Look, Trial
@@ -147,7 +149,8 @@ def tell(look: Look) -> None:
 def _on_ray_train(config: RunConfig, shared: Plan, trial: Trial, record: Path) -> None:
     """Several workers: Ray Train runs them, this process passes their looks on."""
     use_gpu = pretrain.fits(config)
-    training = Aside(lambda: pretrain.fit(config, shared.shards, trial.work, use_gpu, record))
+    train = partial(_train_part, record=record)
+    training = Aside(lambda: pretrain.fit(config, shared.shards, trial.work, use_gpu, train=train))
     over = False
     while not over:
         over = training.ended(0.2)
@@ -159,6 +162,14 @@ def _on_ray_train(config: RunConfig, shared: Plan, trial: Trial, record: Path) -
         raise kind((trial.work / FAILURE).read_text())
     if training.failure:
         raise training.failure
+
+
+def _train_part(config: RunConfig, worker: Worker, record: Path) -> None:
+    """One of several workers of Ray Train; the process that Tune runs passes its looks on to the driver."""
+    trial, shared = records.read(record), plan.load(record.parents[1])
+    train_trial(
+        config, TrialWorker(worker.rank, worker.size, worker.device, worker.folder, record, trial.total, shared)
+    )
 
 
 def _look_at_the_end(config: RunConfig, worker: TrialWorker, eye: Objective) -> None:

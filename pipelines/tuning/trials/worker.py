@@ -14,7 +14,8 @@ import torch
 
 from pipelines.errors import UserError
 from pipelines.storage import checkpoint, outbox
-from pipelines.train.worker import STOP, Worker
+from pipelines.storage.signals import STOP
+from pipelines.train.worker import Worker
 from pipelines.tuning import records
 from pipelines.tuning.plan import Plan, milestones
 from pipelines.tuning.records import OPEN, Look

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_core.augment.base import Image
 from ssl_core.codecs._image.opencv import cv2
+from ssl_core.codecs._image.resize import Image
 
 
 def kernel_size(size: int) -> int:

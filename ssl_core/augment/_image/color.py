@@ -5,8 +5,8 @@ Every step clips to 0..255 and truncates to whole levels as torchvision's uint8 
 
 import numpy as np
 
-from ssl_core.augment.base import Image
 from ssl_core.codecs._image.opencv import cv2
+from ssl_core.codecs._image.resize import Image
 
 LUMA = (0.2989, 0.587, 0.114)
 """Weights of R, G, B in gray (ITU-R BT.601, as torchvision writes them)."""

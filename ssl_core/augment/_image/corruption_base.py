@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_core.augment.base import Image
+from ssl_core.codecs._image.resize import Image
 
 Draw = Callable[[int], NDArray[np.float64]]
 """How many -> so many uniform numbers in [0, 1), keyed by sample."""

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl_core.augment._image.corruption_base import Draw, levels
-from ssl_core.augment.base import Image
 from ssl_core.codecs._image.opencv import cv2
+from ssl_core.codecs._image.resize import Image
 
 
 def contrast(view: Image, kept: float, draw: Draw) -> Image:

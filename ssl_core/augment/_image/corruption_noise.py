@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl_core.augment._image.corruption_base import Draw, levels, normal
-from ssl_core.augment.base import Image
+from ssl_core.codecs._image.resize import Image
 
 
 def gaussian_noise(view: Image, deviation: float, draw: Draw) -> Image:

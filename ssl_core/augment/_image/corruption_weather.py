@@ -5,8 +5,8 @@ from numpy.typing import NDArray
 
 from ssl_core.augment._image.corruption_base import Draw, levels, normal
 from ssl_core.augment._image.corruption_blur import streaked, zoomed
-from ssl_core.augment.base import Image
 from ssl_core.codecs._image.opencv import cv2
+from ssl_core.codecs._image.resize import Image
 
 _NEEDLES = 6
 """Directions in which ice grows."""

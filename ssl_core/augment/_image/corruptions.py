@@ -15,7 +15,7 @@ from ssl_core.augment._image import corruption_digital as digital
 from ssl_core.augment._image import corruption_noise as noise
 from ssl_core.augment._image import corruption_weather as weather
 from ssl_core.augment._image.corruption_base import Corruption
-from ssl_core.augment.base import Image
+from ssl_core.codecs._image.resize import Image
 from ssl_core.noise import keyed_uniform, salt
 
 Kind = Literal[

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from ssl_core.augment._image.reduction import largest_reduction
-from ssl_core.augment._image.resize import image_shapes, resize
-from ssl_core.augment.base import Image
 from ssl_core.codecs._image.opencv import cv2
+from ssl_core.codecs._image.resize import Image, image_shapes, resize
 from ssl_core.config import NamedConfig
 from ssl_core.noise import keyed_uniform
 

@@ -15,7 +15,6 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
-from ssl_core.augment.base import Image
 from ssl_core.codecs._image.container import (
     JPEG_START,
     PNG_START,
@@ -26,6 +25,7 @@ from ssl_core.codecs._image.container import (
     strip_metadata,
 )
 from ssl_core.codecs._image.opencv import cv2
+from ssl_core.codecs._image.resize import Image
 
 __all__ = ["DecodeError", "clean", "decode", "image_shape"]
 

@@ -12,9 +12,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_core.augment._image.resize import image_shapes
-from ssl_core.augment.base import Image
 from ssl_core.codecs._image.opencv import cv2
+from ssl_core.codecs._image.resize import Image, image_shapes
 
 _BLOCK = 1 << 22  # pairs compared at once: 32 MB
 _SIDE = 32  # what the cosine transform of `phash` sees

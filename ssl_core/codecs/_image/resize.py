@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_core.augment.base import Image
 from ssl_core.codecs._image.opencv import cv2
+
+Image = NDArray[np.uint8]  # [H, W, 3] RGB, any size
 
 # Beyond this factor a prefilter costs more than averaging the source pixels under each output pixel.
 _AREA_FACTOR = 3.0

@@ -1,0 +1,10 @@
+"""Files by which a driver and its workers tell each other what to do; they lie in the folder of a stage."""
+
+STOP = "stop"
+"""Save a checkpoint and end: written by the driver."""
+SAVE = "save"
+"""Save a checkpoint and go on: written by the driver."""
+FAILURE = "failure.txt"
+"""Why the training ended, in one line: written by a worker."""
+DIVERGED = "diverged"
+"""Beside FAILURE: the same again would fail again."""
