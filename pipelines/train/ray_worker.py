@@ -17,7 +17,6 @@ from ray.train.torch import get_device
 
 from pipelines.config.parse import parse
 from pipelines.config.run import RunConfig
-from pipelines.data.batches.decoded_cache import DecodedCache
 from pipelines.data.batches.reading import Arrays
 from pipelines.data.batches.stream import some_rows, training_batches, training_order
 from pipelines.data.shards import manifest
@@ -103,7 +102,6 @@ def train_here(
     look: Callable[[Method], dict[str, float]] | None = None,
     milestones: Collection[int] = (),
     begin: Start | None = None,
-    decoded: DecodedCache | None = None,
 ) -> None:
     """This worker's part of a pre-training, in this process.
 
@@ -111,7 +109,6 @@ def train_here(
         look: takes the place of the usual monitor; as there, for those who look.
         milestones: steps at which it looks and a checkpoint is saved.
         begin: of fine-tuning.
-        decoded: shared with other trainings on these shards.
     """
     _set_up(config)
     if worker.rank == 0:
@@ -126,7 +123,7 @@ def train_here(
 
     def open_batches(start: int, stop: int) -> Iterator[Arrays]:
         place = shards.folder, listing, worker.rank, worker.size
-        return told(training_batches(config, *place, start, stop, worker.folder, decoded), worker.folder)
+        return told(training_batches(config, *place, start, stop, worker.folder), worker.folder)
 
     order = training_order(config, listing)
     monitor = look or usual_monitor(config, shards, listing, labels, worker)

@@ -107,7 +107,7 @@ def train_trial(config: RunConfig, worker: TrialWorker) -> None:
     shared, spent = worker.plan, known[-1].seconds if known else 0.0
     eye = objective(config, shared, worker.device, spent) if is_looking(config, worker) else None
     milestones = plan.milestones(worker.total, shared.tune.looks)
-    train_here(config, shared.shards, worker, eye, milestones, decoded=shared.decoded)
+    train_here(config, shared.shards, worker, eye, milestones)
     if eye and worker.rank == 0 and all(look.step < worker.total for look in worker.looks()):
         _look_at_the_end(config, worker, eye)
 
