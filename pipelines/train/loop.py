@@ -75,7 +75,7 @@ def train(
     if sharded:  # rows of a weight in channels_last would not be contiguous
         shard_(method, worker.device, bf16=_halves_messages(settings, worker.device))
     else:
-        method.to(memory_format=torch.channels_last)
+        method.to(memory_format=method.encoder.memory_format)
     scales = begin.lr_scales(method) if begin else None
     optimizer = build_optimizer(config.optim, method, peak_lr(config.optim, settings.global_batch_size), scales)
     chains = build_chains(config.views)

@@ -169,7 +169,7 @@ def usual_monitor(
     if not is_looking(config, worker) or not config.train.monitor_samples:
         return None
     chains = build_chains(config.views)
-    view = find("ssl_core.methods", config.method.name).view_kinds[0]
+    view = find("ssl_core.methods", config.method.name).kinds(config.method)[0]
     looked_at = ("eval", view, view)
     arrays = some_rows(config, shards.folder, listing, "train", config.train.monitor_samples, looked_at)
     return Monitor(arrays, [chains[kind] for kind in looked_at], labels, worker.device, config.seed)

@@ -202,11 +202,11 @@ def _set_up(config: SetupConfig) -> None:
 
 
 def _training_views(config: RunConfig, stage: Path | None) -> Views:
-    return _views(config, find("ssl_core.methods", config.method.name).view_kinds, stage)
+    return _views(config, find("ssl_core.methods", config.method.name).kinds(config.method), stage)
 
 
 def _batches_per_block(config: RunConfig, views: Views, share: int) -> int:
-    sample_bytes = sum(int(np.prod(build_chain(view).view_shape)) for view in views.chains)
+    sample_bytes = sum(build_chain(view).spec.nbytes for view in views.chains)
     return max(1, (config.data.block_mb << 20) // (sample_bytes * share))
 
 

@@ -37,14 +37,3 @@ class FeatureSet(Config):
         part = self.folder / f".{split}.part"
         save_file({"features": features.contiguous(), "sample_id": sample_id.contiguous()}, part)
         part.replace(self.folder / f"{split}.safetensors")
-
-
-def raw_input(view: Tensor, side: int = 32) -> Tensor:
-    """The floor without any encoder: pixels in [0, 1], averaged down to at most `side` pixels a side.
-
-    view: [N, S, S, 3] uint8 -> [N, 3 * min(S, side)^2] float32.
-    """
-    x = view.movedim(-1, 1).float() / 255  # [N, 3, S, S]
-    if x.shape[-1] > side:
-        x = torch.nn.functional.adaptive_avg_pool2d(x, side)
-    return x.flatten(1)

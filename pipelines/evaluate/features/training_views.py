@@ -36,7 +36,7 @@ def features(config: SetupConfig, given: Checkpoint, listing: Manifest, root: Pa
     count = config.evaluate.view_samples
     if not isinstance(config, RunConfig) or not count:
         return None
-    kind = find("ssl_core.methods", config.method.name).view_kinds[0]
+    kind = find("ssl_core.methods", config.method.name).kinds(config.method)[0]
     view = config.views[kind].model_dump(mode="json")
     key = fingerprint([given.shards.digest, encoder.identity, view, count, NUM_VIEWS, config.seed])[:16]
     path = root / key / "views.safetensors"

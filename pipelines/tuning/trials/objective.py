@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipelines.evaluate.features.feature_set import raw_input
 from ssl_core.augment.base import Augmentation
 from ssl_core.evaluate._maths.features import stratified_slice
 from ssl_core.evaluate.base import Labelled
@@ -89,7 +88,7 @@ class Objective:
 
     def of_pixels(self) -> dict[str, float]:
         """Of the same views without any encoder."""
-        return self._of(lambda x, chain: raw_input(chain.restore(x)))
+        return self._of(lambda x, chain: chain.floor(chain.restore(x)))
 
     @torch.no_grad()
     def _of(self, encode: Encode) -> dict[str, float]:

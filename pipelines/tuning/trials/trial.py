@@ -60,7 +60,7 @@ def run(given: dict[str, Any]) -> None:
 def objective(config: RunConfig, shared: Plan, device: torch.device, spent: float = 0.0) -> Objective:
     """The eyes of the looks; reads its samples from the shards, in this process."""
     began, listing, tune = time.monotonic(), manifest.load(shared.shards.folder), shared.tune
-    kind = find("ssl_core.methods", config.method.name).view_kinds[0]
+    kind = find("ssl_core.methods", config.method.name).kinds(config.method)[0]
     seen = config.model_copy(update={"views": looked_at(config, shared)})
 
     def read(count: int, kinds: tuple[str, ...]) -> Any:
