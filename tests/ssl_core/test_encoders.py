@@ -19,7 +19,7 @@ from tests.support.tiny import image_spec
 def test_resnet_of_width_64_is_torchvisions(depth: int) -> None:
     reference = getattr(torchvision.models, f"resnet{depth}")().eval()
     weights = {k: v for k, v in reference.state_dict().items() if not k.startswith("fc.")}
-    resnet = ResNet(ResNet.Config.model_validate({"depth": depth, "stem": "imagenet"}), (3, 64, 64)).eval()
+    resnet = ResNet(ResNet.Config.model_validate({"depth": depth, "stem": "imagenet"}), image_spec(3, 64, 64)).eval()
     assert {k: v.shape for k, v in resnet.state_dict().items()} == {k: v.shape for k, v in weights.items()}
     resnet.load_state_dict(weights)
     reference.fc = nn.Identity()
@@ -29,7 +29,7 @@ def test_resnet_of_width_64_is_torchvisions(depth: int) -> None:
 
 @pytest.mark.parametrize(("size", "small"), [(32, True), (64, True), (65, False), (224, False)])
 def test_auto_stem_depends_on_the_view(size: int, small: bool) -> None:
-    resnet = ResNet(ResNet.Config(width=4), (3, size, size))
+    resnet = ResNet(ResNet.Config(width=4), image_spec(3, size, size))
     assert resnet.conv1.kernel_size == ((3, 3) if small else (7, 7))
     assert isinstance(resnet.maxpool, nn.MaxPool2d) is not small
 
@@ -53,7 +53,7 @@ def test_vit_sizes_and_overrides() -> None:
 
 def test_vit_base_has_the_parameters_of_the_paper() -> None:
     with torch.device("meta"):
-        vit = ViT(ViT.Config(size="base", patch_size=16, class_token=True), (3, 224, 224))
+        vit = ViT(ViT.Config(size="base", patch_size=16, class_token=True), image_spec(3, 224, 224))
     head, positions = 768 * 1000 + 1000, 197 * 768  # ViT-B/16 counts a classifier, and learns its positions
     assert sum(p.numel() for p in vit.parameters()) + head + positions == 86_567_656
 
