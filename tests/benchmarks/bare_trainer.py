@@ -45,8 +45,7 @@ def main(shards: Path, scratch: Path) -> None:
 def two_views(batch: dict[str, Any]) -> dict[str, Any]:
     import numpy as np
 
-    from tests.support.tiny import image_spec
-from ssl_core.augment.image_crop_jitter import ImageCropJitter
+    from ssl_core.augment.image_crop_jitter import ImageCropJitter
     from ssl_core.codecs._image.decode import decode
 
     images = [decode(data, max_pixels=50_000_000) for data in batch["image"]]
@@ -61,10 +60,11 @@ def train(given: dict[str, str]) -> None:
 
     from ssl_core.encoders.resnet import ResNet
     from ssl_core.methods.simclr import SimCLR
+    from ssl_core.spec import IMAGE_AXES, ViewSpec
     from ssl_core.types import Batch, Progress
 
     scratch = Path(given["scratch"])
-    encoder = ResNet(ResNet.Config(width=WIDTH), image_spec(3, SIZE, SIZE))
+    encoder = ResNet(ResNet.Config(width=WIDTH), ViewSpec(IMAGE_AXES, (3, SIZE, SIZE)))
     model = prepare_model(SimCLR(SimCLR.Config(), encoder))
     optimizer = torch.optim.AdamW(model.parameters())
     shard = ray.train.get_dataset_shard("train")

@@ -21,20 +21,25 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipelines import checkpoint, manifest, outbox, shards
-from pipelines.artifacts import Checkpoint, Nothing, ShardSet
-from pipelines.config import RunConfig, load
-from pipelines.order import Order
-from pipelines.pieces import Layout
-from pipelines.reading import Arrays, Views, read_piece
-from pipelines.shards import Rules
-from pipelines.stages import embedding, evaluate
-from pipelines.stages.evaluate import EVALUATE
-from pipelines.stages.ingest import INGEST, source_of
-from pipelines.stages.pretrain import PRETRAIN
-from pipelines.stages.views import training_order, training_pieces
-from pipelines.train_loop import to_batch, train
-from pipelines.worker import Worker
+from pipelines.config.parse import load
+from pipelines.config.run import RunConfig
+from pipelines.data.batches.layout import Layout
+from pipelines.data.batches.order import Order
+from pipelines.data.batches.reading import Arrays, Views, read_piece
+from pipelines.data.batches.stream import training_order, training_pieces
+from pipelines.data.ingest import INGEST, source_of
+from pipelines.data.shards import manifest, writing
+from pipelines.data.shards.shard_set import ShardSet
+from pipelines.data.shards.writing import Rules
+from pipelines.evaluate import evaluate
+from pipelines.evaluate.evaluate import EVALUATE
+from pipelines.evaluate.features import encode
+from pipelines.stage import Nothing
+from pipelines.storage import checkpoint, outbox
+from pipelines.train.artifact import Checkpoint
+from pipelines.train.loop import to_batch, train
+from pipelines.train.pretrain import PRETRAIN
+from pipelines.train.worker import Worker
 from ssl_core.build import build_chains
 from ssl_core.catalog import find
 from ssl_core.noise import salt
@@ -125,8 +130,8 @@ def _line(config: RunConfig, root: Path) -> dict[str, Any]:
     folder = EVALUATE.folder(config, given.model_copy(update={"digest": ANY}), root)
     folder.mkdir(parents=True)
     evaluate.run(config, given, folder)
-    subjects = embedding.subjects_of(config, given)
-    kept = embedding.features(config, made, listing, root / "features", subjects)  # those just made
+    subjects = encode.subjects_of(config, given)
+    kept = encode.features(config, made, listing, root / "features", subjects)  # those just made
     features = kept["encoder"].load("test")[0].numpy()  # [N, D]
     scores = (folder / "report" / "scores.json").read_text()
     return {
@@ -155,8 +160,8 @@ def _ingested(config: RunConfig, folder: Path) -> ShardSet:
     """As if all parts were left by an ingest that was interrupted, which then needs no Ray."""
     source, settings = source_of(config), config.ingest
     rules = Rules(settings.max_pixels, settings.test_fraction, settings.row_group_kb << 10)
-    for job in shards.jobs(source, settings.shard_mb):
-        shards.write(source, job, rules, folder)
+    for job in writing.jobs(source, settings.shard_mb):
+        writing.write(source, job, rules, folder)
     return INGEST.run(config, Nothing(), folder)
 
 
