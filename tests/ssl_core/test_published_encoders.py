@@ -131,7 +131,7 @@ def test_a_file_that_is_no_state_dict_is_refused_without_running_it(
 def test_networks_that_cannot_be_used_are_named(model: str, words: str) -> None:
     side = 24 if model.startswith("vit") else SIDE
     with pytest.raises(ValueError, match=rf"encoder\.model: .*{words}"):
-        TorchVision(TorchVision.Config(model=model), (3, side, side))
+        TorchVision(TorchVision.Config(model=model), image_spec(3, side, side))
 
 
 @pytest.mark.skipif(find_spec("timm") is not None, reason="timm is installed")
