@@ -20,6 +20,7 @@ from pipelines.errors import UserError
 from pipelines.runtime import capacity, session
 from pipelines.stage import Nothing, Stage
 from pipelines.storage import outbox, parquet
+from pipelines.storage.atomic import ASIDE, write_aside, write_text
 from ssl_core.catalog import find
 
 PARTS_AT_ONCE = 4096
@@ -69,7 +70,7 @@ def _ingest(config: SetupConfig, folder: Path) -> ShardSet:
     if num_bad > allowed or num_bad == total:
         raise UserError(_too_many(config, folder, num_bad, total, complete=len(records) == len(jobs)))
     made = _finish(config, folder, records)
-    for left_by_a_kill in folder.rglob(f".*{writing.ASIDE}"):
+    for left_by_a_kill in folder.rglob(f".*{ASIDE}"):
         left_by_a_kill.unlink(missing_ok=True)
     return made
 
@@ -112,8 +113,7 @@ def _finish(config: SetupConfig, folder: Path, records: list[PartRecord]) -> Sha
         num_test_in_train=num_test_in_train,
     )
     manifest = manifest.model_copy(update={"digest": manifest.compute_digest()})
-    with writing.write_aside(folder / manifests.NAME) as file:
-        file.write(manifest.model_dump_json(indent=2).encode())
+    write_text(folder / manifests.NAME, manifest.model_dump_json(indent=2))
     return ShardSet(
         digest=manifest.digest,
         folder=folder,
@@ -127,7 +127,7 @@ def _finish(config: SetupConfig, folder: Path, records: list[PartRecord]) -> Sha
 
 def _write_quarantine(folder: Path, records: list[PartRecord]) -> None:
     with (
-        writing.write_aside(folder / "quarantine.parquet") as file,
+        write_aside(folder / "quarantine.parquet") as file,
         pq.ParquetWriter(file, QUARANTINE) as writer,
     ):
         for record in records:

@@ -25,6 +25,7 @@ from pipelines.data.shards.shard_set import ShardSet
 from pipelines.errors import Diverged, Interrupted, UserError
 from pipelines.runtime import session
 from pipelines.storage import lock, outbox
+from pipelines.storage.atomic import write_text
 from pipelines.storage.signals import DIVERGED, FAILURE
 from pipelines.tracking.display import repeating
 from pipelines.train.loop import chosen_precision, train
@@ -70,9 +71,7 @@ def work(given: dict[str, Any], train: TrainHere | None = None) -> None:
         if isinstance(error, Diverged):
             (folder / DIVERGED).touch()
         try:
-            part = folder / f"{FAILURE}.part"
-            part.write_text(text)
-            part.replace(folder / FAILURE)
+            write_text(folder / FAILURE, text)
         except OSError:
             raise error from None  # a full disk: Ray carries it to the driver
         if worker.size > 1:

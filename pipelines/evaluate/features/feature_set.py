@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
+from pipelines.storage.atomic import write_tensors
 from ssl_core.config import Config
 from ssl_core.evaluate.base import Labelled
 
@@ -33,7 +34,4 @@ class FeatureSet(Config):
         return Labelled(features, torch.tensor([labels[i] for i in sample_id.tolist()]))
 
     def keep(self, split: str, features: Tensor, sample_id: Tensor) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        part = self.folder / f".{split}.part"
-        save_file({"features": features.contiguous(), "sample_id": sample_id.contiguous()}, part)
-        part.replace(self.folder / f"{split}.safetensors")
+        write_tensors(self.folder / f"{split}.safetensors", {"features": features, "sample_id": sample_id})

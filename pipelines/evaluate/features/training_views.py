@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from pipelines.config.flat import fingerprint
@@ -15,6 +15,7 @@ from pipelines.config.run import RunConfig, SetupConfig
 from pipelines.data.batches.reading import Arrays
 from pipelines.data.shards.manifest import Manifest
 from pipelines.evaluate.features.encode import Subject, network
+from pipelines.storage.atomic import write_tensors
 from pipelines.train.artifact import Checkpoint
 from ssl_core.build import build_chain
 from ssl_core.catalog import find
@@ -47,10 +48,7 @@ def features(config: SetupConfig, given: Checkpoint, listing: Manifest, root: Pa
     encode = _Encode(config, encoder, kind)
     parts = parts_of(config, given.shards.folder, listing, "test", count, (kind,) * NUM_VIEWS)
     found = torch.cat([torch.stack([encode(part, i) for i in range(NUM_VIEWS)], dim=1) for part in parts])  # [n, V, D]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".part")
-    save_file({"features": found}, aside)
-    aside.replace(path)
+    write_tensors(path, {"features": found})
     return found
 
 
