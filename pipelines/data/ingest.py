@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from pipelines.config.run import SetupConfig
 from pipelines.data.shards import duplicates, writing
 from pipelines.data.shards import manifest as manifests
-from pipelines.data.shards.manifest import Manifest
+from pipelines.data.shards.manifest import ContentFile, Manifest, sha256_of
 from pipelines.data.shards.schema import QUARANTINE
 from pipelines.data.shards.shard_set import ShardSet
 from pipelines.data.shards.writing import Job, PartRecord, Rules
@@ -99,7 +99,7 @@ def _new_records(
 
 
 def _finish(config: SetupConfig, folder: Path, records: list[PartRecord]) -> ShardSet:
-    contents = (writing.content_path(folder, record.index) for record in records)
+    contents = [writing.content_path(folder, record.index) for record in records]
     num_samples = sum(record.num_samples for record in records)
     num_duplicates, num_test_in_train = duplicates.write(folder, contents, num_samples)
     texts = {text for record in records for text in record.labels}
@@ -111,6 +111,7 @@ def _finish(config: SetupConfig, folder: Path, records: list[PartRecord]) -> Sha
         num_quarantined=sum(record.num_bad for record in records),
         num_duplicates=num_duplicates,
         num_test_in_train=num_test_in_train,
+        content=tuple(ContentFile(path=str(p.relative_to(folder)), sha256=sha256_of(p)) for p in contents),
     )
     manifest = manifest.model_copy(update={"digest": manifest.compute_digest()})
     write_text(folder / manifests.NAME, manifest.model_dump_json(indent=2))
