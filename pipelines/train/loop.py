@@ -31,7 +31,7 @@ from ssl_core.augment.base import Augmentation
 from ssl_core.build import build_chains, build_method
 from ssl_core.encoders.base import Encoder, PatchEncoder
 from ssl_core.methods.base import Method
-from ssl_core.noise import salt
+from ssl_core.noise import view_salt
 from ssl_core.optimize.collectives import from_first
 from ssl_core.optimize.optimizers import build_optimizer, peak_lr, set_lr_
 from ssl_core.optimize.schedules import warmup_cosine
@@ -97,7 +97,7 @@ def train(
         waiting = time.perf_counter()
         arrays = next(batches)
         recent.took(arrays, time.perf_counter() - waiting)
-        salts = [salt(config.seed, step // order.batches_per_epoch, view) for view in range(len(kinds))]
+        salts = [view_salt(config.seed, step // order.batches_per_epoch, view) for view in range(len(kinds))]
         batch = to_batch(arrays, kinds, salts, worker.device, labels)
         progress = Progress(step, total, config.seed)
         lr = _lr(config, progress)

@@ -49,7 +49,7 @@ class Augmentation(ABC):
             values: B decoded values, as the codec gives them; sizes may differ.
             sample_id: [B]; every draw is keyed by (sample_id, salt), so neither the order nor the
                 company of a sample in the batch changes its view.
-            salt: ssl_core.noise.salt(seed, epoch, view index).
+            salt: ssl_core.noise.view_salt(seed, epoch, view index).
         Returns: [B, ...] C-contiguous: what travels to the worker, `spec.nbytes` a view. A ragged spec gives Ragged.
         """
 

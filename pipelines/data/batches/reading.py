@@ -24,7 +24,7 @@ from ssl_core.codecs._image.container import JPEG_START
 from ssl_core.codecs._image.decode import DecodeError, decode, image_shape
 from ssl_core.codecs._image.resize import Image
 from ssl_core.config import NamedConfig
-from ssl_core.noise import salt
+from ssl_core.noise import view_salt
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -63,7 +63,7 @@ def read_piece(piece: Piece, views: Views) -> Arrays:
     """
     malloc.keep_freed()
     chains = [build_chain(config) for config in views.chains]
-    salts = [salt(views.seed, piece.epoch, index) for index in range(len(chains))]
+    salts = [view_salt(views.seed, piece.epoch, index) for index in range(len(chains))]
     with RowGroups(views.stage, views.slow_read_seconds) as files:
         planned, encoded = _encoded(piece, files)
         taken = planned.copy()

@@ -74,6 +74,7 @@ def objective(config: RunConfig, shared: Plan, device: torch.device, spent: floa
         manifest.labels(shared.shards.folder, listing, "train"),
         tune.holdout,
         device,
+        seed=seen.seed,
         prefix=shared.prefix,
         spent=spent,
         reading=time.monotonic() - began,
