@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from pipelines.config.run import SetupConfig
 from pipelines.data.shards import duplicates, writing
 from pipelines.data.shards import manifest as manifests
-from pipelines.data.shards.manifest import ContentFile, Manifest, sha256_of
+from pipelines.data.shards.manifest import ContentFile, Manifest
 from pipelines.data.shards.schema import QUARANTINE
 from pipelines.data.shards.shard_set import ShardSet
 from pipelines.data.shards.writing import Job, PartRecord, Rules
@@ -21,6 +21,7 @@ from pipelines.runtime import capacity, session
 from pipelines.stage import Nothing, Stage
 from pipelines.storage import outbox, parquet
 from pipelines.storage.atomic import ASIDE, write_aside, write_text
+from pipelines.storage.checksum import sha256_of
 from ssl_core.catalog import find
 
 PARTS_AT_ONCE = 4096

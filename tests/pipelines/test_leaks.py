@@ -10,10 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pipelines import content
 from pipelines.config.parse import parse
 from pipelines.data import ingest
-from pipelines.data.shards import manifest, writing
+from pipelines.data.shards import content, manifest, writing
 from pipelines.data.shards.manifest import Manifest
 from pipelines.data.shards.writing import Job, Rules
 from pipelines.data.sources.image_folder import ImageFolder

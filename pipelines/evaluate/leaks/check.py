@@ -10,9 +10,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines import content
 from pipelines.config.run import SetupConfig
-from pipelines.data.shards import manifest
+from pipelines.data.shards import content, manifest
 from pipelines.data.shards.manifest import Manifest
 from pipelines.data.shards.shard_set import ShardSet
 from pipelines.evaluate.features.feature_set import FeatureSet

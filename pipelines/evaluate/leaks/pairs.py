@@ -70,7 +70,7 @@ def equal_bytes(test: Sequence[Path], train: Sequence[Path]) -> Pairs:
     """Test samples whose stored bytes equal those of a train sample, by what ingest noted of every sample.
 
     Args:
-        test, train: the tables of the shards of either, see pipelines/content.py; mostly the same.
+        test, train: the tables of the shards of either, see pipelines/data/shards/content.py; mostly the same.
     """
     return _joined(_equal_bytes(ids, content, train) for ids, content in _some_noted(test))
 

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from pipelines.data.shards.manifest import Manifest, sha256_of
+from pipelines.data.shards.manifest import Manifest
 from pipelines.storage import parquet
+from pipelines.storage.checksum import sha256_of
 
 PARTS = "parts"
 
