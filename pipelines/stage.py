@@ -33,6 +33,10 @@ Given = TypeVar("Given", bound=Artifact)
 Made = TypeVar("Made", bound=Artifact)
 
 
+BESIDE = ("views.eval", "ingest.max_pixels")
+"""By these a bare checkpoint is evaluated as its recipe would be."""
+
+
 @dataclass(frozen=True)
 class Stage(Generic[Settings, Given, Made]):
     """`run(config, given, folder)` writes into `folder` and returns what it made.
@@ -61,6 +65,11 @@ class Stage(Generic[Settings, Given, Made]):
         """The dotted keys that decide what is made, with their values."""
         return {k: v for k, v in flat(config).items() if self.decides(k)}
 
+    def inputs(self, config: Settings, given: Artifact) -> Inputs:
+        """What the folder says of how it was made."""
+        beside = {k: v for k, v in flat(config).items() if _under(k, BESIDE)}
+        return Inputs(run=config.name, keys=self.keys(config), given=given.model_dump(mode="json"), beside=beside)
+
     def decides(self, key: str) -> bool:
         """Whether a dotted key, or one below it, decides what is made."""
         return _under(key, self.reads) and not _under(key, self.ignores)
@@ -78,7 +87,7 @@ class Stage(Generic[Settings, Given, Made]):
             if record.exists():
                 display.say(f"{self.name}: reused {folder}")
                 return self.makes.model_validate_json(record.read_text())
-            Inputs(run=config.name, keys=self.keys(config), given=given.model_dump(mode="json")).keep(folder)
+            self.inputs(config, given).keep(folder)
             with display.watch(self.name, folder):
                 made = self.run(config, given, folder)
             write_text(record, made.model_dump_json(indent=2))  # the record appears only when the stage is complete

@@ -15,7 +15,7 @@ from pipelines.errors import UserError
 from pipelines.storage import checkpoint
 from pipelines.storage.checksum import sha256_of
 from ssl_core.augment.base import Augmentation
-from ssl_core.build import build_chain, build_encoder
+from ssl_core.build import build_chain, build_encoder, untrained
 from ssl_core.catalog import find
 from ssl_core.config import Config, NamedConfig
 from ssl_core.encoders.base import Encoder
@@ -51,10 +51,12 @@ def card_of(
 ) -> Card:
     """The card of an encoder that is about to be packed; its shapes come from building it without memory.
 
+    The file that its weights began from is left out: the packed weights take its place.
+
     Raises:
         UserError: this Selfray cannot build it.
     """
-    config, eval_view = _config("ssl_core.encoders", encoder), _config("ssl_core.augment", view)
+    config, eval_view = untrained(_config("ssl_core.encoders", encoder)), _config("ssl_core.augment", view)
     with torch.device("meta"):  # only its shapes are asked for
         built = build_encoder(config, {"eval": eval_view})
     return Card(

@@ -16,6 +16,7 @@ from pipelines.errors import UserError
 from pipelines.model import loader, versions
 from pipelines.model.loader import CARD, WEIGHTS, Card
 from pipelines.storage import checkpoint, inputs, journal
+from pipelines.tracking import display
 
 KINDS = "NAME@ALIAS, NAME/VERSION, models:/..., the folder of a checkpoint or of a packed model, or a YAML file"
 
@@ -85,14 +86,20 @@ def _in_folder(path: Path, root: Path) -> Found:
 
 def _of_checkpoint(path: Path, root: Path) -> Found:
     made_from = inputs.load(path.parent.parent)
-    keys = _nested(made_from.keys)
-    kind = next(iter(sorted(keys["views"])))
-    view = {"name": "image_eval", "size": keys["views"][kind]["size"]}  # pre-training does not record its eval view
+    keys = _nested(made_from.keys | made_from.beside)
+    if not made_from.beside:
+        kind = next(iter(sorted(keys["views"])))
+        keys["views"]["eval"] = {"name": "image_eval", "size": keys["views"][kind]["size"]}
+        keys["ingest"] = {"max_pixels": IngestConfig().max_pixels}
+        display.say(
+            f"{path}: an older Selfray trained it and did not note views.eval; taken is image_eval of size "
+            f"{keys['views']['eval']['size']} with its defaults; for another one evaluate its recipe"
+        )
     card = loader.card_of(
         name=made_from.run,
         encoder=keys["encoder"],
-        view=view,
-        max_pixels=IngestConfig().max_pixels,
+        view=keys["views"]["eval"],
+        max_pixels=keys["ingest"]["max_pixels"],
         checkpoint=checkpoint.digest(path),
         shards=str(made_from.given.get("digest", "")),
     )

@@ -19,6 +19,9 @@ class Inputs(Config):
     """Dotted config keys that the stage read, with their values."""
     given: dict[str, Any]
     """The artifact that it read."""
+    beside: dict[str, Any] = {}
+    """Keys that the stage did not read but that say how what it made is evaluated: the eval view and the limits of
+    decoding. Empty: the stage was run by an older Selfray."""
 
     def keep(self, folder: Path) -> None:
         write_text(folder / NAME, self.model_dump_json(indent=1))

@@ -15,6 +15,7 @@ from pipelines.config.parse import parse
 from pipelines.errors import UserError
 from pipelines.evaluate import any_model
 from pipelines.model import loader, resolve
+from pipelines.stage import Artifact
 from pipelines.storage import checkpoint, inputs
 from pipelines.train.pretrain import PRETRAIN
 from ssl_core.build import build_method
@@ -50,7 +51,7 @@ def foreign(folder: Path, model: str = "shufflenet_v2_x0_5", saved: str | None =
 
 
 def test_a_checkpoint_is_packed_with_the_encoder_and_view_of_its_training(
-    trained: Path, images: Path, tmp_path: Path
+    trained: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for given in (trained, trained / "checkpoints" / "step_00000012"):
         config, model = any_model.plan(str(given), images, {}, tmp_path)
@@ -62,9 +63,27 @@ def test_a_checkpoint_is_packed_with_the_encoder_and_view_of_its_training(
         )
         assert kept.keys() == there.keys() and all(torch.equal(kept[name], there[name]) for name in kept)
         assert model.tags["selfray.checkpoint"].endswith("step_00000012")
+        assert "did not note views.eval" in capsys.readouterr().out.replace("\n", " ")
     again, packed = any_model.plan(str(model.folder), images, {}, tmp_path)
     assert packed.folder == model.folder and again.encoder == config.encoder
     assert len(list((tmp_path / "models").iterdir())) == 1
+
+
+def test_a_checkpoint_is_evaluated_in_the_view_and_limits_of_its_recipe(images: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    save_file(models.shufflenet_v2_x0_5(weights=None).state_dict(), tmp_path / "w.safetensors")
+    encoder = {"name": "torchvision", "model": "shufflenet_v2_x0_5", "weights": str(tmp_path / "w.safetensors")}
+    eval_view = {"name": "image_eval", "size": 32, "crop_fraction": 1.0}
+    views = {"global": {"name": "image_crop", "size": 32}, "eval": eval_view}
+    config = parse({**TREE, "encoder": encoder, "views": views, "ingest": {"max_pixels": 1000}})
+    method = build_method(config.method, config.encoder, config.views)
+    folder = tmp_path / "pretrain" / "0123"
+    checkpoint.save(folder / "checkpoints", 12, method, build_optimizer(config.optim, method, 0.1), {"total": 12})
+    PRETRAIN.inputs(config, Artifact(digest="of the shards")).keep(folder)
+    (tmp_path / "w.safetensors").unlink()  # where its training began; the checkpoint holds what became of it
+    planned, model = any_model.plan(str(folder), images, {}, tmp_path)
+    assert planned.views["eval"].model_dump() == eval_view and planned.ingest.max_pixels == 1000
+    assert model.card.encoder["weights"] is None and loader.load_encoder(model.folder).embed_dim == 1024
 
 
 def test_a_foreign_encoder_is_packed_with_its_weights(images: Path, tmp_path: Path) -> None:

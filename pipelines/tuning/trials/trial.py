@@ -23,7 +23,6 @@ from pipelines.errors import Diverged, Interrupted, UserError
 from pipelines.runtime import capacity
 from pipelines.runtime.background import Aside
 from pipelines.storage import checkpoint, lock, outbox
-from pipelines.storage.inputs import Inputs
 from pipelines.storage.signals import DIVERGED, FAILURE, STOP
 from pipelines.train import pretrain
 from pipelines.train.ray_worker import is_looking, train_here
@@ -115,8 +114,7 @@ def train_trial(config: RunConfig, worker: TrialWorker) -> None:
 
 def _run(trial: Trial, shared: Plan, record: Path) -> None:
     config = shared.config(trial.changes)
-    given = shared.shards.model_dump(mode="json")
-    Inputs(run=config.name, keys=pretrain.PRETRAIN.keys(config), given=given).keep(trial.work)
+    pretrain.PRETRAIN.inputs(config, shared.shards).keep(trial.work)
     for leftover in (FAILURE, DIVERGED, STOP):
         (trial.work / leftover).unlink(missing_ok=True)
     if (record.parents[1] / STOP).exists():
