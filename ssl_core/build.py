@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from ssl_core.augment.base import Augmentation
-from ssl_core.catalog import find
+from ssl_core.catalog import find, names
 from ssl_core.config import NamedConfig
 from ssl_core.encoders.base import Encoder
 from ssl_core.methods.base import Method
@@ -43,12 +43,26 @@ def check_views(method: NamedConfig, views: Mapping[str, NamedConfig]) -> None:
     needed = component.kinds(method)
     if missing := sorted({*needed, "eval"} - set(views)):
         raise ValueError(f"views needs {', '.join(missing)}: method {method.name} reads {', '.join(needed)}")
+    if unread := sorted(set(views) - {*needed, "eval"}):
+        raise ValueError(f"views.{unread[0]}: nobody reads it; method {method.name} reads {', '.join(needed)}")
     specs = {kind: chain.spec._replace(nbytes=0) for kind, chain in build_chains(views).items()}
     if len(set(specs.values())) > 1 and not component.mixes_specs:
         raise ValueError(
             f"method {method.name} reads views of one shape: "
             + ", ".join(f"views.{kind} gives {spec}" for kind, spec in specs.items())
         )
+
+
+def check_eval_view(views: Mapping[str, NamedConfig]) -> None:
+    """
+    Raises:
+        ValueError: there is no `eval` view, or its chain draws: features would depend on more than the sample.
+    """
+    if "eval" not in views:
+        raise ValueError("views needs eval: the view that the encoder is evaluated in")
+    if find("ssl_core.augment", (name := views["eval"].name)).draws:
+        fixed = ", ".join(n for n in names("ssl_core.augment") if not find("ssl_core.augment", n).draws)
+        raise ValueError(f"views.eval: {name} draws at random; evaluation needs one that is always the same: {fixed}")
 
 
 def build_encoder(config: NamedConfig, views: Mapping[str, NamedConfig]) -> Encoder:

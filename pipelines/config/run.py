@@ -61,6 +61,7 @@ class RunConfig(SetupConfig):
     def _parts_agree(self) -> "RunConfig":
         """Build everything once without memory, so that what does not fit is said before Ray starts."""
         check_views(self.method, self.views)
+        check_eval_view(self.views)
         method = build_method(self.method, self.encoder, self.views, device="meta")
         if self.train.parallel == "fsdp":
             check_shardable(method)

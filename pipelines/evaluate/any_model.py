@@ -19,7 +19,7 @@ from pipelines.model import loader, resolve
 from pipelines.model.resolve import Found
 from pipelines.storage import parquet
 from pipelines.tracking import server
-from ssl_core.build import build_chain, drawn_encoder, untrained
+from ssl_core.build import build_chain, check_eval_view, drawn_encoder, untrained
 from ssl_core.config import Config
 
 VIEW = {"name": "image_eval", "size": 224}
@@ -35,8 +35,9 @@ class EvaluationConfig(SetupConfig):
 
     @model_validator(mode="after")
     def _parts_agree(self) -> "EvaluationConfig":
-        if "eval" not in self.views:
-            raise ValueError("views needs eval: the view that the encoder reads")
+        check_eval_view(self.views)
+        if unread := sorted(set(self.views) - {"eval"}):
+            raise ValueError(f"views.{unread[0]}: nobody reads it; an evaluation reads eval")
         build_chain(self.views["eval"])
         return self
 

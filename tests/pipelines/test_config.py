@@ -44,6 +44,11 @@ def test_all_mistakes_come_at_once_with_suggestions():
         ({"train.num_workers": 1, "train.min_workers": 2}, "min_workers 2 is more than num_workers 1"),
         ({"train.epochs": 2}, "give either epochs or steps"),
         ({"views.eval.size": 16}, "views must agree on one shape"),
+        (
+            {"views.eval": {"name": "image_crop", "size": 8}},
+            "views.eval: image_crop draws at random",
+        ),
+        ({"views.gloabl": {"name": "image_crop", "size": 8}}, "views.gloabl: nobody reads it; method simclr reads glo"),
         ({"method": {"name": "mae"}}, "method mae needs a PatchEncoder; encoder convnet is not one"),
         ({"encoder": {"name": "vit", "patch_size": 3}}, "encoder.patch_size"),
         ({"optim.lr": "nan"}, "optim.lr"),
