@@ -148,6 +148,7 @@ def test_the_champion_itself_has_nothing_to_lose_against(served, tmp_path):
 def test_the_page_needs_nothing_else_and_escapes_names(served, tmp_path):
     server, _ = served
     page = actions.write(examine(server, "m/2"), tmp_path).read_text()
+    assert ">duplicates<" in page and "removed" not in page  # they are counted and kept
     assert "<b>dog</b>" not in page and "&lt;b&gt;dog&lt;/b&gt;" in page
     assert "http://" not in page and "https://" not in page and "<script" not in page and "<link" not in page
     assert page.count("data:image/png;base64,") > 40  # both maps, the gains, the gallery

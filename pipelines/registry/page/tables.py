@@ -141,7 +141,7 @@ def _code(kind: str, code: Code, line: Lineage) -> list[list[str]]:
 def data(facts: Facts) -> Rows:
     about = facts.data
     counts = {"train samples": about.train, "test samples": about.test, "quarantined": about.quarantined}
-    counts |= {"duplicates removed": about.duplicates}
+    counts |= {"duplicates": about.duplicates}
     rows = {"source": about.name} | {name: f"{count:,}" for name, count in counts.items() if count is not None}
     rows |= {"license": about.license or "not stated (review.license)"}
     rows |= {"provenance": about.provenance or "not stated (review.provenance)"}
