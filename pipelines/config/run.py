@@ -62,6 +62,12 @@ class RunConfig(SetupConfig):
         """Build everything once without memory, so that what does not fit is said before Ray starts."""
         check_views(self.method, self.views)
         check_eval_view(self.views)
+        together = self.train.global_batch_size // self.train.accumulate
+        if together < (fewest := find("ssl_core.methods", self.method.name).min_samples):
+            raise ValueError(
+                f"train.global_batch_size: {self.train.global_batch_size} / accumulate {self.train.accumulate} is "
+                f"{together} per micro-batch; method {self.method.name} compares samples and needs at least {fewest}"
+            )
         method = build_method(self.method, self.encoder, self.views, device="meta")
         if self.train.parallel == "fsdp":
             check_shardable(method)

@@ -18,6 +18,7 @@ class Method(nn.Module, ABC):
                     where that depends on the config, `kinds` says so
       encoder_type  the weakest encoder it can work with
       reads_labels  True only for `supervised`: its batches then carry `label`
+      min_samples   samples of a micro-batch, over all workers, without which the loss says nothing
       Config        nested settings; its `name` is the file name
       forward       mean loss over this worker's samples; all randomness keyed by batch.sample_id
       after_step    optional: what changes after each optimizer step (teachers, queues)
@@ -27,6 +28,7 @@ class Method(nn.Module, ABC):
     view_kinds: ClassVar[tuple[str, ...]]
     encoder_type: ClassVar[type] = Encoder
     reads_labels: ClassVar[bool] = False
+    min_samples: ClassVar[int] = 1
 
     mixes_specs: ClassVar[bool] = False
     """Whether its views may have several specs (crops of two sizes); False: all are that of the evaluation view."""

@@ -22,6 +22,7 @@ class SimCLR(Method):
     """Pull two views of a sample together, push every other sample of the global batch away."""
 
     view_kinds = ("global", "global")
+    min_samples = 2  # the other samples are the negatives
 
     class Config(NamedConfig):
         name: Literal["simclr"] = "simclr"

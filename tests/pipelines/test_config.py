@@ -43,6 +43,8 @@ def test_all_mistakes_come_at_once_with_suggestions():
         ({"train.num_workers": 4, "train.min_workers": 2}, "num_workers 3 x accumulate 1; min_workers 2 lets it"),
         ({"train.num_workers": 1, "train.min_workers": 2}, "min_workers 2 is more than num_workers 1"),
         ({"train.epochs": 2}, "give either epochs or steps"),
+        ({"train.accumulate": 16}, "train.global_batch_size: 16 / accumulate 16 is 1 per micro-batch; method simclr"),
+        ({"train.global_batch_size": 1}, "is 1 per micro-batch; method simclr compares samples and needs at least 2"),
         ({"views.eval.size": 16}, "views must agree on one shape"),
         (
             {"views.eval": {"name": "image_crop", "size": 8}},
