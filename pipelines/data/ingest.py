@@ -112,6 +112,7 @@ def _finish(config: SetupConfig, folder: Path, records: list[PartRecord]) -> Sha
         num_quarantined=sum(record.num_bad for record in records),
         num_duplicates=num_duplicates,
         num_test_in_train=num_test_in_train,
+        held_out_by="content",
         content=tuple(ContentFile(path=str(p.relative_to(folder)), sha256=sha256_of(p)) for p in contents),
     )
     manifest = manifest.model_copy(update={"digest": manifest.compute_digest()})
@@ -160,7 +161,7 @@ def _natural(text: str) -> tuple[bool, int, str]:
 
 INGEST = Stage(
     "ingest",
-    1,
+    2,  # 1: held out by the place in the listing
     reads=("source", "ingest"),
     makes=ShardSet,
     run=run,

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from pipelines.data.shards import writing
 from pipelines.data.shards.shard_set import ShardSet
 from pipelines.data.shards.writing import Job, Rules
 from pipelines.data.sources import _files
-from pipelines.data.sources.base import Part
+from pipelines.data.sources.base import Part, Raw
 from pipelines.data.sources.image_folder import ImageFolder
 from pipelines.errors import UserError
 from pipelines.stage import Nothing
@@ -221,6 +223,41 @@ def folder_job(root: Path) -> tuple[ImageFolder, Job]:
     source = ImageFolder(ImageFolder.Config(path=root))
     (part,) = source.parts(1)
     return source, Job(0, 10, part)
+
+
+def held_out(root: Path, folder: Path, kind: type[ImageFolder] = ImageFolder) -> set[str]:
+    source = kind(ImageFolder.Config(path=root))
+    for job in writing.jobs(source, 1):
+        writing.write(source, job, Rules(1_000_000, 0.25, 1 << 20), folder)
+    return {
+        Path(row["origin"]).name
+        for path in folder.glob("test/part-*.parquet")
+        for row in pq.read_table(path).to_pylist()
+    }
+
+
+def test_held_out_samples_stay_so_when_the_folder_grows_and_equals_are_on_one_side(tmp_path: Path) -> None:
+    files = {f"{i:03d}.png": encoded(i // 2) for i in range(80)}  # each picture twice
+    before = held_out(write_tree(tmp_path / "raw", files), tmp_path / "before")
+    assert 10 <= len(before) <= 34
+    assert all(f"{int(name[:3]) ^ 1:03d}.png" in before for name in before)
+    grown = held_out(write_tree(tmp_path / "raw", {"!first.png": encoded(1000)}), tmp_path / "after")
+    assert grown - {"!first.png"} == before
+
+
+class BySpeaker(ImageFolder):
+    """Four samples of each speaker."""
+
+    def read(self, part: Part) -> Iterator[Raw]:
+        for raw in super().read(part):
+            yield replace(raw, group=f"speaker {int(Path(raw.file).stem) // 4}")
+
+
+def test_a_group_is_held_out_as_a_whole(tmp_path: Path) -> None:
+    raw = write_tree(tmp_path / "raw", {f"{i:03d}.png": encoded(i) for i in range(80)})
+    test = {int(name[:3]) for name in held_out(raw, tmp_path / "out", BySpeaker)}
+    assert 0 < len(test) < 80
+    assert all({4 * (i // 4) + k for k in range(4)} <= test for i in test)
 
 
 def test_row_groups_keep_to_bytes_and_rows(tmp_path: Path) -> None:

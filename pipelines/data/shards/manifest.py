@@ -69,6 +69,9 @@ class Manifest(Config):
     """Samples whose bytes equal those of an earlier sample."""
     num_test_in_train: int = 0
     """Test samples whose bytes equal those of a train sample: scores on them are not honest."""
+    held_out_by: Literal["position", "content"] = "position"
+    """What decides which samples are held out where the source has no split: their place in the listing (older data),
+    or the group that the source names, else the stored bytes."""
     content: tuple[ContentFile, ...] | None = None
     """By it exact copies are found; None: a manifest older than this list. No part of the digest."""
     digest: str = ""

@@ -105,9 +105,13 @@ def write(source: Source, job: Job, rules: Rules, folder: Path) -> PartRecord:
             if isinstance(image, Raw):
                 bad.append(image)
                 continue
-            held_out = job.part.split == "test" if job.part.split else _is_held_out(sample_id, rules.test_fraction)
+            key = _content(image)
+            if job.part.split:
+                held_out = job.part.split == "test"
+            else:
+                held_out = _is_held_out(_content(raw.group.encode()) if raw.group else key, rules.test_fraction)
             (test if held_out else train).add(sample_id, image, raw)
-            content.append((sample_id, _content(image), held_out))
+            content.append((sample_id, key, held_out))
         if num_seen != job.part.count:
             raise RuntimeError(
                 f"{type(source).__name__} gave {num_seen} samples for part {job.index}, which says {job.part.count}"
@@ -193,8 +197,9 @@ def _record_path(folder: Path, index: int) -> Path:
     return folder / "parts" / f"{index:05d}.json"
 
 
-def _is_held_out(sample_id: int, fraction: float) -> bool:
-    return bool(keyed_uniform(np.array([sample_id]), 1, _HELD_OUT)[0, 0] < fraction)
+def _is_held_out(key: int, fraction: float) -> bool:
+    """By what a sample is, not by its place in the listing: in data that have grown it stays where it was."""
+    return bool(keyed_uniform(np.array([key]), 1, _HELD_OUT)[0, 0] < fraction)
 
 
 def _content(data: bytes) -> int:

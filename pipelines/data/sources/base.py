@@ -35,6 +35,9 @@ class Raw:
     label: str | None = None
     error: str | None = None
     """Why data is None."""
+    group: str = ""
+    """What it has in common with others (speaker, machine, document): all of a group are held out, or none; empty: it
+    has only equals by its bytes."""
 
     @property
     def origin(self) -> str:
