@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from pipelines.chosen import chosen, dotted
 from pipelines.config.flat import fingerprint, flat
 from pipelines.config.run import SetupConfig
 from pipelines.storage import lock
@@ -41,14 +42,14 @@ BESIDE = ("views.eval", "ingest.max_pixels")
 class Stage(Generic[Settings, Given, Made]):
     """`run(config, given, folder)` writes into `folder` and returns what it made.
 
-    The folder name is a hash of the config keys that the stage reads and of `given`, so changing
-    `evaluate:` in the YAML never retrains, and a killed run picks up at the stage it died in.
+    The folder name is a hash of `given` and of the config keys that the stage reads, but for those at their default,
+    so changing `evaluate:` in the YAML never retrains, and a killed run picks up at the stage it died in.
     Whatever a stage logs it writes into its folder; tracking mirrors the folder to MLflow.
     """
 
     name: str
     version: int
-    """Raised when the same input would make something else."""
+    """Raised when the same input would make something else, a changed default included."""
     reads: tuple[str, ...]
     """Dotted keys, or whole sections."""
     makes: type[Made]
@@ -65,6 +66,10 @@ class Stage(Generic[Settings, Given, Made]):
         """The dotted keys that decide what is made, with their values."""
         return {k: v for k, v in flat(config).items() if self.decides(k)}
 
+    def deciding(self, config: SetupConfig) -> dict[str, Any]:
+        """Those of them that differ from the defaults of their classes: a new key at its default is no other work."""
+        return {k: v for k, v in dotted(chosen(config)).items() if self.decides(k)}
+
     def inputs(self, config: Settings, given: Artifact) -> Inputs:
         """What the folder says of how it was made."""
         beside = {k: v for k, v in flat(config).items() if _under(k, BESIDE)}
@@ -76,7 +81,7 @@ class Stage(Generic[Settings, Given, Made]):
 
     def folder(self, config: Settings, given: Given, root: Path) -> Path:
         also = self.also(config) if self.also else None
-        return root / self.name / fingerprint([self.version, self.keys(config), given.digest, also])[:16]
+        return root / self.name / fingerprint([self.version, self.deciding(config), given.digest, also])[:16]
 
     def __call__(self, config: Settings, given: Given, root: Path) -> Made:
         folder = self.folder(config, given, root)

@@ -23,7 +23,7 @@ def _audit(options: argparse.Namespace) -> int:
     if not folder.is_dir():
         config = load(options.recipe, options.set)
         root = storage_root(config)
-        made = inputs.made_from(root, PRETRAIN.name, PRETRAIN.keys(config))
+        made = inputs.made_from(root, PRETRAIN.name, PRETRAIN.keys(config), PRETRAIN.deciding(config))
         if not made:
             raise UserError(f"audit: this recipe has no pre-training under {root} yet")
         folder = made[-1]

@@ -39,7 +39,7 @@ def _stage(options: argparse.Namespace) -> int:
     config = load(options.recipe, options.set)
     root = storage_root(config)
     if getattr(options, "resume", False):
-        inputs.may_resume(root, PRETRAIN.name, config.name, PRETRAIN.keys(config))
+        inputs.may_resume(root, PRETRAIN.name, config.name, PRETRAIN.keys(config), PRETRAIN.deciding(config))
     try:
         if config.ray.address != "local":
             session.connect(config)  # what the nodes of a cluster do not see is said before anything begins

@@ -76,4 +76,5 @@ class RunConfig(SetupConfig):
 
 def identity(config: SetupConfig) -> str:
     """Hash of everything that decides what a run computes; where it lies, and what else could be tried, does not."""
-    return fingerprint(config.model_dump(mode="json", exclude={"storage", "tracking", "ray", "tune", "review"}))
+    aside = ("storage", "tracking", "ray", "tune", "review")
+    return fingerprint({key: value for key, value in chosen(config).items() if key not in aside})

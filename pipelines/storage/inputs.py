@@ -1,5 +1,6 @@
 """inputs.json: what a stage's folder was made from, so that it can be found, audited and resumed without its recipe."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +38,20 @@ def load(folder: Path) -> Inputs:
     return Inputs.model_validate_json((folder / NAME).read_text())
 
 
-def made_from(root: Path, stage: str, keys: dict[str, Any]) -> list[Path]:
-    """Folders of a stage that read just these values, oldest first."""
-    return [folder for folder in _folders(root, stage) if load(folder).keys == keys]
+def made_from(root: Path, stage: str, keys: dict[str, Any], deciding: Collection[str] | None = None) -> list[Path]:
+    """Folders of a stage that read just these values, oldest first.
+
+    Args:
+        deciding: those of the keys that are not at their default; None: all. Another one may be newer than the folder.
+    """
+    return [folder for folder in _folders(root, stage) if not _changed(load(folder).keys, keys, deciding)]
 
 
-def may_resume(root: Path, stage: str, run: str, keys: dict[str, Any]) -> None:
+def may_resume(root: Path, stage: str, run: str, keys: dict[str, Any], deciding: Collection[str] | None = None) -> None:
     """Refuse to take up a run where it stopped with a config that would make something else.
 
+    Args:
+        deciding: as of `made_from`.
     Raises:
         UserError: nothing of this run is unfinished, or keys differ; names each.
     """
@@ -52,13 +59,18 @@ def may_resume(root: Path, stage: str, run: str, keys: dict[str, Any]) -> None:
     if not unfinished:
         raise UserError(f"--resume: no unfinished {stage} of {run} under {root}; run without --resume")
     there = load(unfinished[-1]).keys
-    changed = [key for key in sorted({*there, *keys}) if there.get(key) != keys.get(key)]
+    changed = _changed(there, keys, deciding)
     differ = [f"{key} ({there.get(key)} there, {keys.get(key)} here)" for key in changed]
     if differ:
         raise UserError(
             f"--resume: cannot go on with {unfinished[-1]}: {', '.join(differ)}; set it back, or run without --resume "
             "to start anew beside it"
         )
+
+
+def _changed(there: dict[str, Any], keys: dict[str, Any], deciding: Collection[str] | None) -> list[str]:
+    wanted = {key for key in keys if key in there or deciding is None or key in deciding}
+    return [key for key in sorted({*there, *wanted}) if there.get(key) != keys.get(key)]
 
 
 def _folders(root: Path, stage: str) -> list[Path]:

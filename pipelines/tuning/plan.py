@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import model_validator
 
+from pipelines.chosen import chosen
 from pipelines.config.flat import fingerprint
 from pipelines.config.parse import parse
 from pipelines.config.run import RunConfig
@@ -73,7 +74,7 @@ def folder(config: RunConfig, data: str, root: Path) -> Path:
     Args:
         data: names the state of the raw files, which is known before they are read.
     """
-    searched = section(config).model_dump(mode="json", exclude=set(GROWS))
+    searched = {key: value for key, value in chosen(section(config)).items() if key not in GROWS}
     recipe = {key: value for key, value in tree(config).items() if key not in ("storage", "tracking", "ray")}
     return root / "tune" / fingerprint([recipe, searched, data])[:16]
 

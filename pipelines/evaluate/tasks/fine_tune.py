@@ -77,7 +77,7 @@ def fine_tune(
         decay = 1.0 if subject.weights is None else settings.layer_decay
         begin = Start(subject.weights, decay)
         tested = [tuned.views["eval"].model_dump(mode="json"), config.evaluate.max_samples]
-        read = [pretrain.PRETRAIN.keys(tuned), tested, decay]
+        read = [pretrain.PRETRAIN.deciding(tuned), tested, decay]
         key = fingerprint([VERSION, shards.digest, subject.identity, read])[:16]
         work, name = root / "fine_tuned" / key, f"fine_tune/{subject.name}"
         work.mkdir(parents=True, exist_ok=True)
