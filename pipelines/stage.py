@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from pipelines.chosen import chosen, dotted
+from pipelines.config.chosen import chosen, dotted
 from pipelines.config.flat import fingerprint, flat
 from pipelines.config.run import SetupConfig
 from pipelines.storage import lock

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import model_validator
 
-from pipelines.chosen import chosen
+from pipelines.config.chosen import chosen
 from pipelines.config.flat import fingerprint
 from pipelines.config.parse import parse
 from pipelines.config.run import RunConfig

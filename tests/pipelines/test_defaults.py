@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from pipelines.chosen import chosen, dotted
+from pipelines.config.chosen import chosen, dotted
 from pipelines.config.evaluate import FineTuneConfig, RobustnessConfig
 from pipelines.config.parse import parse
 from pipelines.config.run import RunConfig, identity
