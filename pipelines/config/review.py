@@ -7,8 +7,8 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, ValidationError, fi
 
 from pipelines.config import plain_yaml
 from pipelines.errors import UserError
-from pipelines.evaluate.scoring.scores import HEALTHY_WHEN_LOW
 from ssl_core.config import Config
+from ssl_core.measures.measure import HEALTH
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -39,7 +39,7 @@ class Gates(Config):
     @field_validator("min_health")
     @classmethod
     def _high_is_better(cls, given: dict[str, float]) -> dict[str, float]:
-        if wrong := sorted(given.keys() & HEALTHY_WHEN_LOW):
+        if wrong := sorted(given.keys() & HEALTH.keys()):
             raise ValueError(f"{', '.join(wrong)}: better when low; put a limit into max_health")
         return given
 

@@ -4,11 +4,13 @@ Shapes: N samples, D feature width, C classes, M test samples.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from torch import Tensor
+
+from ssl_core.measures.measure import Measure
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +27,7 @@ class Score(NamedTuple):
     """A score, and how it comes about from the test samples, so that it can be had for a resample of them."""
 
     value: float
-    """In [0, 1]."""
+    """Within the bounds of its measure."""
     per_sample: Tensor | None = None
     """[M] in [0, 1], whose mean is the score; None: it is no mean over test samples."""
     reweighted: Callable[[Tensor], float] | None = None
@@ -63,10 +65,9 @@ def averaged(name: str, hits: Tensor) -> dict[str, Score]:
 
 
 class Probe(ABC):
-    """Built as `cls(config)`; measures a train and a test split; gives named scores in [0, 1].
+    """Built as `cls(config)`; measures a train and a test split; gives named scores, of which `measures` says the rest.
 
-    `..._top1` is an accuracy, a mean over test samples; `..._std` is the spread of another score over draws;
-    `..._error` is better when low, every other score when high.
+    `..._top1` is an accuracy, a mean over test samples; `..._std` is the spread of another score over draws.
 
     Whatever a probe chooses (a learning rate, an L2 strength) it chooses on a slice of train;
     test only ever gives the reported score.
@@ -74,6 +75,8 @@ class Probe(ABC):
 
     version: ClassVar[int]
     """Raised whenever the same features could score differently."""
+    measures: ClassVar[Mapping[str, Measure]]
+    """Pattern of a score's name -> what it means; the first that fits counts."""
 
     @property
     @abstractmethod

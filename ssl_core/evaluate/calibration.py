@@ -3,6 +3,7 @@
 Shapes: N train samples, H of them held out, M test samples, D feature width, C classes.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
@@ -13,6 +14,7 @@ from ssl_core.config import NamedConfig
 from ssl_core.evaluate._maths.features import count_classes, standardized
 from ssl_core.evaluate._maths.linear import choose_l2, predict
 from ssl_core.evaluate.base import Labelled, Probe, Score, mean_score
+from ssl_core.measures.measure import ERROR, FRACTION, Measure
 
 _COLDEST, _HOTTEST = 1e-3, 1e3
 
@@ -21,6 +23,11 @@ class Calibration(Probe):
     """Expected calibration error of the linear probe, as fitted and after temperature scaling (lower is better)."""
 
     version: ClassVar[int] = 1
+    measures: ClassVar[Mapping[str, Measure]] = {
+        "calibration_top1": FRACTION,
+        "calibration_error": ERROR,
+        "calibration_raw_error": ERROR,
+    }
 
     class Config(NamedConfig):
         name: Literal["calibration"] = "calibration"

@@ -3,7 +3,7 @@
 Shapes: N train samples, M test samples, D feature width, K clusters, C classes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal
 
 import torch
@@ -16,6 +16,7 @@ from ssl_core.evaluate._maths.features import centered_unit, count_classes
 from ssl_core.evaluate._maths.kmeans import assigned, kmeans
 from ssl_core.evaluate.base import Labelled, Probe, Score, mean_score
 from ssl_core.evaluate.knn import nearest
+from ssl_core.measures.measure import FRACTION, SHARE, Measure
 from ssl_core.noise import keyed_permutation, salt
 
 _BLOCK = 1 << 24  # similarities held at once: 64 MB of float32
@@ -25,6 +26,7 @@ class Clustering(Probe):
     """k-means (and, if asked for, DBSCAN) without labels: how far clusters and classes agree."""
 
     version: ClassVar[int] = 1
+    measures: ClassVar[Mapping[str, Measure]] = {"clustering_dbscan_coverage": SHARE, "clustering_*": FRACTION}
 
     class Config(NamedConfig):
         name: Literal["clustering"] = "clustering"

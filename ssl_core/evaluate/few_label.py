@@ -3,6 +3,7 @@
 Shapes: N train samples, n labelled ones per draw, P draws at once, D feature width, C classes.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -13,6 +14,7 @@ from ssl_core.config import NamedConfig
 from ssl_core.evaluate._maths.features import centered_unit, count_classes, place_in_class
 from ssl_core.evaluate._maths.logistic import fit_logistic, hits
 from ssl_core.evaluate.base import Labelled, Probe, Score, averaged
+from ssl_core.measures.measure import FRACTION, SHARE, Measure
 from ssl_core.noise import salt
 
 _BLOCK = 1 << 25  # labelled feature values held at once: 128 MB of float32
@@ -22,6 +24,7 @@ class FewLabel(Probe):
     """Logistic regression on n labels per class or a share of the labels, over several draws."""
 
     version: ClassVar[int] = 1
+    measures: ClassVar[Mapping[str, Measure]] = {"few_label_*_top1": FRACTION, "few_label_*_top1_std": SHARE}
 
     class Config(NamedConfig):
         name: Literal["few_label"] = "few_label"

@@ -3,6 +3,7 @@
 Shapes: N train samples, M test samples, Q test samples at once, D feature width, C classes.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 from weakref import WeakKeyDictionary
 
@@ -14,6 +15,7 @@ from torch.nn.functional import normalize
 from ssl_core.config import NamedConfig
 from ssl_core.evaluate._maths.features import count_classes
 from ssl_core.evaluate.base import Labelled, Probe, Score, mean_score
+from ssl_core.measures.measure import FRACTION, Measure
 
 _BLOCK = 1 << 24  # similarities held at once: 64 MB of float32
 
@@ -22,6 +24,7 @@ class KNN(Probe):
     """Weighted vote of the k most similar train samples; nothing is trained."""
 
     version: ClassVar[int] = 1
+    measures: ClassVar[Mapping[str, Measure]] = {"knn_top1_k*": FRACTION}
 
     class Config(NamedConfig):
         name: Literal["knn"] = "knn"

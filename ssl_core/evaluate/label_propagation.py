@@ -5,6 +5,7 @@ Zhou et al. 2004, "Learning with local and global consistency" (NeurIPS 16).
 Shapes: N train samples, M test samples, S settings of P draws each, D feature width, C classes.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
@@ -16,6 +17,7 @@ from ssl_core.evaluate._maths.features import count_classes, place_in_class
 from ssl_core.evaluate._maths.graph import neighbor_graph, spread, weighted
 from ssl_core.evaluate.base import Labelled, Probe, Score, averaged, mean_score
 from ssl_core.evaluate.knn import neighbors
+from ssl_core.measures.measure import FRACTION, SHARE, Measure
 from ssl_core.noise import salt
 
 
@@ -23,6 +25,11 @@ class LabelPropagation(Probe):
     """A few labels per class spread over the graph of all train features, read at the test samples."""
 
     version: ClassVar[int] = 1
+    measures: ClassVar[Mapping[str, Measure]] = {
+        "label_propagation_*_top1": FRACTION,
+        "label_propagation_*_top1_std": SHARE,
+        "label_propagation_*_coverage": SHARE,
+    }
 
     class Config(NamedConfig):
         name: Literal["label_propagation"] = "label_propagation"

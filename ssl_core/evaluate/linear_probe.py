@@ -3,6 +3,7 @@
 Shapes: N train samples, M test samples, D feature width.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field, PositiveFloat
@@ -14,12 +15,14 @@ from ssl_core.evaluate._maths.linear import choose_l2, predict
 from ssl_core.evaluate._maths.logistic import fit_logistic
 from ssl_core.evaluate._maths.per_class import macro_f1
 from ssl_core.evaluate.base import Labelled, Probe, Score, mean_score
+from ssl_core.measures.measure import FRACTION, Measure
 
 
 class LinearProbe(Probe):
     """Logistic regression on all labels; the L2 strength is chosen on a slice of train."""
 
     version: ClassVar[int] = 1
+    measures: ClassVar[Mapping[str, Measure]] = {"linear_top1": FRACTION, "linear_macro_f1": FRACTION}
 
     class Config(NamedConfig):
         name: Literal["linear_probe"] = "linear_probe"

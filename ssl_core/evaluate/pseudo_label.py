@@ -6,6 +6,7 @@ Lee 2013, "Pseudo-label: the simple and efficient semi-supervised learning metho
 Shapes: N train samples, n labelled ones, U the others, D feature width, C classes.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -17,6 +18,7 @@ from ssl_core.evaluate._maths.features import centered_unit, count_classes, plac
 from ssl_core.evaluate._maths.linear import predict
 from ssl_core.evaluate._maths.logistic import fit_logistic
 from ssl_core.evaluate.base import Labelled, Probe, Score, mean_score
+from ssl_core.measures.measure import FRACTION, SHARE, Measure
 from ssl_core.noise import salt
 
 _TOLERANCE = 1e-5  # nats; nine fits by default, whose labels are less exact than that
@@ -26,6 +28,11 @@ class PseudoLabel(Probe):
     """Few labels, then the classifier's own confident ones: accuracy and coverage against confidence."""
 
     version: ClassVar[int] = 1
+    measures: ClassVar[Mapping[str, Measure]] = {
+        "pseudo_label_*_top1": FRACTION,
+        "pseudo_label_*_coverage": SHARE,
+        "pseudo_label_*_precision": SHARE,
+    }
 
     class Config(NamedConfig):
         name: Literal["pseudo_label"] = "pseudo_label"

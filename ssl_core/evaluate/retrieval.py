@@ -3,6 +3,7 @@
 Shapes: N keys, M queries, Q queries at once, D feature width.
 """
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar, Literal
 
@@ -15,6 +16,7 @@ from torch.nn.functional import normalize
 from ssl_core.config import NamedConfig
 from ssl_core.evaluate._maths.features import count_classes
 from ssl_core.evaluate.base import Labelled, Probe, Score, mean_score
+from ssl_core.measures.measure import FRACTION, Measure
 
 _BLOCK = 1 << 22  # similarities held at once: 16 MB of float32, which malloc keeps for the next block
 
@@ -23,6 +25,7 @@ class Retrieval(Probe):
     """Mean average precision and recall at k of test queries among train keys, by cosine; nothing is trained."""
 
     version: ClassVar[int] = 1
+    measures: ClassVar[Mapping[str, Measure]] = {"retrieval_map": FRACTION, "retrieval_recall_k*": FRACTION}
 
     class Config(NamedConfig):
         name: Literal["retrieval"] = "retrieval"

@@ -1,12 +1,14 @@
 """Every file in ssl_core/evaluate, held to the promises of base.Probe. Nothing here names a probe."""
 
 import re
+from fnmatch import fnmatchcase
 
 import pytest
 import torch
 
 from ssl_core import catalog
 from ssl_core.evaluate.base import Labelled, Probe
+from ssl_core.measures.measure import measure_of
 
 PROBES = catalog.names("ssl_core.evaluate")
 every_probe = pytest.mark.parametrize("name", PROBES)
@@ -47,6 +49,15 @@ def test_name_is_file_name_and_protocol_says_name_and_version(name: str) -> None
     assert catalog.summary("ssl_core.evaluate", name)
     assert probe(name).protocol.startswith(f"{name} v{cls.version}: ")
     assert "\n" not in probe(name).protocol
+
+
+@every_probe
+def test_every_score_has_a_measure_and_lies_within_its_bounds(name: str) -> None:
+    declared = catalog.find("ssl_core.evaluate", name).measures
+    for key, value in probe(name)(TRAIN, TEST, seed=0).items():
+        assert any(fnmatchcase(key, pattern) for pattern in declared), f"{key}: declare it in `measures`"
+        assert measure_of(key) in declared.values(), "another probe claims the name"
+        assert measure_of(key).low <= value <= measure_of(key).high
 
 
 @every_probe

@@ -49,13 +49,14 @@ def test_verdict_is_honest_about_an_encoder_below_its_floors() -> None:
 
 
 def test_verdict_with_one_floor_or_none() -> None:
-    one = Scores(encoder={"a": 0.5}, random_init={"a": 0.25})
-    assert verdict(one) == "beats its only floor on 1/1 | a 0.500 (+0.250 over its only floor)"
-    assert verdict(Scores(encoder={"a": 0.5})) == "no floor was measured | a 0.500"
+    one = Scores(encoder={"linear_top1": 0.5}, random_init={"linear_top1": 0.25})
+    assert verdict(one) == "beats its only floor on 1/1 | linear_top1 0.500 (+0.250 over its only floor)"
+    assert verdict(Scores(encoder={"linear_top1": 0.5})) == "no floor was measured | linear_top1 0.500"
 
 
 def test_a_tie_is_no_gain() -> None:
-    assert "does NOT beat" in verdict(Scores(encoder={"a": 0.5}, random_init={"a": 0.5}, raw_input={"a": 0.1}))
+    same, less = {"linear_top1": 0.5}, {"linear_top1": 0.1}
+    assert "does NOT beat" in verdict(Scores(encoder=same, random_init=same, raw_input=less))
 
 
 def test_intervals_decide_where_there_are_some() -> None:

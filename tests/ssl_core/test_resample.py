@@ -62,7 +62,7 @@ def test_the_interval_of_f1_holds_the_truth_as_often_as_it_says():
 
 def test_the_interval_of_a_score_that_resamples_inflate_holds_the_score():
     """Confidences that are right as often as they say, and clusters that know nothing of the labels."""
-    missed = {"calibration_error": 0, "nmi": 0}
+    missed = {"calibration_error": 0, "clustering_nmi": 0}
     for seed in range(20):
         generator = torch.Generator().manual_seed(seed)
         confidence = 0.5 + 0.5 * torch.rand(300, generator=generator)
@@ -70,7 +70,7 @@ def test_the_interval_of_a_score_that_resamples_inflate_holds_the_score():
         cluster, label = (torch.randint(5, (300,), generator=generator) for _ in range(2))
         scores = {
             "calibration_error": Calibration(Calibration.Config())._error(confidence, hits),
-            "nmi": _agreement(normalized_mutual_information, cluster, label),
+            "clustering_nmi": _agreement(normalized_mutual_information, cluster, label),
         }
         for name, draws in replicates(scores, 300, seed, 200).items():
             low, high = percentiles(draws.numpy())

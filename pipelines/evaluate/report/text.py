@@ -13,7 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipelines.evaluate.report import sections
-from pipelines.evaluate.scoring.scores import ClassScores, LeakPair, Leaks, Scores, is_compared, is_error
+from pipelines.evaluate.scoring.scores import ClassScores, LeakPair, Leaks, Scores
+from ssl_core.measures.measure import measure_of
 
 __all__ = [
     "ClassScores",
@@ -66,8 +67,8 @@ def rows(scores: Scores) -> Iterator[Row]:
             continue
         random_init, raw_input = scores.random_init.get(name), scores.raw_input.get(name)
         floors = [f for f in (random_init, raw_input) if f is not None]
-        sign = -1 if is_error(name) else 1
-        gain = min(sign * (value - floor) for floor in floors) if floors and is_compared(name) else None
+        measure = measure_of(name)
+        gain = min(measure.sign * (value - floor) for floor in floors) if floors and measure.is_compared else None
         spreads = [side.get(name + _SPREAD, 0.0) for side in (scores.encoder, scores.random_init, scores.raw_input)]
         yield Row(name, value, random_init, raw_input, gain, max(spreads), scores.gains.get(name))
 

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from pipelines.config.flat import fingerprint
 from pipelines.evaluate.features.feature_set import FeatureSet
-from pipelines.evaluate.scoring.scores import is_compared, is_error
 from pipelines.storage.atomic import write_tensors
 from ssl_core.catalog import find
 from ssl_core.config import NamedConfig
 from ssl_core.evaluate._maths.resample import replicates
 from ssl_core.evaluate.base import Labelled, Probe, Score
+from ssl_core.measures.measure import measure_of
 from ssl_core.measures.statistics import percentiles
 
 FORMAT = 4
@@ -95,9 +95,9 @@ def gains(encoder: Measured, floors: Sequence[Measured]) -> dict[str, tuple[floa
     """Score -> 95 % interval of the encoder's gain over the better floor, on the same resamples of the test samples."""
     found = {}
     for name, draws in encoder.replicates.items():
-        if not is_compared(name):
+        if not measure_of(name).is_compared:
             continue
-        sign = -1 if is_error(name) else 1
+        sign = measure_of(name).sign
         measured = [floor for floor in floors if name in floor.replicates]
         if measured:
             better = max(measured, key=lambda floor: sign * floor.scores[name])

@@ -8,8 +8,6 @@ from pipelines.evaluate.tasks.robustness import Robustness
 from ssl_core.config import Config
 
 LeakKind = Literal["bytes", "phash", "features"]
-HEALTHY_WHEN_LOW = frozenset({"alignment", "norm_outliers", "uniformity"})
-"""Label-free measures of which less is better; of all others more, but for alpha_req, which is best near 1."""
 
 
 class ClassScores(Config):
@@ -74,7 +72,7 @@ class Pretraining(Config):
 
 
 class Scores(Config):
-    """What was found out about an encoder. Scores are fractions in [0, 1]; `x_std` is the spread of `x` over draws."""
+    """What was found out about an encoder; `x_std` is the spread of `x` over draws. See ssl_core/measures/measure.py."""
 
     encoder: dict[str, float] = {}
     """Scores of the pre-trained encoder; empty: the source has no labels."""
@@ -115,13 +113,3 @@ class Scores(Config):
         if self.headline and self.headline not in self.encoder:
             raise ValueError(f"headline: there is no score '{self.headline}'; choose one of {', '.join(self.encoder)}")
         return self
-
-
-def is_compared(name: str) -> bool:
-    """Whether a score says who is better; how much a pseudo-labeler dares, and how often it is right, do not alone."""
-    return not name.endswith(("_coverage", "_precision"))
-
-
-def is_error(name: str) -> bool:
-    """Whether a score is better when low."""
-    return name.endswith("_error")

@@ -6,11 +6,11 @@ import torch
 
 from pipelines.evaluate.report import text
 from pipelines.evaluate.scoring.outcomes import Outcomes
-from pipelines.evaluate.scoring.scores import is_error
 from pipelines.registry.review.facts import Facts, Subject
 from pipelines.registry.review.overlaps import Overlap
 from ssl_core.config import Config
 from ssl_core.measures import statistics
+from ssl_core.measures.measure import measure_of
 
 
 class Gain(Config):
@@ -80,7 +80,7 @@ def wins_and_losses(first: Subject, second: Subject, score: str) -> tuple[list[i
     if score not in first.outcomes.values or score not in second.outcomes.values:
         return None
     ids, a, b = _paired(first.outcomes, second.outcomes, score)
-    gain = (a - b) if is_error(score) else (b - a)  # [M]
+    gain = (a - b) if measure_of(score).better == "low" else (b - a)  # [M]
     order = torch.argsort(gain.abs(), descending=True, stable=True)
     won, lost = ([int(ids[i]) for i in order if sign * gain[i] > 0] for sign in (1, -1))
     return won, lost
@@ -112,7 +112,7 @@ def _shared_rows(a: Facts, b: Facts) -> list[text.Row]:
 
 def _gain(row: text.Row, first: Subject, second: Subject, seed: int, unpaired: bool) -> Gain:
     before = first.facts.scores.encoder[row.name] if first.facts.scores else 0.0
-    sign = -1 if is_error(row.name) else 1
+    sign = measure_of(row.name).sign
     plain = Gain(name=row.name, second=row.encoder, first=before, gain=sign * (row.encoder - before))
     if unpaired or first.outcomes is None or second.outcomes is None:
         return plain

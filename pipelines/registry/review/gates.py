@@ -5,13 +5,14 @@ from typing import Any
 
 from pipelines.config.review import Gates
 from pipelines.evaluate.report import text
-from pipelines.evaluate.scoring.scores import Scores, is_error
+from pipelines.evaluate.scoring.scores import Scores
 from pipelines.model.check import Checked
 from pipelines.registry.review import overlaps
 from pipelines.registry.review.comparison import Comparison
 from pipelines.registry.review.facts import Facts
 from pipelines.registry.review.overlaps import Overlap
 from ssl_core.config import Config
+from ssl_core.measures.measure import measure_of
 
 _UNMEASURED = "not measured"
 
@@ -123,7 +124,7 @@ def _scores(gates: Gates, facts: Facts, against: Comparison | None) -> Iterator[
     for name, bound in gates.min_scores.items():
         value = scores.encoder.get(name)
         why = "" if value is not None else f"no probe gave it; there are {', '.join(scores.encoder)}"
-        yield _bound(f"min_scores.{name}", value, bound, why, at_most=is_error(name))
+        yield _bound(f"min_scores.{name}", value, bound, why, at_most=measure_of(name).better == "low")
     for name in regress:
         yield _regression(name, float(gates.max_regression or 0), facts, against)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ssl_core.evaluate.base import Score
+from ssl_core.measures.measure import measure_of
 from ssl_core.measures.statistics import resample_weights
 
 
@@ -21,7 +22,8 @@ def replicates(scores: Mapping[str, Score], num_samples: int, seed: int, resampl
 
     A score that is no mean may be biased on resamples: these repeat samples, so an ECE, NMI or purity comes out higher
     on each than on the samples themselves. Its draws are shifted until their mean is the score (the bootstrap estimate
-    of bias, Efron & Tibshirani 1993, section 10.2) and kept in [0, 1].
+    of bias, Efron & Tibshirani 1993, section 10.2) and kept within the
+    bounds of its measure.
     """
     means = {name: score.per_sample for name, score in scores.items() if score.per_sample is not None}
     others = {name: score for name, score in scores.items() if score.reweighted is not None}
@@ -40,5 +42,6 @@ def replicates(scores: Mapping[str, Score], num_samples: int, seed: int, resampl
                     found[name].append(torch.tensor([score.reweighted(row) for row in weights], dtype=torch.float64))
     draws = {name: torch.cat(parts) for name, parts in found.items() if parts}
     for name in others.keys() & draws.keys():
-        draws[name] = (draws[name] + others[name].value - draws[name].mean()).clamp(0, 1)
+        measure = measure_of(name)
+        draws[name] = (draws[name] + others[name].value - draws[name].mean()).clamp(measure.low, measure.high)
     return draws
