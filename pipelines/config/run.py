@@ -5,13 +5,14 @@ from typing import Annotated, Self
 
 from pydantic import Field, NonNegativeInt, SerializeAsAny, model_validator
 
+from pipelines.config.chosen import chosen
 from pipelines.config.evaluate import EvaluateConfig
 from pipelines.config.flat import fingerprint, flat
 from pipelines.config.review import ReviewConfig
 from pipelines.config.sections import DataConfig, IngestConfig, RayConfig, RegistryConfig, TrackingConfig, TrainConfig
 from pipelines.config.tune import TuneConfig
-from ssl_core.build import build_method, check_views
-from ssl_core.catalog import named_in
+from ssl_core.build import build_method, check_eval_view, check_views
+from ssl_core.catalog import find, named_in
 from ssl_core.config import Config, NamedConfig
 from ssl_core.optimize.optimizers import OptimConfig
 from ssl_core.optimize.sharding import check_shardable

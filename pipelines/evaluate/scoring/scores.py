@@ -72,7 +72,7 @@ class Pretraining(Config):
 
 
 class Scores(Config):
-    """What was found out about an encoder; `x_std` is the spread of `x` over draws. See ssl_core/measures/measure.py."""
+    """What was found out about an encoder; `x_std` is the spread of `x` over draws. See measures/measure.py."""
 
     encoder: dict[str, float] = {}
     """Scores of the pre-trained encoder; empty: the source has no labels."""
