@@ -25,7 +25,7 @@ from pipelines.data.shards import writing
 from pipelines.data.shards.writing import Job
 from pipelines.data.sources.base import Source
 from pipelines.errors import UserError
-from pipelines.model import embedding_parts
+from pipelines.model import embedding_folder, embedding_parts
 from pipelines.model.embedder import Embedder
 from pipelines.model.embedding_parts import Chunk, Embeddings, Settings
 from pipelines.model.loader import CARD, WEIGHTS, read_card
@@ -101,10 +101,11 @@ def run(packed: Path, model: str, source: NamedConfig, output: Path, options: Op
         output: on a cluster, shared by all nodes.
 
     Raises:
-        UserError: nothing to read or nothing readable, `output` holds other embeddings or cannot be written.
+        UserError: nothing to read or nothing readable, `output` holds other files or cannot be written.
     """
     output = output.expanduser().absolute()
-    state = output / embedding_parts.PARTS
+    embedding_folder.may_write(output)
+    state = output / embedding_folder.PARTS
     reader: Source = find("pipelines.data.sources", source.name)(source)
     jobs, card = writing.jobs(reader, options.shard_mb), read_card(packed)
     settings = Settings(
@@ -141,7 +142,7 @@ def _embed(
         num_read, num_bad = num_read + chunk.num_rows + len(chunk.bad), num_bad + len(chunk.bad)
         rate = (num_read - num_kept) / max(time.monotonic() - started, 1e-9)
         metrics = {"samples_per_s": rate, "quarantined": num_bad}
-        outbox.append(output / embedding_parts.PARTS, step=num_read, total=total, metrics=metrics, final=True)
+        outbox.append(output / embedding_folder.PARTS, step=num_read, total=total, metrics=metrics, final=True)
         job = by_index[chunk.index]
         if sum(c.num_rows + len(c.bad) for c in chunks[job.index]) == job.part.count:
             records.append(embedding_parts.finish_part(output, job, settings, chunks.pop(job.index)))
@@ -159,7 +160,7 @@ def _chunks(
     """Embed parts that are not done; what each batch left behind, as it is done."""
     session.connect_to(options.ray, options.num_actors + 1)
     capacity.read_everywhere(capacity.grown(options.ray, {"CPU": 1}))
-    model = output / embedding_parts.PARTS / "model"  # where the actors of other nodes find it
+    model = output / embedding_folder.PARTS / "model"  # where the actors of other nodes find it
     model.mkdir(exist_ok=True)
     for name in (WEIGHTS, CARD):
         shutil.copyfile(packed / name, model / name)
@@ -205,7 +206,7 @@ def _cannot_write(error: OSError, output: Path) -> str:
 
 def _same_as_before(state: Path, settings: Settings) -> None:
     """Refuse to mix embeddings of two models or inputs in one folder."""
-    path = state / embedding_parts.INPUTS
+    path = state / embedding_folder.INPUTS
     if not path.exists():
         with write_aside(path) as file:
             file.write(settings.model_dump_json(indent=1).encode())

@@ -1,9 +1,9 @@
 """One part of an input to embeddings, free of Ray: views, chunks written aside, merged into a file, then its record.
 
 OUTPUT/part-00000.parquet   sample_id, path, embedding: the samples of one part of the listing, in order
-OUTPUT/quarantine.parquet   file, row, reason: what could not be read
-OUTPUT/embeddings.json      what was made from what; appears when everything else is complete
-OUTPUT/parts/               records that let an interrupted run go on
+OUTPUT/_quarantine.parquet  file, row, reason: what could not be read
+OUTPUT/_embeddings.json     what was made from what; appears when everything else is complete
+OUTPUT/_parts/              records that let an interrupted run go on
 
 Shapes: n rows of a chunk, S side of a view, D encoder width.
 """
@@ -25,6 +25,8 @@ from pipelines.data.shards.schema import QUARANTINE
 from pipelines.data.shards.writing import Job
 from pipelines.data.sources.base import Raw, Source
 from pipelines.errors import UserError
+from pipelines.model import embedding_folder
+from pipelines.model.embedding_folder import NAME, PARTS, is_ours, part_name
 from pipelines.storage import parquet
 from pipelines.storage.atomic import ASIDE, write_aside
 from pipelines.storage.checksum import sha256_of
@@ -32,7 +34,6 @@ from ssl_core.build import build_chain
 from ssl_core.codecs._image.decode import decode, image_shape
 from ssl_core.config import Config, NamedConfig
 
-NAME, INPUTS, PARTS = "embeddings.json", "inputs.json", "parts"
 READ_ROWS = 64
 """Samples decoded at a time."""
 NO_ROW = -1
@@ -41,7 +42,7 @@ Arrays = dict[str, NDArray[Any]]
 
 
 class Settings(Config):
-    """parts/inputs.json: what the embeddings depend on; a folder holds those of one model and one input."""
+    """_parts/inputs.json: what the embeddings depend on; a folder holds those of one model and one input."""
 
     model: str
     """As the registry names it, e.g. models:/digits-simclr/3, or a folder."""
@@ -73,7 +74,7 @@ class Chunk(Config):
 
 
 class PartRecord(Config):
-    """parts/00000.json: one finished part."""
+    """_parts/00000.json: one finished part."""
 
     key: str
     index: int
@@ -86,7 +87,7 @@ class PartRecord(Config):
 
 
 class Embeddings(Config):
-    """embeddings.json."""
+    """_embeddings.json."""
 
     format: int = 1
     settings: Settings
@@ -190,7 +191,7 @@ def finish_part(folder: Path, job: Job, settings: Settings, chunks: Sequence[Chu
     """
     chunks = sorted(chunks, key=lambda chunk: chunk.first)
     filled = [_chunk_path(folder, chunk) for chunk in chunks if chunk.num_rows]
-    path = folder / f"part-{job.index:05d}.parquet"
+    path = folder / part_name(job.index)
     if filled:
         made = schema(settings.embed_dim)
         with write_aside(path) as file, pq.ParquetWriter(file, made, write_page_checksum=True) as writer:
@@ -227,11 +228,11 @@ def recorded(folder: Path, job: Job, settings: Settings) -> PartRecord | None:
 
 
 def finish(folder: Path, settings: Settings, records: Sequence[PartRecord]) -> Embeddings:
-    """Write quarantine.parquet and, last, embeddings.json; remove what kills have left."""
+    """Write _quarantine.parquet and, last, _embeddings.json; remove what kills have left."""
     records = sorted(records, key=lambda record: record.index)
     bad = [row for record in records for row in record.bad]
     columns = [list(column) for column in zip(*bad, strict=True)] if bad else [[], [], []]
-    with write_aside(folder / "quarantine.parquet") as file:
+    with write_aside(folder / embedding_folder.QUARANTINE) as file:
         pq.write_table(pa.table(columns, schema=QUARANTINE), file)
     files = tuple(
         {"path": r.path, "num_rows": r.num_rows, "num_bytes": r.num_bytes, "sha256": r.sha256}
@@ -249,9 +250,10 @@ def finish(folder: Path, settings: Settings, records: Sequence[PartRecord]) -> E
     )
     listed = {file["path"] for file in files}
     for stale in folder.glob("part-*.parquet"):  # of an earlier run that cut the input otherwise
-        if stale.name not in listed:
+        if stale.name not in listed and is_ours(stale):
             stale.unlink()
-    for left in (*(folder / PARTS).glob("*.chunk.parquet"), *folder.rglob(f".*{ASIDE}")):
+    asides = (*folder.glob(f".*{ASIDE}"), *(folder / PARTS).glob(f".*{ASIDE}"))
+    for left in (*(folder / PARTS).glob("*.chunk.parquet"), *asides):
         left.unlink(missing_ok=True)
     with write_aside(folder / NAME) as file:
         file.write(made.model_dump_json(indent=2).encode())

@@ -17,7 +17,7 @@ from pipelines.data.sources import _files
 from pipelines.data.sources.image_folder import ImageFolder
 from pipelines.data.sources.parquet import Parquet
 from pipelines.errors import UserError
-from pipelines.model import embed, embedding_parts
+from pipelines.model import embed, embedding_folder
 from pipelines.model.embedder import Embedder
 from pipelines.model.embedding_parts import Embeddings
 from pipelines.storage.checksum import sha256_of
@@ -78,12 +78,12 @@ class TestEmbed:
             vectors_of(tmp_path / "out"), wanted(packed, [raw / name for name in good]), atol=1e-5
         )
 
-        found = pq.read_table(tmp_path / "out" / "quarantine.parquet").to_pylist()
+        found = pq.read_table(tmp_path / "out" / embedding_folder.QUARANTINE).to_pylist()
         reasons = {row["file"].removeprefix("raw/"): row["reason"] for row in found}
         assert set(reasons) == set(bad_files()) and reasons["b/zero.png"] == "empty file"
         assert reasons["a/notes.txt"] == "not an image (.txt)"
 
-        assert Embeddings.model_validate_json((tmp_path / "out" / embedding_parts.NAME).read_text()) == made
+        assert Embeddings.model_validate_json((tmp_path / "out" / embedding_folder.NAME).read_text()) == made
         assert [file["num_rows"] for file in made.files] == [len(pq.read_table(tmp_path / "out" / str(f["path"])))
                                                              for f in made.files]  # fmt: skip
         assert all(sha256_of(tmp_path / "out" / str(file["path"])) == file["sha256"] for file in made.files)
@@ -106,7 +106,7 @@ class TestEmbed:
         np.testing.assert_allclose(vectors_of(tmp_path / "one"), vectors_of(tmp_path / "two"), atol=1e-6)
         assert [row["path"] for row in rows_of(tmp_path / "two")][:2] == ["x.parquet#0", "x.parquet#1"]
         assert made.num_quarantined == 1
-        (bad,) = pq.read_table(tmp_path / "two" / "quarantine.parquet").to_pylist()
+        (bad,) = pq.read_table(tmp_path / "two" / embedding_folder.QUARANTINE).to_pylist()
         assert (bad["file"], bad["row"]) == ("x.parquet", 7) and "null" in bad["reason"]
 
     def test_finished_parts_are_kept_and_damaged_ones_made_again(
@@ -120,6 +120,7 @@ class TestEmbed:
         first.write_bytes(b"short")
         second.unlink()
         (out / "part-00009.parquet").write_bytes(b"of another cut")
+        (out / embedding_folder.PARTS / "00009.json").write_text("{}")
         assert embed.run(packed, "m", source, out, OPTIONS) == made
         assert third.stat().st_mtime_ns == untouched
         assert all(sha256_of(out / str(file["path"])) == file["sha256"] for file in made.files)
@@ -141,7 +142,7 @@ class TestEmbed:
             UserError, match=r"--input: none of the 2 samples can be read; the first is raw/a\.png \(empty file\)"
         ):
             embed.run(packed, "m", folder_source(raw), tmp_path / "out", OPTIONS)
-        assert not (tmp_path / "out" / embedding_parts.NAME).exists()
+        assert not (tmp_path / "out" / embedding_folder.NAME).exists()
 
 
 def selfray(*arguments: object, **more: Any) -> "subprocess.Popen[str]":
@@ -179,7 +180,7 @@ def test_a_killed_command_goes_on_to_the_same_files(mlflow_server: MlflowServer,
     version = ("embed", "embedded@candidate", "--tracking-uri", mlflow_server.uri)
     command = (*version, "--input", raw, "--shard-mb", 1, "--output")
     driver = selfray(*command, tmp_path / "killed")
-    records = tmp_path / "killed" / "parts"
+    records = tmp_path / "killed" / embedding_folder.PARTS
     try:
         while len(list(records.glob("0*.json"))) < 2:
             assert driver.poll() is None, f"ended before it could be killed: {driver.communicate()}"
@@ -188,13 +189,13 @@ def test_a_killed_command_goes_on_to_the_same_files(mlflow_server: MlflowServer,
         driver.send_signal(signal.SIGKILL)
         driver.communicate()
     finished = {path: path.stat().st_mtime_ns for path in records.glob("0*.json")}
-    assert not (tmp_path / "killed" / embedding_parts.NAME).exists()
+    assert not (tmp_path / "killed" / embedding_folder.NAME).exists()
     for output in ("killed", "whole"):
         again = selfray(*command, tmp_path / output)
         said, error = again.communicate(timeout=300)
         assert again.returncode == 0 and "3,000 samples, 1 quarantined" in said, said + error
     whole, killed = (
-        Embeddings.model_validate_json((tmp_path / output / embedding_parts.NAME).read_text())
+        Embeddings.model_validate_json((tmp_path / output / embedding_folder.NAME).read_text())
         for output in ("whole", "killed")
     )
     assert whole.settings.model == "models:/embedded/1"
