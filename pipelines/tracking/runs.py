@@ -213,12 +213,17 @@ def _begin(config: SetupConfig, root: Path, campaign: str) -> Tracked:
 
 
 def _experiment(client: "MlflowClient", config: SetupConfig, root: Path) -> str:
+    from mlflow.exceptions import MlflowException
+
     name = config.tracking.experiment
-    experiment = client.get_experiment_by_name(name)
-    if experiment is None:
-        location = store.artifact_root(root) if config.tracking.uri is None else None
+    if (experiment := client.get_experiment_by_name(name)) is None:
+        place = store.artifact_root(root) if config.tracking.uri is None else None
         kind = {"mlflow.experimentKind": "custom_model_development"}  # runs and models first, not chat traces
-        return str(client.create_experiment(name, artifact_location=location, tags=kind))
+        try:
+            return str(client.create_experiment(name, artifact_location=place, tags=kind))
+        except MlflowException:
+            if (experiment := client.get_experiment_by_name(name)) is None:  # else another command has just made it
+                raise
     if experiment.lifecycle_stage != "active":
         raise UserError(f"tracking.experiment: {name} was deleted in MLflow; restore it or choose another name")
     return str(experiment.experiment_id)

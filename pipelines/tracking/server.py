@@ -13,6 +13,7 @@ from pipelines.config import secret
 from pipelines.config.run import SetupConfig
 from pipelines.config.sections import TrackingConfig
 from pipelines.errors import UserError
+from pipelines.tracking import database
 from pipelines.tracking.shipping import Unreachable
 
 if TYPE_CHECKING:
@@ -135,12 +136,12 @@ def reached(timeout_s: int | None = None) -> Iterator[None]:
 
 
 def connect(uri: str) -> "MlflowClient":
-    """A client of the tracking server and registry at `uri`; makes the tables of a new database.
+    """A client of the tracking server and registry at `uri`; makes a new database.
 
     Raises:
         Unreachable: it does not answer.
     """
-    with reached():
+    with reached(), database.opened(uri):
         client: MlflowClient = mlflow().MlflowClient(tracking_uri=uri, registry_uri=uri)
         client.search_experiments(max_results=1)
         return client
