@@ -17,6 +17,7 @@ from pipelines.evaluate.leaks import check
 from pipelines.evaluate.report import text
 from pipelines.evaluate.scoring import label_free, outcomes, scoring
 from pipelines.evaluate.tasks import run as tasks
+from pipelines.model import loader
 from pipelines.stage import Stage
 from pipelines.storage import outbox
 from pipelines.train.artifact import Checkpoint
@@ -27,8 +28,9 @@ def run(config: SetupConfig, given: Checkpoint, folder: Path) -> ProbeReport:
     """Features of encoder, random-init encoder and raw input; all probes on each; report in `folder/report`.
 
     Raises:
-        UserError: the test split is empty, or `evaluate.headline` names no score.
+        UserError: the weights are damaged, the test split is empty, or `evaluate.headline` names no score.
     """
+    loader.check_weights(given.folder)  # before Ray starts: from its actors the same error comes as a long traceback
     shards, root = given.shards, folder.parent.parent / "features"
     listing = manifest.load(shards.folder)
     if not listing.num_rows("test"):

@@ -28,7 +28,7 @@ from pipelines.errors import UserError
 from pipelines.model import embedding_folder, embedding_parts
 from pipelines.model.embedder import Embedder
 from pipelines.model.embedding_parts import Chunk, Embeddings, Settings
-from pipelines.model.loader import CARD, WEIGHTS, read_card
+from pipelines.model.loader import CARD, WEIGHTS, check_weights, read_card
 from pipelines.runtime import capacity, nodes, session
 from pipelines.storage import lock, outbox
 from pipelines.storage.atomic import write_aside
@@ -105,6 +105,7 @@ def run(packed: Path, model: str, source: NamedConfig, output: Path, options: Op
     """
     output = output.expanduser().absolute()
     embedding_folder.may_write(output)
+    check_weights(packed)  # before Ray starts: from its actors the same error comes as a long traceback
     state = output / embedding_folder.PARTS
     reader: Source = find("pipelines.data.sources", source.name)(source)
     jobs, card = writing.jobs(reader, options.shard_mb), read_card(packed)

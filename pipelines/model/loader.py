@@ -138,17 +138,38 @@ def packed_weights(folder: Path) -> dict[str, Tensor]:
     Raises:
         UserError: missing, or not those that were packed.
     """
-    path, wanted = folder / WEIGHTS, read_card(folder).sha256
-    if not path.exists():
-        raise UserError(f"{path}: missing; download or register the model again")
+    path, card = folder / WEIGHTS, read_card(folder)
+    _must_be_there(path)
     data = path.read_bytes()  # once: what is checked is what is loaded
-    found = hashlib.sha256(data).hexdigest()
-    if found != wanted:
-        raise UserError(f"{path}: its sha256 is {found[:12]}..., {CARD} says {wanted[:12]}...; do not use it")
+    _must_be(path, hashlib.sha256(data).hexdigest(), card)
     try:
         return load(data)
     except SafetensorError as error:
         raise UserError(f"{path}: not safetensors ({error})") from None
+
+
+def check_weights(folder: Path) -> None:
+    """Compare the weights in the folder of a packed model or of a checkpoint with their sha256; none are kept.
+
+    Raises:
+        UserError: missing, or not those that were written.
+    """
+    if not (folder / CARD).exists():
+        checkpoint.check(folder)
+        return
+    path, card = folder / WEIGHTS, read_card(folder)
+    _must_be_there(path)
+    _must_be(path, sha256_of(path), card)
+
+
+def _must_be_there(path: Path) -> None:
+    if not path.exists():
+        raise UserError(f"{path}: missing; download or register the model again")
+
+
+def _must_be(path: Path, sha256: str, card: Card) -> None:
+    if sha256 != card.sha256:
+        raise UserError(f"{path}: its sha256 is {sha256[:12]}..., {CARD} says {card.sha256[:12]}...; do not use it")
 
 
 def encoder_weights(folder: Path) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pipelines.errors import UserError
-from pipelines.storage import journal
+from pipelines.storage import inputs, journal
 from pipelines.storage.checksum import sha256_of
 from ssl_core.methods.base import Method
 from ssl_core.optimize.optimizers import load_optimizer_tensors_, optimizer_tensors
@@ -159,9 +159,17 @@ def weights(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: the file is missing or was changed; OSError: it cannot be read just now.
     """
-    if (fault := _fault(path)) is not None:
-        raise UserError(f"{path}: {fault}; delete this folder and run again")
+    check(path)
     return _tensors(path / METHOD)
+
+
+def check(path: Path) -> None:
+    """Compare the files with their recorded sha256. Raises as `weights`."""
+    if (fault := _fault(path)) is None:
+        return
+    record = path.parent.parent / inputs.RECORD  # while it is there, nothing is trained again
+    remedy = f"delete {record} and run again: it goes on from the last whole checkpoint"
+    raise UserError(f"{path}: {fault}; {remedy if record.exists() else 'delete this folder and run again'}")
 
 
 def _tensors(file: Path, like: Callable[[str], Tensor | None] = lambda _: None) -> dict[str, Tensor]:
