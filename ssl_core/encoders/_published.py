@@ -3,10 +3,13 @@
 Shapes: B samples, D input width of the classification layer.
 """
 
+import struct
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
 from safetensors import SafetensorError
@@ -38,7 +41,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     check_file(path)
     try:
         found: Any = load_file(path) if path.suffix == ".safetensors" else _load_pt(path)
-    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, OSError) as error:
+    except (SafetensorError, _Refused, OSError) as error:
         raise ValueError(f"encoder.weights: {path}: cannot be read ({_first_line(error)})") from None
     for key in WRAPPERS:
         found = found[key] if isinstance(found, Mapping) and isinstance(found.get(key), Mapping) else found
@@ -116,8 +119,40 @@ def check_view(name: str, spec: ViewSpec) -> None:
         raise ValueError(f"encoder.name: {name} reads gray or RGB images; the views are {spec}")
 
 
+class _Refused(Exception):
+    """In our words: torch's advise to read the file without limits, which runs what is in it."""
+
+
 def _load_pt(path: Path) -> Any:
-    return torch.load(path, map_location="cpu", weights_only=True)  # tensors and plain containers, never code
+    """Tensors and plain containers, never code."""
+    with path.open("rb") as file:
+        start = file.read(2)
+    if start == b"PK":
+        _must_hold_tensors(path)
+    elif start[:1] != b"\x80":  # what older versions of torch.save write
+        raise _Refused("not a file of torch.save; was a web page or a Git LFS pointer downloaded in its place?")
+    try:
+        with warnings.catch_warnings(action="ignore"):  # torch's name its own source lines
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError:
+        raise _Refused(
+            "it holds more than tensors, such as a whole module, or is damaged; reading more would run code from the "
+            "file; save model.state_dict()"
+        ) from None
+    except (RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError, struct.error):
+        raise _Refused("damaged or cut short") from None
+
+
+def _must_hold_tensors(path: Path) -> None:
+    try:
+        with ZipFile(path) as archive:
+            names = [name.rpartition("/")[2] for name in archive.namelist()]
+    except BadZipFile:
+        raise _Refused("damaged or cut short") from None
+    if "constants.pkl" in names:
+        raise _Refused("a TorchScript program, which is code; save the state_dict() of the model it was made from")
+    if "data.pkl" not in names:
+        raise _Refused("an archive, but not one of torch.save")
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,6 +1,8 @@
 """Encoders of other libraries: the features their classifier reads, weights from disk and only from disk."""
 
 import copy
+import pickle
+import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -116,6 +118,40 @@ def test_a_file_that_is_no_state_dict_is_refused_without_running_it(
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(ValueError, match=r"list\.pt: holds no state_dict"):
         read_weights(tmp_path / "list.pt")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", ["pickle", "old pickle", "module", "script", "page", "cut", "zip"])
+def test_what_is_wrong_with_a_foreign_file_is_said_in_our_words(kind: str, tmp_path: Path) -> None:
+    """torch's words advise to read it with weights_only=False, which runs what is in it."""
+    path = tmp_path / "x.pt"
+    if kind == "pickle":
+        path.write_bytes(pickle.dumps(Payload(), 4))
+    elif kind == "old pickle":
+        torch.save({"model": Payload()}, path, _use_new_zipfile_serialization=False)
+    elif kind == "module":
+        torch.save(nn.Linear(2, 2), path)
+    elif kind == "script":
+        with zipfile.ZipFile(path, "w") as archive:  # as torch.jit.save writes
+            archive.writestr("x/data.pkl", b"")
+            archive.writestr("x/constants.pkl", b"")
+    elif kind == "page":
+        path.write_text("<!DOCTYPE html>")
+    elif kind == "cut":
+        torch.save({"w": torch.ones(1000)}, path)
+        path.write_bytes(path.read_bytes()[:-100])
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("photo.jpg", b"")
+    words = {
+        "script": "TorchScript program",
+        "page": "web page",
+        "cut": "damaged or cut",
+        "zip": "not one of torch.save",
+    }
+    with pytest.raises(ValueError, match=words.get(kind, "holds more than tensors")) as error:
+        read_weights(path)
+    assert "weights_only" not in str(error.value) and "\n" not in str(error.value) and "\x1b" not in str(error.value)
 
 
 @pytest.mark.parametrize(
