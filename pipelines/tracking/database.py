@@ -25,9 +25,11 @@ def opened(uri: str) -> Iterator[None]:
     """The body opens the database at `uri`, which is there by then; of a server nothing is done here.
 
     Raises:
-        UserError: a first command was stopped while it made the database.
+        UserError: it is a folder, or a database that a first command was stopped at.
         OSError: it cannot be made.
     """
+    if uri.startswith("file:") or Path(uri).is_dir():
+        raise UserError(f"{uri}: a folder is no MLflow server; give sqlite:///PATH/mlflow.db, or http://HOST:PORT")
     path = _path(uri)
     if path is None:
         yield
