@@ -70,6 +70,12 @@ def build_encoder(config: NamedConfig, views: Mapping[str, NamedConfig]) -> Enco
     return encoder
 
 
+def without_memory(config: NamedConfig, views: Mapping[str, NamedConfig]) -> Encoder:
+    """The encoder on the meta device: names and shapes of its tensors, whatever their size."""
+    with torch.device("meta"), _NoDraws():
+        return build_encoder(config, views)
+
+
 def untrained(encoder: NamedConfig) -> NamedConfig:
     """The same architecture without the weights that the config may name."""
     return encoder.model_copy(update={"weights": None}) if "weights" in type(encoder).model_fields else encoder

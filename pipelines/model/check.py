@@ -31,8 +31,6 @@ TOLERANCE = 1e-3
 TIMEOUT_S = 300
 _KEPT = ("PATH", "LD_LIBRARY_PATH", "LANG", "TMPDIR", "OMP_NUM_THREADS")
 _START = "import sys; sys.path.insert(0, {root!r}); from pipelines.model.clean_process import main; main()"
-_BY_MLFLOW = {"registered_model_meta"}
-"""What MLflow itself adds while it downloads a version."""
 MODEL = "MLmodel"
 """What MLflow itself knows of a model."""
 _PICKLE_NAMES = {".pkl", ".pickle", ".pt", ".pth", ".joblib", ".bin"}
@@ -128,9 +126,8 @@ def _examine(
     packed = locate(folder)
     sha256, sha256_ok, faults = _weights(packed, wanted)
     problems += faults
-    there = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    there = {name: path for name, path in there.items() if name not in _BY_MLFLOW}
-    faults = [*_foreign(there), *_files(there, registered)]
+    there = versions.files_of(folder)
+    faults = [*_foreign(there), *versions.differences(there, registered)]
     problems += [fault for fault in faults if fault not in problems]
     if not registered:
         not_checked.append("files: no list of registered files with this model (a plain folder, or an older Selfray)")
@@ -205,20 +202,6 @@ def _weights(packed: Path, wanted: str) -> tuple[str, bool, list[str]]:
     if card.examples and (not kept.exists() or sha256_of(kept) != card.examples):
         return sha256, not faults, [*faults, f"{EXAMPLES}: missing, or not what {CARD} says"]
     return sha256, not faults, faults
-
-
-def _files(there: Mapping[str, Path], registered: Mapping[str, str]) -> list[str]:
-    """Every difference from what was registered."""
-    if not registered:
-        return []
-    lost = [f"{name}: missing; the artifact is not what was registered" for name in registered if name not in there]
-    added = [f"{name}: was not registered; somebody added it" for name in there if name not in registered]
-    changed = [
-        f"{name}: {'not what was registered' if path.stat().st_size else 'empty'}"
-        for name, path in there.items()
-        if name in registered and sha256_of(path) != registered[name]
-    ]
-    return lost + added + changed
 
 
 def _foreign(there: Mapping[str, Path]) -> list[str]:

@@ -61,6 +61,8 @@ class Exported(Config):
     max_difference: float
     """Largest distance between embeddings, as a fraction of their length."""
     tolerance: float = TOLERANCE
+    config_sha256: str = ""
+    """Of config.json beside it; empty: exported by an older Selfray."""
 
 
 def export(packed: Path, kind: str, output: Path, own: NDArray[np.uint8] | None = None) -> Exported:
@@ -108,6 +110,7 @@ def export(packed: Path, kind: str, output: Path, own: NDArray[np.uint8] | None 
             num_examples=len(stored),
             num_own=len(views) - len(stored),
             max_difference=difference,
+            config_sha256=sha256_of(aside / CARD),
         )
         (aside / f"{NAMES[kind]}.json").write_text(made.model_dump_json(indent=2))
         for path in sorted(aside.iterdir(), key=lambda path: path.name == NAMES[kind]):  # the program itself last
@@ -124,7 +127,7 @@ def may_write(kind: str, output: Path) -> None:
     if kind not in NAMES:
         raise UserError(f"--format: there is no '{kind}'; choose one of {', '.join(NAMES)}")
     if missing := [name for name in _NEEDS.get(kind, ()) if find_spec(name) is None]:
-        raise UserError(f"--format {kind}: needs {', '.join(missing)}: pip install 'selfray[export]'")
+        raise UserError(f"--format {kind}: needs {', '.join(missing)}: uv pip install -e '.[export]'")
     if output.exists() and not output.is_dir():
         raise UserError(f"--output: {output} is a file; give a folder")
 

@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from pydantic import PositiveInt, ValidationError
+from pydantic import PositiveInt, ValidationError, field_validator
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
@@ -15,12 +18,14 @@ from pipelines.errors import UserError
 from pipelines.storage import checkpoint
 from pipelines.storage.checksum import sha256_of
 from ssl_core.augment.base import Augmentation
-from ssl_core.build import build_chain, build_encoder, untrained
+from ssl_core.build import build_chain, build_encoder, untrained, without_memory
 from ssl_core.catalog import find
 from ssl_core.config import Config, NamedConfig
 from ssl_core.encoders.base import Encoder
 
 WEIGHTS, CARD = "encoder.safetensors", "config.json"
+EXPORTED = f"{WEIGHTS}.json"
+"""What `export` writes beside the two."""
 FORMAT = 1
 
 
@@ -44,6 +49,12 @@ class Card(Config):
     """Digest of the data it was pre-trained on."""
     examples: str = ""
     """sha256 of the examples stored beside the weights; empty: there are none."""
+
+    @field_validator("encoder")
+    @classmethod
+    def _names_no_file(cls, tree: dict[str, Any]) -> dict[str, Any]:
+        """Tensors come from encoder.safetensors alone: a path in somebody's config.json is never opened."""
+        return {**tree, "weights": None} if "weights" in tree else tree
 
 
 def card_of(
@@ -88,11 +99,13 @@ def read_card(folder: Path) -> Card:
     """Read config.json.
 
     Raises:
-        UserError: it is missing, damaged or of another format.
+        UserError: it is missing, damaged, of another format, or not the one that was exported.
     """
     path = folder / CARD
     try:
-        tree = json.loads(path.read_text())
+        data = path.read_bytes()
+        _must_be_exported(path, data)
+        tree = json.loads(data)
         if not isinstance(tree, dict) or tree.get("format") != FORMAT:
             raise UserError(f"{path}: not a model of format {FORMAT}; load it with the Selfray that made it")
         return Card.model_validate(tree)
@@ -102,6 +115,14 @@ def read_card(folder: Path) -> Card:
         raise UserError(f"{path}: {error.errors(include_url=False)[0]['msg']}") from None
     except ValueError as error:
         raise UserError(f"{path}: not JSON ({error})") from None
+
+
+def _must_be_exported(path: Path, data: bytes) -> None:
+    """Compare with the record that `export` has left beside it, if there is one and it says so."""
+    record = path.with_name(EXPORTED)
+    wanted = json.loads(record.read_bytes()).get("config_sha256", "") if record.exists() else ""
+    if wanted and hashlib.sha256(data).hexdigest() != wanted:
+        raise UserError(f"{path}: not the one that was exported, {record.name} says; export again")
 
 
 def load_encoder(source: str | Path, tracking_uri: str | None = None) -> Encoder:
@@ -117,19 +138,38 @@ def load_encoder(source: str | Path, tracking_uri: str | None = None) -> Encoder
         UserError: the weights are not those that were registered (by the sha256 in the card and, of `models:/NAME/3` or
             `models:/NAME@alias`, in the version's tag), or do not fit the encoder.
     """
-    folder = locate(source, tracking_uri)
+    with _here(source, tracking_uri) as folder:
+        return _load(folder)
+
+
+def _load(folder: Path) -> Encoder:
     card = read_card(folder)
     weights = packed_weights(folder)
     config = _config("ssl_core.encoders", card.encoder)
+    _must_fit(folder, card, config, weights)
     with torch.random.fork_rng(devices=[]):  # the caller's generator is not ours to move
         encoder = build_encoder(config, {"eval": _view(card)})
-    try:
-        encoder.load_state_dict(weights)
-    except RuntimeError as error:
-        raise UserError(
-            f"{folder / WEIGHTS}: does not fit the encoder in {CARD}: {str(error).splitlines()[0]}"
-        ) from None
+    encoder.load_state_dict(weights)
     return encoder.eval()
+
+
+def _must_fit(folder: Path, card: Card, config: NamedConfig, weights: dict[str, Tensor]) -> None:
+    """Compare names and shapes before memory is taken for a network of any size that a card may name."""
+    try:
+        built = without_memory(config, {"eval": _view(card)})
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f"{folder / CARD}: this Selfray cannot build it: {str(error).splitlines()[0]}") from None
+    wanted = {name: tuple(tensor.shape) for name, tensor in built.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    if wanted != found:
+        name = min(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
+        shapes = f"{name} is {found.get(name, 'missing')} there, {wanted.get(name, 'unknown')} here"
+        raise UserError(f"{folder / WEIGHTS}: does not fit the encoder in {CARD}: {shapes}")
+    if (built.view_shape, built.embed_dim) != (card.view_shape, card.embed_dim):
+        raise UserError(
+            f"{folder / CARD}: its encoder maps {built.view_shape} to {built.embed_dim}, "
+            f"not {card.view_shape} to {card.embed_dim} as it says"
+        )
 
 
 def packed_weights(folder: Path) -> dict[str, Tensor]:
@@ -179,19 +219,28 @@ def encoder_weights(folder: Path) -> dict[str, Tensor]:
 
 def load_chain(source: str | Path, tracking_uri: str | None = None) -> Augmentation:
     """The chain that prepares decoded images for the encoder of the same model."""
-    return build_chain(_view(read_card(locate(source, tracking_uri))))
+    with _here(source, tracking_uri) as folder:
+        return build_chain(_view(read_card(folder)))
 
 
-def locate(source: str | Path, tracking_uri: str | None = None) -> Path:
-    """The local folder with the two files; downloads a URI.
+@contextmanager
+def _here(source: str | Path, tracking_uri: str | None) -> Iterator[Path]:
+    """The local folder with the two files; what a URI names is downloaded, and removed at the end.
 
     Raises:
-        UserError: it cannot be had, or names other weights than the registry does.
+        UserError: it cannot be had, or is not what the registry says was registered.
     """
-    if isinstance(source, str) and ":/" in source:
-        from pipelines.model import versions  # the only part of loading that needs MLflow
+    if not (isinstance(source, str) and ":/" in source):
+        yield locate(source)
+        return
+    from pipelines.model import versions  # the only part of loading that needs MLflow
 
-        return versions.of_uri(source, tracking_uri)
+    with TemporaryDirectory(prefix="selfray-") as folder:
+        yield versions.of_uri(source, tracking_uri, Path(folder))
+
+
+def locate(source: str | Path) -> Path:
+    """The folder with the two files, in a plain folder or in one as MLflow keeps it."""
     folder = Path(source)
     return folder / "artifacts" if (folder / "artifacts" / CARD).exists() else folder
 

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,11 +14,13 @@ from pipelines.tracking import server as store
 from pipelines.tracking.server import reached
 from pipelines.tracking.shipping import Unreachable
 
-CANDIDATE = "candidate"
+CANDIDATE, CHAMPION = "candidate", "champion"
 SHA256, FILES = "selfray.sha256", "selfray.files"
 """Tags of a version: the sha256 of its weights; JSON of every file of the model, relative path -> sha256."""
 EMBEDDED = Path("selfray-runs") / "mlflow.db"
 _LOGGED = "models:/"
+_BY_MLFLOW = {"registered_model_meta"}
+"""What MLflow itself adds while it downloads a version."""
 _WRITTEN = re.compile(r"(?:models:/)?(?P<name>[A-Za-z0-9 ._-]+)(?:@(?P<alias>[^@/:]+)|/(?P<version>[0-9]+))?")
 
 
@@ -75,24 +77,39 @@ def says_which(written: str) -> bool:
 
 
 def find(written: str, tracking_uri: str) -> Version:
-    """Look a version up; without alias and number it is the candidate.
+    """Look a version up; without alias and number it is the candidate, or the champion where there is none.
 
     Raises:
         UserError: there is no such version, or the server does not answer.
     """
-    wanted = parse(written)
+    wanted, where = parse(written), f"(looked in {store.shown(tracking_uri)})"
     try:
         client = store.connect(tracking_uri)
         with reached():
             if wanted.version:
                 version = client.get_model_version(wanted.name, str(wanted.version))
             else:
-                version = client.get_model_version_by_alias(wanted.name, wanted.alias)
+                aliases = client.get_registered_model(wanted.name).aliases
+                chosen = (wanted.alias,) if says_which(written) else (CANDIDATE, CHAMPION)
+                number = next((aliases[alias] for alias in chosen if alias in aliases), None)
+                if number is None:
+                    raise UserError(
+                        f"{wanted}: alias {' or '.join(chosen)} not found; {_there(wanted.name, aliases)} {where}"
+                    )
+                version = client.get_model_version(wanted.name, str(number))
     except Unreachable as error:
-        raise UserError(f"{wanted}: {error} (looked in {store.shown(tracking_uri)})") from None
+        raise UserError(f"{wanted}: {error} {where}") from None
     source = version.source or ""  # models:/m-...: the logged model; a copied version names another version here
     model_id = source.removeprefix(_LOGGED) if source.startswith(f"{_LOGGED}m-") else ""
     return Version(wanted.name, int(version.version), version.run_id or "", model_id, dict(version.tags))
+
+
+def _there(name: str, aliases: Mapping[str, str]) -> str:
+    """What could have been asked for."""
+    if not aliases:
+        return f"no version has an alias; write {name}/VERSION"
+    bears = ", ".join(f"version {number} is @{alias}" for alias, number in sorted(aliases.items()))
+    return f"{bears}; write {name}@{min(aliases)}"
 
 
 def opened(written: str, tracking_uri: str | None, into: Path) -> tuple[Path, Version | None]:
@@ -105,8 +122,12 @@ def opened(written: str, tracking_uri: str | None, into: Path) -> tuple[Path, Ve
     Raises:
         UserError: as `find` and `fetch`.
     """
-    if (Path(written) / CARD).exists():
-        return Path(written), None
+    packed = locate(written)
+    if (packed / CARD).exists():
+        return packed, None
+    if Path(written).exists() and not _WRITTEN.fullmatch(written):
+        raise UserError(f"{written}: holds no {CARD}; give NAME, NAME@alias, NAME/VERSION, or the folder of a model")
+    parse(written)
     uri = tracking_uri or default_uri()
     version = find(written, uri)
     return fetch(version, uri, into), version
@@ -121,26 +142,30 @@ def fetch(version: Version, tracking_uri: str, into: Path | None = None) -> Path
     Raises:
         UserError: it cannot be had, or is not what the registry says was registered.
     """
-    packed = downloaded(version.uri, tracking_uri, into)
+    folder = store.download(version.uri, tracking_uri, into)
+    packed = _packed(folder, version.uri)
     wanted, found = version.tags.get(SHA256, ""), read_card(packed).sha256
     if wanted and found != wanted:
         raise UserError(f"{version.uri}: {CARD} names other weights than the registry; do not use it")
+    if faults := differences(files_of(folder), version.files):
+        raise UserError(f"{version.uri}: {faults[0]}; do not use it")
     return packed
 
 
-def of_uri(uri: str, tracking_uri: str | None) -> Path:
+def of_uri(uri: str, tracking_uri: str | None, into: Path) -> Path:
     """Download what a URI names, a version as `fetch` does; the folder with config.json and the weights.
 
     Args:
         tracking_uri: by default MLflow's own setting.
+        into: where it goes.
 
     Raises:
         UserError: as `find` and `fetch`.
     """
     if not says_which(uri):  # a logged model, or a file of a run: no tags of a version to compare with
-        return downloaded(uri, tracking_uri)
+        return downloaded(uri, tracking_uri, into)
     where = tracking_uri or str(store.mlflow().get_registry_uri())
-    return fetch(find(uri, where), where)
+    return fetch(find(uri, where), where, into)
 
 
 def downloaded(uri: str, tracking_uri: str | None, into: Path | None = None) -> Path:
@@ -152,10 +177,34 @@ def downloaded(uri: str, tracking_uri: str | None, into: Path | None = None) -> 
     Raises:
         UserError: it cannot be had; MLflow also calls a model ready whose files are gone.
     """
-    packed = locate(store.download(uri, tracking_uri, into))
+    return _packed(store.download(uri, tracking_uri, into), uri)
+
+
+def _packed(folder: Path, uri: str) -> Path:
+    packed = locate(folder)
     if missing := [name for name in (CARD, WEIGHTS) if not (packed / name).exists()]:
         raise UserError(f"{uri}: its artifact is gone ({', '.join(missing)}: missing); register it again")
     return packed
+
+
+def differences(there: Mapping[str, Path], registered: Mapping[str, str]) -> list[str]:
+    """Every difference of `files_of` a model from what was registered; none where that is not known."""
+    if not registered:
+        return []
+    lost = [f"{name}: missing; the artifact is not what was registered" for name in registered if name not in there]
+    added = [f"{name}: was not registered; somebody added it" for name in there if name not in registered]
+    changed = [
+        f"{name}: {'not what was registered' if path.stat().st_size else 'empty'}"
+        for name, path in there.items()
+        if name in registered and sha256_of(path) != registered[name]
+    ]
+    return lost + added + changed
+
+
+def files_of(folder: Path) -> dict[str, Path]:
+    """Relative path -> path of every file of a model under a folder."""
+    there = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {name: path for name, path in there.items() if name not in _BY_MLFLOW}
 
 
 def attach(version: Version, tracking_uri: str | None, files: Sequence[Path], kind: str, said: str) -> str:

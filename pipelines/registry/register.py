@@ -39,6 +39,11 @@ if TYPE_CHECKING:
 CODE = Path(loader.__file__).parent / "pyfunc.py"
 # modules that the packed model imports, beside mlflow; their distributions are its requirements
 NEEDS = ("torch", "torchvision", "numpy", "pandas", "cv2", "PIL", "safetensors", "pydantic")
+INPUT = (
+    "encoded images (bytes, or base64 text) or [H, W, 3] uint8 arrays; a JPEG given as bytes is decoded at a reduced "
+    "size where the view is smaller, so its embedding differs by a few percent of its length from that of its pixels"
+)
+"""For the MLmodel file: the signature has no place for it."""
 MAX_DESCRIPTION = 5000  # MLflow's column
 
 
@@ -179,7 +184,11 @@ def _save(folder: Path, packed: Path, card: Card, model_id: str) -> None:
         signature=ModelSignature(outputs=Schema([embeddings])),
         input_example=pd.DataFrame({"image": examples.drawn(card.view_shape[-1])[:1]}),
         pip_requirements=requirements(),
-        metadata={"selfray.sha256": card.sha256},
+        metadata={
+            "selfray.sha256": card.sha256,
+            "selfray.config_sha256": manifest.sha256_of(packed / loader.CARD),
+            "selfray.input": INPUT,
+        },
         mlflow_model=Model(model_id=model_id, model_uuid=model_id),
     )
 

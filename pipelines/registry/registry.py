@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 from pipelines.errors import UserError
+from pipelines.model import versions
 from pipelines.model.versions import Reference
 from pipelines.tracking import server as store
 from pipelines.tracking.server import reached
@@ -18,7 +19,7 @@ Run = Any
 ModelVersion = Any
 RegisteredModel = Any
 
-CHAMPION, PREVIOUS = "champion", "previous"
+CHAMPION, PREVIOUS = versions.CHAMPION, "previous"
 
 
 class Registry:
