@@ -1,12 +1,19 @@
 """show, list, ui: what there is."""
 
 import argparse
+import os
+import signal
 import subprocess
+import time
+from contextlib import suppress
 
 import yaml
 
 from pipelines.cli.base import Verbs
 from pipelines.tracking import loopback
+
+PATIENCE_S = 10
+"""What a server may take to end."""
 
 
 def add(verbs: Verbs) -> None:
@@ -35,6 +42,8 @@ def _list(options: argparse.Namespace) -> int:
 def _ui(options: argparse.Namespace) -> int:
     from pipelines.config.parse import load
     from pipelines.storage.root import storage_root
+    from pipelines.tracking import database
+    from pipelines.tracking import server as mlflow_store
     from pipelines.tracking import ui as mlflow_pages
 
     config = load(options.recipe, options.set)
@@ -45,4 +54,28 @@ def _ui(options: argparse.Namespace) -> int:
     if command and warning:
         print(warning, flush=True)
     print(f"MLflow: {url}  (Ctrl-C ends it)", flush=True)
-    return subprocess.call(command) if command else 0
+    if not command:
+        return 0
+    if config.tracking.uri is None:
+        with mlflow_store.reached(), database.opened(mlflow_store.embedded(root)):
+            pass  # MLflow's server would make a new one in place, and a Ctrl-C meanwhile would break it
+    return _served(command)
+
+
+def _served(command: list[str]) -> int:
+    """Run a server until it ends or a signal comes; then nothing of it is left, whichever signal that is."""
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` sets it
+        signal.signal(signal.SIGHUP, signal.default_int_handler)  # the terminal was closed
+    quiet = {"PYTHONWARNINGS": "ignore", **os.environ}
+    server = subprocess.Popen(command, env=quiet, start_new_session=True)  # a group of its own: it starts others
+    try:
+        return server.wait()
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)
+            over = time.monotonic() + PATIENCE_S
+            while time.monotonic() < over:
+                server.poll()
+                os.killpg(server.pid, 0)  # raises when nobody is left
+                time.sleep(0.05)
+            os.killpg(server.pid, signal.SIGKILL)

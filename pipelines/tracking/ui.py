@@ -27,6 +27,7 @@ def ui(config: SetupConfig, root: Path, port: int = PORT, host: str = LOOPBACK) 
         return None, url
     set_environment()
     command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
+    command += ["--uvicorn-opts", "--log-level warning"]
     if config.tracking.uri:
         os.environ["MLFLOW_BACKEND_STORE_URI"] = uri  # on the command line every user of the machine could read it
     else:
