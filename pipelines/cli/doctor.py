@@ -44,7 +44,7 @@ def _versions(config: RunConfig) -> Iterator[Finding]:
         try:
             have = version(package)
         except PackageNotFoundError:
-            yield Finding("FAULT", package, "not installed", "run `make env`, or pip install selfray")
+            yield Finding("FAULT", package, "not installed", "run `make env`, or `uv pip install -e .`")
             continue
         enough = _numbers(have) >= _numbers(least)
         same = package != "ray" or have.startswith("2.60.")

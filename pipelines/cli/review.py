@@ -74,6 +74,8 @@ def _review(options: argparse.Namespace) -> int:
     from pipelines.tracking.display import say
 
     rules, reference = _rules(options), versions.parse(options.model)
+    if options.output:
+        actions.may_write(options.output)
     server = _server(options)
     if not options.local:
         for line in settle(server, reference.name)[1]:

@@ -60,6 +60,12 @@ def table(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -
         return found.replace_schema_metadata(None)
 
 
+def again(path: Path) -> str:
+    """What to do about a shard that is gone or damaged: the folder of an ingest that is there is not made again."""
+    folder = next((folder for folder in path.parents if (folder / "manifest.json").exists()), None)
+    return f"delete {folder} and run again" if folder else "ingest again"
+
+
 def must_be(file: pq.ParquetFile, schema: pa.Schema, path: Path) -> None:
     """
     Raises:

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.data.batches import quarantine
@@ -189,7 +190,17 @@ def sample_ids(shards: Path, manifest: Manifest) -> Iterator[Ints]:
         ids = np.memmap(file, np.int64, "w+", shape=(manifest.num_rows("train"),))
         filled = 0
         for shard in manifest.train:
-            column = parquet.table(shards / shard.path, SAMPLES, ["sample_id"])["sample_id"].to_numpy()
+            column = _ids_of(shards / shard.path)
             ids[filled : filled + len(column)] = column
             filled += len(column)
         yield ids
+
+
+def _ids_of(path: Path) -> Ints:
+    try:
+        ids: Ints = parquet.table(path, SAMPLES, ["sample_id"])["sample_id"].to_numpy()
+        return ids
+    except FileNotFoundError:
+        raise UserError(f"{path}: a shard that was trained on is gone; {parquet.again(path)}") from None
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{path}: cannot be read ({error}); {parquet.again(path)}") from None

@@ -158,3 +158,12 @@ def test_resume_names_every_key_that_would_change_the_run(tmp_path):
     inputs.may_resume(tmp_path, "pretrain", "mine", {"seed": 0, "data.shuffle_rows": 1024, "optim.lr": 0.1})
     with pytest.raises(UserError, match="no unfinished pretrain of other"):
         inputs.may_resume(tmp_path, "pretrain", "other", {})
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"x" * 50)])
+def test_a_shard_that_is_gone_or_damaged_is_said_with_what_to_do(tmp_path, order, listing, damage):
+    consumed_as_planned(tmp_path, order, listing, tmp_path)
+    (tmp_path / "manifest.json").touch()
+    damage(tmp_path / "b.parquet")
+    with pytest.raises(UserError, match=rf"b\.parquet: .*; delete {tmp_path} and run again"):
+        look(tmp_path, order, listing)

@@ -25,7 +25,7 @@ from tests.support.tiny import installed_encoders
 pytestmark = pytest.mark.timeout(600)
 needs_onnx = pytest.mark.skipif(
     any(find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),
-    reason="onnx, onnxscript and onnxruntime are not installed: pip install 'selfray[export]'",
+    reason="onnx, onnxscript and onnxruntime are not installed: uv pip install -e '.[export]'",
 )
 VIEWS = np.random.default_rng(0).integers(0, 256, (7, 8, 8, 3), dtype=np.uint8)  # [B, S, S, 3]
 
@@ -115,7 +115,7 @@ def test_mistakes_are_one_clear_line(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"--output: .*file is a file; give a folder"):
         export(packed, "pt2", tmp_path / "file")
     monkeypatch.setitem(exports._NEEDS, "onnx", ("onnx_that_nobody_has",))
-    with pytest.raises(UserError, match=r"--format onnx: needs onnx_that_nobody_has: pip install 'selfray\[export\]'"):
+    with pytest.raises(UserError, match=r"--format onnx: needs onnx_that_nobody_has: uv pip install -e '\.\[export\]'"):
         export(packed, "onnx", tmp_path / "out")
     with (packed / WEIGHTS).open("ab") as file:
         file.write(b"more")

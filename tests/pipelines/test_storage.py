@@ -107,6 +107,10 @@ def test_a_shard_that_is_gone_or_damaged_is_said_at_once(group, tmp_path):
             act(Path(group.path))
             with pytest.raises(UserError, match="ingest again"):
                 files.read(group)
+            (tmp_path / "manifest.json").touch()  # then it is in the folder of an ingest, which is made again only
+            with pytest.raises(UserError, match=f"; delete {tmp_path} and run again"):  # where it is not there
+                files.read(group)
+            (tmp_path / "manifest.json").unlink()
     assert time.monotonic() - began < 10
 
 

@@ -18,7 +18,9 @@ from pipelines.data.batches.order import Ints, Rows
 from pipelines.data.batches.quarantine import Quarantined
 from pipelines.data.batches.row_groups import Group, RowGroups
 from pipelines.errors import UserError
-from ssl_core.augment.base import Augmentation
+from pipelines.storage import outbox
+from pipelines.storage.parquet import again
+from ssl_core.augment.base import Augmentation, Image
 from ssl_core.build import build_chain
 from ssl_core.codecs._image.container import JPEG_START
 from ssl_core.codecs._image.decode import DecodeError, decode, image_shape
@@ -126,7 +128,7 @@ def _stand_in(files: RowGroups, piece: Piece, number: int, views: Views, fault: 
     table = files.read(group, ["sample_id", "image", "origin"])
     ids, encoded = table["sample_id"].to_pylist(), table["image"].combine_chunks()
     if views.stage is None:
-        raise UserError(f"{group.path}: sample {ids[row]} does not decode: {fault}; ingest again")
+        raise UserError(f"{group.path}: sample {ids[row]} does not decode: {fault}; {again(Path(group.path))}")
     for used in ((row + step) % len(ids) for step in range(1, len(ids))):
         try:
             # it comes whole: how far it may shrink was worked out for another image
@@ -144,4 +146,4 @@ def _stand_in(files: RowGroups, piece: Piece, number: int, views: Views, fault: 
         )
         quarantine.keep(views.stage, bad)
         return image, ids[used]
-    raise UserError(f"{group.path}: no sample of row group {group.number} decodes ({fault}); ingest again")
+    raise UserError(f"{group.path}: no sample of row group {group.number} decodes ({fault}); {again(Path(group.path))}")

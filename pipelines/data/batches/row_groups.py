@@ -79,8 +79,8 @@ class RowGroups:
             # without a number it is pyarrow that speaks, of bytes that it has read
             if isinstance(error, OSError) and error.errno is not None and not isinstance(error, FileNotFoundError):
                 raise
-            said = " ".join(str(error).split())
-            raise UserError(f"{group.path}: row group {group.number} cannot be read: {said}; ingest again") from None
+            said, remedy = " ".join(str(error).split()), parquet.again(Path(group.path))
+            raise UserError(f"{group.path}: row group {group.number} cannot be read: {said}; {remedy}") from None
 
     def _file(self, path: str) -> pq.ParquetFile:
         if self._open is None or self._open[0] != path:

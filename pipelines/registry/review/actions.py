@@ -1,5 +1,6 @@
 """What reviewers do: look at a version, promote it, reject it, go back to the champion before."""
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -71,12 +72,35 @@ def examine(server: Registry, reference: Reference, rules: ReviewConfig | None =
 
 
 def write(case: Case, folder: Path) -> Path:
-    """Write page, JSON and card into `folder`; returns the page's path."""
+    """Write page, JSON and card into `folder`, over an earlier review; returns the page's path.
+
+    Raises:
+        UserError: a file of one of these names is there that is no review's.
+    """
+    may_write(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / JSON).write_text(case.review.model_dump_json(indent=1) + "\n")
     (folder / CARD).write_text(card.markdown(case.review))
     (folder / HTML).write_text(html.write(case.review, case.subject, case.champion, case.pair))
     return folder / HTML
+
+
+def may_write(folder: Path) -> None:
+    """
+    Raises:
+        UserError: as `write`.
+    """
+    there = [name for name in (HTML, JSON, CARD) if (folder / name).exists()]
+    if there and not _is_review(folder / JSON):
+        raise UserError(f"--output: {folder}: holds {there[0]!r}, which review did not write; give another folder")
+
+
+def _is_review(path: Path) -> bool:
+    try:
+        tree = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(tree, dict) and {"verdict", "facts", "judged"} <= set(tree)
 
 
 def attach(server: Registry, case: Case, folder: Path) -> None:
