@@ -67,7 +67,12 @@ def _served(command: list[str]) -> int:
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` sets it
         signal.signal(signal.SIGHUP, signal.default_int_handler)  # the terminal was closed
     quiet = {"PYTHONWARNINGS": "ignore", **os.environ}
-    server = subprocess.Popen(command, env=quiet, start_new_session=True)  # a group of its own: it starts others
+    server = subprocess.Popen(
+        command,
+        env=quiet,
+        stdout=subprocess.DEVNULL,  # says that a setting was not given; what goes wrong is said on the other
+        start_new_session=True,  # a group of its own: it starts others
+    )
     try:
         return server.wait()
     finally:
