@@ -56,9 +56,8 @@ def _ui(options: argparse.Namespace) -> int:
     print(f"MLflow: {url}  (Ctrl-C ends it)", flush=True)
     if not command:
         return 0
-    if config.tracking.uri is None:
-        with mlflow_store.reached(), database.opened(mlflow_store.embedded(root)):
-            pass  # MLflow's server would make a new one in place, and a Ctrl-C meanwhile would break it
+    if database.is_missing(mlflow_store.storage(config, root)):
+        mlflow_store.check(config, root)  # MLflow's server would make it in place, and a Ctrl-C meanwhile break it
     return _served(command)
 
 

@@ -120,7 +120,8 @@ def read_card(folder: Path) -> Card:
 def _must_be_exported(path: Path, data: bytes) -> None:
     """Compare with the record that `export` has left beside it, if there is one and it says so."""
     record = path.with_name(EXPORTED)
-    wanted = json.loads(record.read_bytes()).get("config_sha256", "") if record.exists() else ""
+    tree = json.loads(record.read_bytes()) if record.exists() else {}
+    wanted = tree.get("config_sha256", "") if isinstance(tree, dict) else ""
     if wanted and hashlib.sha256(data).hexdigest() != wanted:
         raise UserError(f"{path}: not the one that was exported, {record.name} says; export again")
 

@@ -127,7 +127,7 @@ def opened(written: str, tracking_uri: str | None, into: Path) -> tuple[Path, Ve
         return packed, None
     if Path(written).exists() and not _WRITTEN.fullmatch(written):
         raise UserError(f"{written}: holds no {CARD}; give NAME, NAME@alias, NAME/VERSION, or the folder of a model")
-    parse(written)
+    parse(written)  # what is no reference at all is said before a server is asked for
     uri = tracking_uri or default_uri()
     version = find(written, uri)
     return fetch(version, uri, into), version

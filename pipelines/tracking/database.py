@@ -48,6 +48,12 @@ def opened(uri: str) -> Iterator[None]:
         raise
 
 
+def is_missing(uri: str) -> bool:
+    """Whether `opened` would make the database."""
+    path = _path(uri)
+    return path is not None and not _is_there(path)
+
+
 def _path(uri: str) -> Path | None:
     """The file of an SQLite URI; None: it is a server, another database, or has options."""
     return Path(uri.removeprefix(SCHEME)) if uri.startswith(SCHEME) and "?" not in uri else None
