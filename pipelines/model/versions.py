@@ -90,7 +90,7 @@ def find(written: str, tracking_uri: str) -> Version:
                 version = client.get_model_version(wanted.name, str(wanted.version))
             else:
                 aliases = client.get_registered_model(wanted.name).aliases
-                chosen = (wanted.alias,) if says_which(written) else (CANDIDATE, CHAMPION)
+                chosen = (str(wanted.alias),) if says_which(written) else (CANDIDATE, CHAMPION)
                 number = next((aliases[alias] for alias in chosen if alias in aliases), None)
                 if number is None:
                     raise UserError(
