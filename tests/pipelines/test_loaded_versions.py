@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import save_file
 
 from pipelines.__main__ import main
-from pipelines.data.shards.manifest import sha256_of
 from pipelines.errors import UserError
 from pipelines.model import loader, versions
 from pipelines.model.embedder import Embedder
 from pipelines.model.export import export
 from pipelines.model.loader import CARD, WEIGHTS, load_chain, load_encoder
+from pipelines.storage.checksum import sha256_of
 from pipelines.tracking.server import artifact_root, connect, storage, use
 from ssl_core.catalog import find, names
 from tests.support.images import encoded

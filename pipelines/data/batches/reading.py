@@ -18,9 +18,8 @@ from pipelines.data.batches.order import Ints, Rows
 from pipelines.data.batches.quarantine import Quarantined
 from pipelines.data.batches.row_groups import Group, RowGroups
 from pipelines.errors import UserError
-from pipelines.storage import outbox
 from pipelines.storage.parquet import again
-from ssl_core.augment.base import Augmentation, Image
+from ssl_core.augment.base import Augmentation
 from ssl_core.build import build_chain
 from ssl_core.codecs._image.container import JPEG_START
 from ssl_core.codecs._image.decode import DecodeError, decode, image_shape
