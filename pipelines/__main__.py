@@ -9,6 +9,7 @@ import traceback
 
 from pipelines.cli.base import Verb, Verbs
 from pipelines.errors import Interrupted, UserError
+from pipelines.storage.printable import printable_lines
 
 MODULES = (
     "pipelines.cli.stages",
@@ -60,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
 def _fail(line: str, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    print(f"selfray: {line}", file=sys.stderr)
+    print(f"selfray: {printable_lines(line)}", file=sys.stderr)
     return 1
 
 

@@ -151,13 +151,14 @@ def _print(rows: "Rows", caption: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from pipelines.storage.printable import printable_lines
     from pipelines.tracking.display import console
 
     table = Table(caption=Text(caption))
     for index, column in enumerate(rows.header):
         table.add_column(Text(column), justify="right" if index in rows.numeric else "left", overflow="fold")
     for line in rows.cells:
-        table.add_row(*(Text(cell) for cell in line))
+        table.add_row(*(Text(printable_lines(cell)) for cell in line))
     console.print(table)
 
 

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from pipelines.errors import UserError
 from pipelines.storage import outbox
 from pipelines.storage.outbox import Point
+from pipelines.storage.printable import printable_lines
 
 console = Console(highlight=False, soft_wrap=True)
 PLAIN_SECONDS = 5.0
@@ -23,7 +24,7 @@ PLAIN_SECONDS = 5.0
 
 
 def say(text: str) -> None:
-    console.print(text, markup=False)
+    console.print(printable_lines(text), markup=False)
 
 
 @contextmanager
@@ -125,7 +126,7 @@ class _Bar:
         self._bar.update(self._task, total=point.total, completed=point.step, text=describe(point, eta))
 
     def note(self, text: str) -> None:
-        self._bar.console.print(text, markup=False)
+        self._bar.console.print(printable_lines(text), markup=False)
 
     def close(self) -> None:
         self._bar.stop()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipelines.data.sources.base import Raw, Split
 from pipelines.errors import UserError
+from pipelines.storage.printable import printable
 
 KEYS: dict[Split, str] = {"train": "source.path", "test": "source.test_path"}
 """The config key that names each split's files."""
@@ -96,11 +97,6 @@ def read_sample(root: Path, name: str, file: str, row: int | None, label: str | 
     return Raw(file, row, data=found, label=label)
 
 
-def printable(name: str) -> str:
-    """A file name as valid Unicode: bytes that are not UTF-8 become backslash escapes."""
-    return name.encode("utf-8", "backslashreplace").decode()
-
-
 def reason(error: BaseException) -> str:
     """Why something failed, in one line."""
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -109,5 +105,6 @@ def reason(error: BaseException) -> str:
 
 def missing_column(key: str, name: str, file: Path, columns: Sequence[str]) -> UserError:
     close = get_close_matches(name, columns, n=1)
-    hint = f"did you mean '{close[0]}'? " if close else ""
-    return UserError(f"{key}: {file} has no column '{name}'; {hint}it has {', '.join(columns) or 'none'}")
+    hint = f"did you mean '{printable(close[0])}'? " if close else ""
+    there = ", ".join(map(printable, columns)) or "none"
+    return UserError(f"{key}: {printable(str(file))} has no column '{name}'; {hint}it has {there}")

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pipelines.storage.printable import printable
+
 Split = Literal["train", "test"]
 
 
@@ -38,6 +40,12 @@ class Raw:
     group: str = ""
     """What it has in common with others (speaker, machine, document): all of a group are held out, or none; empty: it
     has only equals by its bytes."""
+
+    def __post_init__(self) -> None:
+        """Names come from outside; made printable here, they are so in shards, quarantine, reports and on terminals."""
+        for name in ("file", "label", "error"):
+            if (text := getattr(self, name)) is not None:
+                object.__setattr__(self, name, printable(text))
 
     @property
     def origin(self) -> str:

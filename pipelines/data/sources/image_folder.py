@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from pipelines.data.sources._files import KEYS, by_split, checked, cut, printable, read_sample, reason, stamp
+from pipelines.data.sources._files import KEYS, by_split, checked, cut, read_sample, reason, stamp
 from pipelines.data.sources.base import Part, Raw, Source, Split, hash_listing
 from pipelines.errors import UserError
+from pipelines.storage.printable import printable
 from ssl_core.config import NamedConfig
 
 SIDECARS = {"thumbs.db", "desktop.ini"}
@@ -68,9 +69,9 @@ class ImageFolder(Source):
     def read(self, part: Part) -> Iterator[Raw]:
         root = self._root(part.what["split"])
         for name in part.what["names"]:
-            file = printable(f"{root.name}/{name}")
+            file = f"{root.name}/{name}"
             folder, slash, _ = name.partition("/")
-            label = printable(folder) if part.what["labelled"] and slash else None
+            label = folder if part.what["labelled"] and slash else None
             if not self._may_be_image(name):
                 yield Raw(file, label=label, error=f"not an image ({PurePosixPath(name).suffix})")
                 continue
@@ -88,7 +89,7 @@ class ImageFolder(Source):
         key, root = KEYS[split], self._root(split)
 
         def cannot_list(error: OSError) -> None:
-            raise UserError(f"{key}: {error.filename}: cannot be listed ({reason(error)})") from None
+            raise UserError(f"{key}: {printable(str(error.filename))}: cannot be listed ({reason(error)})") from None
 
         if not root.is_dir():
             raise UserError(f"{key}: {root} is a file; give the folder that holds the images")

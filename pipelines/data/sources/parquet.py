@@ -9,20 +9,11 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.data.sources._files import (
-    KEYS,
-    by_split,
-    checked,
-    cut,
-    missing_column,
-    printable,
-    read_sample,
-    reason,
-    stamp,
-)
+from pipelines.data.sources._files import KEYS, by_split, checked, cut, missing_column, read_sample, reason, stamp
 from pipelines.data.sources.base import Part, Raw, Source, Split, hash_listing
 from pipelines.errors import UserError
 from pipelines.storage import parquet, parquet_pages
+from pipelines.storage.printable import printable
 from ssl_core.config import NamedConfig
 
 BATCH_ROWS = 64

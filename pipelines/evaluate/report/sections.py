@@ -1,6 +1,7 @@
 """Parts of the Markdown report that stand below the table of scores; each is empty where there is nothing to say."""
 
 from pipelines.evaluate.scoring.scores import Leaks, Scores
+from pipelines.storage.printable import printable
 
 MEANINGS = {
     "feature_std": "spread of the directions, 0 is collapse, 1 is even",
@@ -80,4 +81,4 @@ def table(header: tuple[str, ...], cells: list[list[str]], texts: int = 1) -> li
 
 def _code(text: str) -> str:
     """Names of classes and files may hold what Markdown would take for itself."""
-    return f"`{text.replace('`', ' ').replace('|', '/')}`" if text else ""
+    return f"`{printable(text).replace('`', ' ').replace('|', '/')}`" if text else ""

@@ -3,6 +3,7 @@
 from pipelines.registry.page import tables
 from pipelines.registry.page.tables import Rows
 from pipelines.registry.review.outcome import Review
+from pipelines.storage.printable import printable
 
 MAX_LENGTH = 5000  # MLflow's column of a version's description
 
@@ -112,5 +113,5 @@ def _table(rows: Rows) -> str:
 
 def _plain(text: str) -> str:
     """Text that Markdown and its tables show as it is."""
-    flat = " ".join(text.split()).replace("\\", "\\\\")
+    flat = printable(" ".join(text.split())).replace("\\", "\\\\")
     return flat.replace("|", "\\|").replace("<", "&lt;").replace("`", "'").replace("[", "\\[").replace("*", "\\*")
