@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from pipelines.evaluate.features.feature_set import FeatureSet
+from pipelines.evaluate.report.class_text import class_text
 from pipelines.evaluate.report.plots import GREY, INK, MUTED, new_figure, save
 from pipelines.evaluate.report.text import Scores
 from pipelines.evaluate.tasks.robustness import Robustness
@@ -20,6 +21,8 @@ from ssl_core.measures.health import norm_outliers, spectrum
 
 NAMED = 30
 """Classes up to which a confusion matrix names them."""
+TICK_NAME = 24
+"""Characters of a class name beside a confusion matrix."""
 COMPARED = 2000
 """Samples whose pairs are shown."""
 FLOOR = 1e-6
@@ -103,14 +106,16 @@ def confusion(table: NDArray[np.int64], names: Sequence[str], path: Path, title:
     """
     share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)  # [C, C]
     named = len(names) <= NAMED
-    side = 2.5 + (0.42 * len(names) if named else 6)
+    shown = [class_text(number, names, TICK_NAME) for number in range(len(names))]
+    wide = max(map(len, shown), default=0) - 8  # long names take room from the matrix on both sides
+    side = 2.5 + (0.42 * len(names) + 0.12 * max(0, wide) if named else 6)
     figure = new_figure(side, side, title)
     axes = figure.add_subplot()
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     axes.set(xlabel="predicted class", ylabel="true class")
     if named:
-        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
-        axes.set_yticks(range(len(names)), names, fontsize=8)
+        axes.set_xticks(range(len(names)), shown, rotation=90, fontsize=8)
+        axes.set_yticks(range(len(names)), shown, fontsize=8)
         for row, column in zip(*np.nonzero(share >= 0.005), strict=True):
             color = "white" if share[row, column] > 0.6 else INK
             text = f"{100 * share[row, column]:.0f}"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.evaluate.report.class_text import class_text
 from ssl_core.noise import keyed_permutation, salt
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 MUTED = ("#332288", "#CC6677", "#117733", "#DDCC77", "#88CCEE", "#882255", "#44AA99", "#999933", "#AA4499", "#661100")
 GREY, _RIGHT, _WRONG = "#BBBBBB", "#009E73", "#D55E00"
 INK = "#333333"
-MAX_NAME = 40  # characters of a class name
+ROW_NAME, AMID_NAME = 14, 20  # characters of a class name beside a row of a gallery, amid the points of a map
 
 
 def curves(points: Mapping[str, Sequence[tuple[int, float]]], path: Path, title: str = "Training") -> None:
@@ -120,7 +121,7 @@ def gallery(
         if row == 0:
             axes.set_title("query", fontsize=9)
         if label is not None:
-            axes.set_ylabel(_class_name(int(label[queries[row]]), class_names), fontsize=9)
+            axes.set_ylabel(class_text(int(label[queries[row]]), class_names, ROW_NAME), fontsize=9)
         for column in range(num_neighbors):
             axes = figure.add_subplot(grid[row, column + 2])
             same = None if label is None else bool(label[neighbors[row, column]] == label[queries[row]])
@@ -179,11 +180,12 @@ def _draw_classes(
     if rest.any():
         axes.scatter(xy[rest, 0], xy[rest, 1], s=10, color=GREY, alpha=0.5, linewidths=0, label="other classes")
     for color, each in zip(MUTED, named, strict=False):
-        mine, name = xy[label == each], _class_name(each, class_names)
+        mine, name = xy[label == each], class_text(each, class_names)
         axes.scatter(mine[:, 0], mine[:, 1], s=16, color=color, alpha=0.75, linewidths=0, label=name)
         amid = mine[np.linalg.norm(mine - np.median(mine, axis=0), axis=1).argmin()]  # a point, not a gap between two
         halo = [withStroke(linewidth=3, foreground="white")]
-        axes.annotate(name, amid, color=INK, fontsize=11, weight="bold", ha="center", va="center", path_effects=halo)
+        short = class_text(each, class_names, AMID_NAME)
+        axes.annotate(short, amid, color=INK, fontsize=11, weight="bold", ha="center", va="center", path_effects=halo)
     handles = {"markerscale": 2, "fontsize": 9, "frameon": False, "title": "class", "title_fontsize": 9}
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), **handles)
 
@@ -194,11 +196,6 @@ def _image(axes: "Axes", image: NDArray[np.uint8], frame: str, dashed: bool = Fa
     axes.set_yticks([])
     for spine in axes.spines.values():
         spine.set(color=frame, linewidth=width, linestyle="--" if dashed else "-")
-
-
-def _class_name(label: int, class_names: Sequence[str] | None) -> str:
-    """A class for a legend: names come from outside, and `$...$` in one would be set as mathematics."""
-    return str(label) if class_names is None else class_names[label][:MAX_NAME].replace("$", r"\$")
 
 
 def new_figure(width: float, height: float, title: str) -> "Figure":
