@@ -10,7 +10,7 @@ from pipelines.data.shards import manifest
 from pipelines.errors import UserError
 from pipelines.evaluate.any_model import EvaluationConfig, shards_at
 from pipelines.evaluate.artifact import ProbeReport
-from pipelines.evaluate.evaluate import EVALUATE, EVALUATE_MODEL
+from pipelines.evaluate.evaluate import EVALUATE, EVALUATE_MODEL, check
 from pipelines.model.resolve import Found
 from pipelines.registry.artifact import ModelVersion
 from pipelines.registry.register import REGISTER
@@ -26,6 +26,7 @@ def train_and_register(config: RunConfig, root: Path) -> ModelVersion:
     """Every stage is recorded under `root`: what is done is reused, what was interrupted goes on."""
     with runs.run(config, root):
         shards = INGEST(config, Nothing(), root)
+        check(shards)
         checkpoint = PRETRAIN(config, shards, root)
         report = EVALUATE(config, checkpoint, root)
         return REGISTER(config, report, root)
@@ -39,6 +40,8 @@ def up_to(last: Last, config: RunConfig, root: Path) -> Artifact:
         shards = INGEST(config, Nothing(), root)
         if last == "ingest":
             return shards
+        if last == "evaluate":
+            check(shards)
         checkpoint = PRETRAIN(config, shards, root)
         return checkpoint if last == "pretrain" else EVALUATE(config, checkpoint, root)
 

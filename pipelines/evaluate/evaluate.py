@@ -8,18 +8,21 @@ from typing import Any
 from pipelines.config.flat import fingerprint
 from pipelines.config.run import RunConfig, SetupConfig
 from pipelines.data.shards import manifest
+from pipelines.data.shards.labels import Labels
 from pipelines.data.shards.manifest import Manifest
+from pipelines.data.shards.shard_set import ShardSet
 from pipelines.errors import UserError
 from pipelines.evaluate.artifact import ProbeReport
 from pipelines.evaluate.features import encode, training_views
 from pipelines.evaluate.features.feature_set import FeatureSet
-from pipelines.evaluate.leaks import check
+from pipelines.evaluate.leaks import check as leak_check
 from pipelines.evaluate.report import text
 from pipelines.evaluate.scoring import label_free, outcomes, scoring
 from pipelines.evaluate.tasks import run as tasks
 from pipelines.model import loader
 from pipelines.stage import Stage
 from pipelines.storage import outbox
+from pipelines.storage.printable import printable
 from pipelines.train.artifact import Checkpoint
 from ssl_core.catalog import find
 
@@ -28,13 +31,12 @@ def run(config: SetupConfig, given: Checkpoint, folder: Path) -> ProbeReport:
     """Features of encoder, random-init encoder and raw input; all probes on each; report in `folder/report`.
 
     Raises:
-        UserError: the weights are damaged, the test split is empty, or `evaluate.headline` names no score.
+        UserError: the weights are damaged; as `check`; or `evaluate.headline` names no score.
     """
     loader.check_weights(given.folder)  # before Ray starts: from its actors the same error comes as a long traceback
     shards, root = given.shards, folder.parent.parent / "features"
     listing = manifest.load(shards.folder)
-    if not listing.num_rows("test"):
-        raise UserError("ingest.test_fraction: the test split is empty, there is nothing to score; raise it")
+    _needs_test(listing)
     labels = _labels(shards.folder, listing)
     looked = _Progress(folder, (3 * len(config.evaluate.probes) if labels else 0) + 4)
     subjects = encode.subjects_of(config, given)
@@ -55,8 +57,8 @@ def run(config: SetupConfig, given: Checkpoint, folder: Path) -> ProbeReport:
         outcomes.save(folder / "report", sample_id, measured["encoder"].values, extra.sample_id)
     views = training_views.features(config, given, listing, root, subjects[0])
     wellness = label_free.of_features(z, views)
-    leaks = check.find(config, shards, listing, root, features["encoder"]) if config.evaluate.leaks else None
-    other = None if isinstance(config, RunConfig) else check.of_pretraining(config, given, listing, root)
+    leaks = leak_check.find(config, shards, listing, root, features["encoder"]) if config.evaluate.leaks else None
+    other = None if isinstance(config, RunConfig) else leak_check.of_pretraining(config, given, listing, root)
     looked.step({**wellness, **({"leak_rate": leaks.rate} if leaks else {})})
     result = text.Scores(
         **scored,
@@ -76,6 +78,17 @@ def run(config: SetupConfig, given: Checkpoint, folder: Path) -> ProbeReport:
     verdict = text.verdict(result)
     digest = fingerprint([given.digest, result.model_dump(mode="json")])
     return ProbeReport(digest=digest, checkpoint=given, folder=folder, scores=result, verdict=verdict)
+
+
+def check(shards: ShardSet) -> None:
+    """Whether these data can be scored: known before anything is trained on them.
+
+    Raises:
+        UserError: the test split is empty, or the labels of train and test do not fit.
+    """
+    listing = manifest.load(shards.folder)
+    _needs_test(listing)
+    _labels(shards.folder, listing)
 
 
 EVALUATE = Stage("evaluate", 3, reads=("seed", "views", "encoder", "method", "evaluate"), makes=ProbeReport, run=run)
@@ -115,11 +128,19 @@ def _headline(config: SetupConfig, scores: Mapping[str, float]) -> str:
     return wanted
 
 
+def _needs_test(listing: Manifest) -> None:
+    if not listing.num_rows("test"):
+        raise UserError(
+            f"ingest.test_fraction: the test split is empty (all {listing.num_rows('train')} samples are in train), "
+            "so there is nothing to score; raise it, or bring more data"
+        )
+
+
 def _labels(shards: Path, listing: Manifest) -> dict[str, Mapping[int, int]]:
     """Sample id -> class number of both splits; empty: no labels.
 
     Raises:
-        UserError: some samples have a label and others none.
+        UserError: some samples have a label and others none, or the splits have no class in common.
     """
     train, test = manifest.labels(shards, listing, "train"), manifest.labels(shards, listing, "test")
     if not train or not test:
@@ -130,7 +151,18 @@ def _labels(shards: Path, listing: Manifest) -> dict[str, Mapping[int, int]]:
             f"{total - labelled} of {total} samples have no label, so accuracies would be those of some samples only; "
             "label them, leave them out, or ingest without labels (source.labels=none, source.label=null)"
         )
+    if not train.numbers() & test.numbers():
+        raise UserError(
+            f"no label of test occurs in train: test has {_named(test, listing)}, train has {_named(train, listing)}; "
+            "use the same names in both splits, or ingest without labels (source.labels=none, source.label=null)"
+        )
     return {"train": train, "test": test}
+
+
+def _named(labels: Labels, listing: Manifest) -> str:
+    """The first classes of a split."""
+    names = [printable((listing.classes or ())[number]) for number in sorted(labels.numbers())]
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 class _Progress:

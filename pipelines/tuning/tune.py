@@ -11,6 +11,7 @@ from pipelines.data.ingest import INGEST
 from pipelines.data.shards import manifest
 from pipelines.data.shards.shard_set import ShardSet
 from pipelines.errors import UserError
+from pipelines.evaluate.evaluate import check
 from pipelines.registry.artifact import ModelVersion
 from pipelines.runtime import session
 from pipelines.stage import Nothing
@@ -51,6 +52,7 @@ def tune(config: RunConfig, root: Path, *, resume: bool = False) -> tuple[Findin
     with lock.alone(folder / ".lock"), tracking.run(config, root, campaign=folder.name):
         shards = INGEST(config, Nothing(), root)
         can_be_ranked(config, settings, shards)
+        check(shards)
         troubles = Troubles()
         found, shared = _search_and_confirm(config, settings, shards, root, folder, troubles)
         page = report.write(found, shared, folder / "report")

@@ -108,6 +108,17 @@ class TestParquet:
         assert "has no rows" in said(tmp_path / "none.parquet")
         assert "no such file" in said(tmp_path / "nowhere.parquet")
 
+    def test_a_column_that_is_there_twice_is_named(self, tmp_path: Path) -> None:
+        image, label = self.table()["image"], self.table()["y"]
+        for option, columns in (("label", [image, label, label]), ("image", [image, image, label])):
+            names = ["image", "image", "y"] if option == "image" else ["image", "y", "y"]
+            pq.write_table(pa.table(columns, names=names), tmp_path / "x.parquet")
+            said = rf"^source\.{option}: .*x\.parquet has the column '{names[1]}' twice; rename or drop one of them$"
+            with pytest.raises(UserError, match=said):
+                made("parquet", path=tmp_path / "x.parquet", label="y").parts(SHARD_MB)
+        pq.write_table(pa.table([image, label, label], names=["image", "z", "z"]), tmp_path / "x.parquet")
+        assert len(samples(made("parquet", path=tmp_path / "x.parquet"))) == 10, "nobody reads those"
+
     def test_cifar10(self) -> None:
         source = made("parquet", path=shared("cifar10", "test.parquet"), label="label_name")
         found = samples(source)

@@ -169,6 +169,21 @@ def test_a_manifest_names_files_below_itself_only(tmp_path, path):
         (tmp_path / manifest.NAME).write_text(json.dumps(changed))
         with pytest.raises(UserError, match=r"not a manifest: .* leads outside the folder"):
             manifest.load(tmp_path)
+    whole = whole.model_copy(update={"digest": whole.compute_digest()})
+    for good, bad in (
+        ('"num_duplicates"', '"num_duplicatez"'),
+        ('"train"', '"tsain"'),
+        ('"path"', '"xath"'),
+        ("{", "["),
+    ):
+        (tmp_path / manifest.NAME).write_text(whole.model_dump_json().replace(good, bad, 1))
+        with pytest.raises(UserError) as error:
+            manifest.load(tmp_path)
+        assert str(error.value).startswith(f"{tmp_path / manifest.NAME}: damaged, not ")
+        assert str(error.value).endswith(f"; delete {tmp_path} and run again") and "\n" not in str(error.value)
+    (tmp_path / manifest.NAME).write_bytes(b'{"format": 1, "\xff')
+    with pytest.raises(UserError, match=r"damaged, not JSON \(.*; delete .* and run again"):
+        manifest.load(tmp_path)
     (tmp_path / manifest.NAME).write_text("[" * 100_000)
     with pytest.raises(UserError, match="not JSON"):
         manifest.load(tmp_path)

@@ -44,6 +44,10 @@ class Labels(Mapping[int, int]):
     def __len__(self) -> int:
         return sum(len(self._file(index)[0]) for index in range(len(self._paths)))
 
+    def numbers(self) -> set[int]:
+        """The class numbers that occur."""
+        return {int(number) for index in range(len(self._paths)) for number in np.unique(self._file(index)[1])}
+
     def __bool__(self) -> bool:
         return bool(self._paths)
 

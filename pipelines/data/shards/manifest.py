@@ -16,6 +16,7 @@ from pydantic import AfterValidator, ValidationError
 from pipelines.data.shards.labels import Labels
 from pipelines.errors import UserError
 from pipelines.storage.checksum import sha256_of
+from pipelines.storage.printable import printable
 from pipelines.tracking.server import DatasetSummary
 from ssl_core.config import Config
 
@@ -106,13 +107,17 @@ def load(folder: Path) -> Manifest:
     try:
         tree = json.loads(path.read_text())
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not JSON ({error}); ingest again") from None
-    if not isinstance(tree, dict) or tree.get("format") != FORMAT:
+        raise UserError(f"{path}: damaged, not JSON ({error}); delete {folder} and run again") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: damaged, not a manifest; delete {folder} and run again")
+    if tree.get("format") != FORMAT:
         raise UserError(f"{path}: format {tree.get('format')}, this Selfray reads format {FORMAT}; ingest again")
     try:
         manifest = Manifest.model_validate(tree)
     except ValidationError as error:
-        raise UserError(f"{path}: not a manifest: {error.errors(include_url=False)[0]['msg']}") from None
+        first = error.errors(include_url=False)[0]
+        fault = printable(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+        raise UserError(f"{path}: damaged, not a manifest: {fault}; delete {folder} and run again") from None
     if manifest.compute_digest() != manifest.digest:
         raise UserError(
             f"{path}: its digest does not match its content; it was changed after ingest; delete {folder} and run again"

@@ -156,6 +156,8 @@ def _check(schema: pa.Schema, path: Path, image: str, label: str | None) -> None
     for option, name in (("source.image", image), ("source.label", label)):
         if name is not None and name not in schema.names:
             raise missing_column(option, name, path, schema.names)
+        if name is not None and schema.names.count(name) > 1:
+            raise UserError(f"{option}: {path} has the column '{name}' twice; rename or drop one of them")
     if not _is_image(schema.field(image).type):
         raise UserError(
             f"source.image: {path}: column '{image}' is {schema.field(image).type}; "
