@@ -6,7 +6,10 @@ from rich.table import Table
 
 from pipelines.config.parse import RECIPES
 from pipelines.config.run import SetupConfig
+from pipelines.data.shards import manifest
 from pipelines.data.shards.shard_set import ShardSet
+from pipelines.data.sources._layout import first
+from pipelines.errors import UserError
 from pipelines.evaluate.artifact import ProbeReport
 from pipelines.evaluate.report import text
 from pipelines.registry.artifact import ModelVersion
@@ -29,10 +32,12 @@ def show(config: SetupConfig, made: Artifact, root: Path) -> None:
     """Say what came out of the last stage and where to look."""
     match made:
         case ShardSet():
-            kinds = f"{made.num_classes} classes" if made.num_classes else "no labels"
+            classes = manifest.load(made.folder).classes or ()
+            kinds = f"{len(classes)} classes ({first(classes)})" if classes else "no labels"
             say(
                 f"shards: {made.num_train} train and {made.num_test} test samples, {kinds}, "
-                f"{made.num_quarantined} quarantined, {made.num_duplicates} duplicates: {made.folder}"
+                f"{made.num_quarantined} quarantined, {made.num_duplicates} exact copies of others (kept): "
+                f"{made.folder}"
             )
         case Checkpoint():
             say(f"checkpoint: step {made.step}: {made.folder}")
@@ -60,5 +65,8 @@ def list_components() -> None:
 
 
 def _scores(made: ProbeReport) -> None:
-    console.print(text.rich_table(made.scores))
+    if made.scores.encoder:
+        console.print(text.rich_table(made.scores))
+    else:
+        say(made.verdict)
     say(f"report:    {made.folder / 'report' / 'report.md'}")

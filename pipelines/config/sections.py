@@ -14,6 +14,8 @@ class IngestConfig(Config):
     """Stop when a larger share of the samples cannot be read; below it they go to quarantine.parquet."""
     max_pixels: PositiveInt = 50_000_000
     """Refuse larger images before decoding them (decompression bombs)."""
+    dark_16_bit: Literal["refuse", "keep"] = "refuse"
+    """Of 16-bit gray images that all use 14 bits or fewer: 8 bits of them would be nearly black; keep: so be it."""
     test_fraction: Fraction = 0.1
     """Share of the samples held out for evaluation when the source has no test split of its own."""
     shard_mb: PositiveInt = 64

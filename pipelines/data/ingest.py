@@ -15,6 +15,7 @@ from pipelines.data.shards.manifest import ContentFile, Manifest
 from pipelines.data.shards.schema import QUARANTINE
 from pipelines.data.shards.shard_set import ShardSet
 from pipelines.data.shards.writing import Job, PartRecord, Rules
+from pipelines.data.sources import _layout
 from pipelines.data.sources.base import Source
 from pipelines.errors import UserError
 from pipelines.runtime import capacity, session
@@ -24,6 +25,8 @@ from pipelines.storage.atomic import ASIDE, write_aside, write_text
 from pipelines.storage.checksum import sha256_of
 from ssl_core.catalog import find
 
+MOST_DARK_BITS = 14
+"""Bits that 16-bit gray images use at most where they are taken for those of a camera of fewer bits."""
 PARTS_AT_ONCE = 4096
 """Parts given to Ray Data at a time: it keeps a few kB of each for as long as it runs."""
 
@@ -53,6 +56,9 @@ def _ingest(config: SetupConfig, folder: Path) -> ShardSet:
     source = source_of(config)
     jobs = writing.jobs(source, config.ingest.shard_mb)
     records = [record for job in jobs if (record := writing.recorded(job, folder))]
+    folder.mkdir(parents=True, exist_ok=True)
+    for remark in source.remarks:
+        outbox.note(folder, remark)
     total = sum(job.part.count for job in jobs)
     allowed = config.ingest.max_bad_fraction * total
     num_read, num_bad = sum(record.num_samples for record in records), sum(record.num_bad for record in records)
@@ -68,8 +74,10 @@ def _ingest(config: SetupConfig, folder: Path) -> ShardSet:
             break  # no need to read the rest
     records.sort(key=lambda record: record.index)
     _write_quarantine(folder, records)
-    if num_bad > allowed or num_bad == total:
+    total -= sum(record.num_other for record in records)
+    if num_bad > config.ingest.max_bad_fraction * total or num_bad == total:
         raise UserError(_too_many(config, folder, num_bad, total, complete=len(records) == len(jobs)))
+    _check_16_bit(config, folder, records)
     made = _finish(config, folder, records)
     for left_by_a_kill in folder.rglob(f".*{ASIDE}"):
         left_by_a_kill.unlink(missing_ok=True)
@@ -117,6 +125,8 @@ def _finish(config: SetupConfig, folder: Path, records: list[PartRecord]) -> Sha
     )
     manifest = manifest.model_copy(update={"digest": manifest.compute_digest()})
     write_text(folder / manifests.NAME, manifest.model_dump_json(indent=2))
+    if manifest.classes:
+        outbox.note(folder, f"{len(manifest.classes)} classes: {_layout.first(manifest.classes)}")
     return ShardSet(
         digest=manifest.digest,
         folder=folder,
@@ -126,6 +136,27 @@ def _finish(config: SetupConfig, folder: Path, records: list[PartRecord]) -> Sha
         num_quarantined=manifest.num_quarantined,
         num_duplicates=num_duplicates,
     )
+
+
+def _check_16_bit(config: SetupConfig, folder: Path, records: list[PartRecord]) -> None:
+    """Cameras of 10 to 14 bits store 16: of their values 8 bits are made as of all 16, which leaves few gray levels.
+
+    Nothing is scaled image by image, as that would change what a gray level means; the files may be, once, by all.
+    """
+    count, largest = sum(record.num_16_bit for record in records), max(record.largest_16_bit for record in records)
+    bits = largest.bit_length()
+    if not count or bits > MOST_DARK_BITS:
+        return
+    said = (
+        f"all {count} 16-bit gray images use {bits} bits only (largest value {largest}), so 8 bits of them hold "
+        f"{(largest >> 8) + 1} gray levels, nearly black"
+    )
+    if config.ingest.dark_16_bit == "refuse":
+        raise UserError(
+            f"ingest.dark_16_bit: {said}; multiply the values in the files by {1 << (16 - bits)}, or set "
+            "ingest.dark_16_bit=keep"
+        )
+    outbox.note(folder, said)
 
 
 def _write_quarantine(folder: Path, records: list[PartRecord]) -> None:

@@ -21,7 +21,7 @@ from pipelines.data.sources.base import Part, Raw, Source, Split
 from pipelines.errors import UserError
 from pipelines.storage.atomic import write_aside
 from pipelines.storage.checksum import sha256_of
-from ssl_core.codecs._image.decode import DecodeError, clean
+from ssl_core.codecs._image.decode import DecodeError, clean, largest_of_16_bits
 from ssl_core.config import Config
 from ssl_core.noise import keyed_uniform, salt
 
@@ -69,6 +69,9 @@ class PartRecord(Config):
     index: int
     num_samples: int
     num_bad: int
+    num_other: int = 0
+    num_16_bit: int = 0  # gray images, and their largest value: see _check_16_bit of stages/ingest.py
+    largest_16_bit: int = 0
     labels: tuple[str, ...]
     """The different label texts that it saw."""
     train: ShardFile | None
@@ -96,15 +99,20 @@ def write(source: Source, job: Job, rules: Rules, folder: Path) -> PartRecord:
     """
     bad: list[Raw] = []
     content: list[tuple[int, int, bool]] = []
-    num_seen = 0
+    num_seen, num_other, largest = 0, 0, list[int]()
     with ExitStack() as files:
         train, test = (_Shard(files, folder, split, job.index, rules) for split in SPLITS)
         for sample_id, raw in enumerate(source.read(job.part), start=job.first_id):
             num_seen += 1
+            num_other += raw.other
+            if raw.other:
+                continue
             image = cleaned(raw, rules.max_pixels)
             if isinstance(image, Raw):
                 bad.append(image)
                 continue
+            if raw.data is not None and (value := largest_of_16_bits(raw.data)) is not None:
+                largest.append(value)
             key = _content(image)
             if job.part.split:
                 held_out = job.part.split == "test"
@@ -113,15 +121,12 @@ def write(source: Source, job: Job, rules: Rules, folder: Path) -> PartRecord:
             (test if held_out else train).add(sample_id, image, raw)
             content.append((sample_id, key, held_out))
         if num_seen != job.part.count:
-            raise RuntimeError(
-                f"{type(source).__name__} gave {num_seen} samples for part {job.index}, which says {job.part.count}"
-            )
+            name, wanted = type(source).__name__, job.part.count
+            raise RuntimeError(f"{name} gave {num_seen} samples for part {job.index}, which says {wanted}")
         train.finish()
         test.finish()
-    _write_table(
-        pa.table([[raw.file for raw in bad], [raw.row for raw in bad], [raw.error for raw in bad]], schema=QUARANTINE),
-        quarantine_path(folder, job.index),
-    )
+    faults = [[raw.file for raw in bad], [raw.row for raw in bad], [raw.error for raw in bad]]
+    _write_table(pa.table(faults, schema=QUARANTINE), quarantine_path(folder, job.index))
     columns = zip(*content, strict=True) if content else ([], [], [])
     _write_table(pa.table([list(column) for column in columns], schema=CONTENT), content_path(folder, job.index))
     record = PartRecord(
@@ -129,6 +134,9 @@ def write(source: Source, job: Job, rules: Rules, folder: Path) -> PartRecord:
         index=job.index,
         num_samples=job.part.count,
         num_bad=len(bad),
+        num_other=num_other,
+        num_16_bit=len(largest),
+        largest_16_bit=max(largest, default=0),
         labels=tuple(sorted(train.texts | test.texts)),
         train=train.recorded(),
         test=test.recorded(),

@@ -69,14 +69,18 @@ def stamp(path: Path) -> tuple[int, int]:
     return 0, 0
 
 
-def read_inside(root: Path, name: str) -> bytes | str:
+def read_inside(root: Path, name: str, follow_links: bool = False) -> bytes | str:
     """The bytes of `root/name`, or the reason (str) why they cannot be had.
 
     Refuses what leads outside `root` (links, `..`, absolute paths), devices, pipes and huge files.
+
+    Args:
+        follow_links: let links lead outside, e.g. into a cache; names may not.
     """
     try:
         real = (root / name).resolve(strict=True)
-        if not real.is_relative_to(root.resolve()):
+        named_inside = not Path(name).is_absolute() and ".." not in Path(name).parts
+        if not (follow_links and named_inside) and not real.is_relative_to(root.resolve()):
             return f"leads outside {printable(str(root))}: not followed"
         found = real.stat()
         if stat.S_ISDIR(found.st_mode):
@@ -90,8 +94,10 @@ def read_inside(root: Path, name: str) -> bytes | str:
         return f"cannot be read ({reason(error)})"
 
 
-def read_sample(root: Path, name: str, file: str, row: int | None, label: str | None) -> Raw:
-    found = read_inside(root, name)
+def read_sample(
+    root: Path, name: str, file: str, row: int | None, label: str | None, follow_links: bool = False
+) -> Raw:
+    found = read_inside(root, name, follow_links)
     if isinstance(found, str):
         return Raw(file, row, label=label, error=found)
     return Raw(file, row, data=found, label=label)

@@ -40,6 +40,8 @@ class Raw:
     group: str = ""
     """What it has in common with others (speaker, machine, document): all of a group are held out, or none; empty: it
     has only equals by its bytes."""
+    other: bool = False
+    """By its name no image at all (a text beside each image): left out, and no bad sample."""
 
     def __post_init__(self) -> None:
         """Names come from outside; made printable here, they are so in shards, quarantine, reports and on terminals."""
@@ -54,6 +56,9 @@ class Raw:
 
 class Source(ABC):
     """Built as `cls(config)`; pickled into Ray tasks, so it holds plain values only."""
+
+    remarks: tuple[str, ...] = ()
+    """What people should know about the listing, one line each; set by `parts`."""
 
     @abstractmethod
     def fingerprint(self) -> str:

@@ -28,10 +28,12 @@ class CsvManifest(Source):
         """Column that holds the label; an empty cell means not labelled."""
         root: Path | None = None
         """Folder that paths start from and must stay inside; by default the table's own."""
+        follow_links: bool = False
+        """Let links lead outside that folder, as those of caches do; the paths themselves may not."""
 
     def __init__(self, config: Config):
         self.tables = by_split(config.path, config.test_path)
-        self.image, self.label = config.image, config.label
+        self.image, self.label, self.follow_links = config.image, config.label, config.follow_links
         self.root = config.root and config.root.expanduser().absolute()
 
     def fingerprint(self) -> str:
@@ -55,7 +57,7 @@ class CsvManifest(Source):
         root = self._root(split)
         for row, (path, label) in enumerate(part.what["rows"], start=part.what["first"]):
             if path:
-                yield read_sample(root, path, path, row, label or None)
+                yield read_sample(root, path, path, row, label or None, self.follow_links)
             else:
                 yield Raw(self.tables[split].name, row, label=label or None, error=f"no path in column '{self.image}'")
 

@@ -1,11 +1,13 @@
 """A folder of images, nested or not."""
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from pipelines.data.sources import _layout
 from pipelines.data.sources._files import KEYS, by_split, checked, cut, read_sample, reason, stamp
 from pipelines.data.sources.base import Part, Raw, Source, Split, hash_listing
 from pipelines.errors import UserError
@@ -14,7 +16,26 @@ from ssl_core.config import NamedConfig
 
 SIDECARS = {"thumbs.db", "desktop.ini"}
 """Written beside images by file managers; files that start with a dot are left out as well."""
-SPLIT_NAMES = {"train", "training", "test", "testing", "val", "valid", "validation"}
+OTHER_IMAGES = {
+    *(
+        ".heic",
+        ".heif",
+        ".avif",
+        ".jp2",
+        ".j2k",
+        ".jxl",
+        ".svg",
+        ".ico",
+        ".tga",
+        ".psd",
+        ".eps",
+        ".exr",
+        ".hdr",
+        ".dcm",
+    ),
+    *(".jfif", ".jpe", ".pbm", ".pnm", ".apng", ".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".rw2", ".raw"),
+}
+"""Images that are not read: they count as bad samples, so that a folder of them is not passed over as side-cars."""
 
 
 @dataclass(frozen=True, slots=True)  # there may be millions
@@ -28,27 +49,39 @@ class _Entry:
 class ImageFolder(Source):
     """Images under a folder, nested as you like; first-level folders can be the labels.
 
-    Every visible file is a sample. One with another extension than `extensions` goes to quarantine
-    unread; one without any extension is judged by its content. Samples are ordered by relative path.
+    Every visible file with one of `extensions` is a sample, and one without any extension, which is judged by its
+    content. Images of formats that are not read count as bad samples; files of other kinds are left out and counted.
+    Samples are ordered by relative path.
+
+    With `labels: auto` and no `test_path`, a folder that holds just train/ and test/ (or val/), or all three, has
+    these splits: val/ is the test split where there is no test/, else `val` says what becomes of it.
     """
 
     class Config(NamedConfig):
         name: Literal["image_folder"] = "image_folder"
         path: Path
-        """The folder; searched all the way down."""
+        """The folder; searched all the way down. One of just train/, test/ and val/ has these splits, see `val`."""
         test_path: Path | None = None
         """A second folder, held out for evaluation; without it `ingest.test_fraction` of the samples are."""
         labels: Literal["auto", "folder", "none"] = "auto"
         """folder: the first-level folder's name is the label; auto: so if all images lie in two or more of them."""
+        val: Literal["leave", "join"] = "leave"
+        """Of a folder val/ beside train/ and test/: left out, or joined to the train samples."""
+        follow_links: bool = False
+        """Follow links that lead outside the folder, as in caches (Hugging Face, DVC); special files stay refused."""
         extensions: tuple[str, ...] = (
             ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"
         )  # fmt: skip
         """What counts as an image file; case does not matter."""
 
     def __init__(self, config: Config):
-        self.roots = by_split(config.path, config.test_path)
-        self.labels = config.labels
+        self.roots = dict[str, Path]()
+        self.roots.update(by_split(config.path, config.test_path).items())
+        self.labels, self.follow_links = config.labels, config.follow_links
         self.extensions = frozenset(extension.lower() for extension in config.extensions)
+        self._splits = ""
+        if config.test_path is None and config.labels == "auto":
+            self._take_splits(config.val)
 
     def fingerprint(self) -> str:
         return hash_listing(
@@ -57,13 +90,15 @@ class ImageFolder(Source):
 
     def parts(self, shard_mb: int) -> list[Part]:
         listings = {split: self._listing(split) for split in self.roots}
-        labelled = self._labelled(listings["train"])
+        labelled, hint = self._labelled(listings["train"])
+        self.remarks = tuple(line for line in (self._splits, hint, *self._others(listings)) if line)
         parts = []
         for split, listing in listings.items():
             for run in cut([entry.size for entry in listing], shard_mb):
                 names = [entry.name for entry in listing[run]]
                 what = {"split": split, "names": names, "labelled": labelled}
-                parts.append(Part(split if len(self.roots) > 1 else None, len(names), what))
+                mine: Split = "test" if split == "test" else "train"
+                parts.append(Part(mine if len(self.roots) > 1 else None, len(names), what))
         return parts
 
     def read(self, part: Part) -> Iterator[Raw]:
@@ -73,30 +108,65 @@ class ImageFolder(Source):
             folder, slash, _ = name.partition("/")
             label = folder if part.what["labelled"] and slash else None
             if not self._may_be_image(name):
-                yield Raw(file, label=label, error=f"not an image ({PurePosixPath(name).suffix})")
+                suffix = PurePosixPath(name).suffix
+                other = suffix.lower() not in OTHER_IMAGES
+                yield Raw(file, label=label, error=f"not an image ({suffix})", other=other)
                 continue
-            yield read_sample(root, name, file, None, label)
+            yield read_sample(root, name, file, None, label, self.follow_links)
 
-    def _root(self, split: Split) -> Path:
-        return checked(self.roots[split], KEYS[split])
+    def _take_splits(self, val: str) -> None:
+        """The folders train, test and val, where there is nothing else."""
+        found = _layout.split_folders(self.roots["train"], self.extensions)
+        if not found:
+            return
+        self.roots = {name: found[name] for name in ("train", "val", "test") if name in found}
+        said = f"{found['train'].name}/ is the train split, {found['test'].name}/ the test split"
+        if "val" in found:
+            said += f", {found['val'].name}/ " + ("joins train" if val == "join" else "is left out (source.val=join)")
+            if val == "leave":
+                del self.roots["val"]
+        self._splits = said
 
-    def _listing(self, split: Split) -> list[_Entry]:
+    def _others(self, listings: Mapping[str, list[_Entry]]) -> Iterator[str]:
+        """One line about files that are no images, where there are any."""
+        suffixes = Counter(
+            PurePosixPath(entry.name).suffix.lower()
+            for listing in listings.values()
+            for entry in listing
+            if not self._may_be_image(entry.name)
+        )
+        others = {suffix: count for suffix, count in suffixes.most_common() if suffix not in OTHER_IMAGES}
+        if others:
+            yield f"{sum(others.values())} files of other kinds left out ({_layout.first(others)})"
+
+    def _root(self, split: str) -> Path:
+        return checked(self.roots[split], self._key(split))
+
+    def _key(self, split: str) -> str:
+        return KEYS["test" if split == "test" else "train"]
+
+    def _listing(self, split: str) -> list[_Entry]:
         """All visible files in order.
 
         Raises:
             UserError: no folder, cannot be listed, empty, or without a single image.
         """
-        key, root = KEYS[split], self._root(split)
+        key, root = self._key(split), self._root(split)
 
         def cannot_list(error: OSError) -> None:
             raise UserError(f"{key}: {printable(str(error.filename))}: cannot be listed ({reason(error)})") from None
 
         if not root.is_dir():
             raise UserError(f"{key}: {root} is a file; give the folder that holds the images")
-        entries = []
-        for folder, folders, files in os.walk(root, onerror=cannot_list):
+        entries, seen = [], {os.path.realpath(root)}
+        for folder, folders, files in os.walk(root, onerror=cannot_list, followlinks=self.follow_links):
             folders[:] = [name for name in folders if not name.startswith(".")]
             links = [name for name in folders if Path(folder, name).is_symlink()]
+            if self.follow_links:
+                real = {name: os.path.realpath(Path(folder, name)) for name in folders}
+                folders[:] = [name for name in sorted(folders) if real[name] not in seen]  # links may form a loop
+                seen |= {real[name] for name in folders}
+                links = []
             for name in files + links:
                 if not name.startswith(".") and name.lower() not in SIDECARS:
                     path = Path(folder, name)
@@ -114,14 +184,18 @@ class ImageFolder(Source):
         suffix = PurePosixPath(name).suffix.lower()
         return not suffix or suffix in self.extensions
 
-    def _labelled(self, listing: list[_Entry]) -> bool:
+    def _labelled(self, listing: list[_Entry]) -> tuple[bool, str]:
+        """Whether the first-level folders are the labels; where not, why not, if they may be meant to be."""
         if self.labels != "auto":
-            return self.labels == "folder"
-        images = [entry.name.partition("/") for entry in listing if self._may_be_image(entry.name)]
+            return self.labels == "folder", ""
+        names = [entry.name for entry in listing if self._may_be_image(entry.name)]
+        images = [name.partition("/") for name in names]
         folders = {folder for folder, slash, _ in images if slash}
-        if folders and {folder.lower() for folder in folders} <= SPLIT_NAMES and len(folders) > 1:
+        if _layout.look_like_splits(folders):
             raise UserError(
-                f"source.path: {self.roots['train']} holds the folders {', '.join(sorted(folders))}, which look like "
-                "splits; set source.path and source.test_path to two of them (or source.labels to folder or none)"
+                f"source.path: {self.roots['train']} holds the folders {_layout.first(sorted(folders))}, which look "
+                "like splits, or images and masks; set source.path and source.test_path to two of them, source.path to "
+                "one (or source.labels to folder or none)"
             )
-        return len(folders) > 1 and all(slash for _, slash, _ in images)
+        labelled = len(folders) > 1 and all(slash for _, slash, _ in images)
+        return labelled, "" if labelled else _layout.why_no_labels(names, self.roots["train"])

@@ -27,7 +27,7 @@ from ssl_core.codecs._image.container import (
 from ssl_core.codecs._image.opencv import cv2
 from ssl_core.codecs._image.resize import Image
 
-__all__ = ["DecodeError", "clean", "decode", "image_shape"]
+__all__ = ["DecodeError", "clean", "decode", "image_shape", "largest_of_16_bits"]
 
 # An allow-list: Pillow also knows formats that start other programs (EPS runs Ghostscript).
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
@@ -116,6 +116,19 @@ def clean(data: bytes, *, max_pixels: int) -> tuple[bytes, int, int]:
     return encoded.getvalue(), image.width, image.height
 
 
+def largest_of_16_bits(data: bytes) -> int | None:
+    """The largest value of a gray image of 16 bits a pixel, PNG, TIFF or PGM; None: an image of another kind.
+
+    Args:
+        data: a file that `clean` has taken.
+    """
+    if data.startswith(JPEG_START) or (data.startswith(PNG_START) and data[24:26] != b"\x10\x00"):
+        return None
+    if not (_open(data).mode.startswith("I")):
+        return None
+    return int(np.asarray(_load(data)).max())
+
+
 def _checked_header(data: bytes, max_pixels: int) -> Header:
     if not data:
         raise DecodeError("empty file")
@@ -181,9 +194,9 @@ def _orientation(image: Pillow.Image) -> int:
 
 
 def _rgb(image: Pillow.Image) -> Image:
-    if image.mode in ("I", "F"):
+    if image.mode in ("I", "F") and not (image.mode == "I" and image.format == "PPM"):
         raise DecodeError(f"{image.format} with 32-bit pixels has no defined range")
-    if image.mode.startswith("I;16"):
+    if image.mode.startswith("I"):  # of a PGM Pillow makes "I", scaled from the file's own range to 16 bits
         gray = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)  # [H, W]
         return np.repeat(gray[:, :, None], 3, axis=2)  # [H, W, 3]
     if image.has_transparency_data:
