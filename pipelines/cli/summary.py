@@ -9,7 +9,6 @@ from pipelines.config.run import SetupConfig
 from pipelines.data.shards import manifest
 from pipelines.data.shards.shard_set import ShardSet
 from pipelines.data.sources._layout import first
-from pipelines.errors import UserError
 from pipelines.evaluate.artifact import ProbeReport
 from pipelines.evaluate.report import text
 from pipelines.registry.artifact import ModelVersion
