@@ -89,7 +89,7 @@ def _carry_out(registry: Registry, name: str, log: Log, last: Decision, undone: 
             for version in there & {entry.version, _left(entry)}:
                 state, latest = states[version]
                 client.set_model_version_tag(name, str(version), "review.status", state)
-                client.set_model_version_tag(name, str(version), "review.decided", f"{latest.by}, {latest.time}")
+                client.set_model_version_tag(name, str(version), "review.decided", _decided(latest, version))
     if undone:
         decisions.tell(registry, name, log)
     for entry in undone:  # last: says that all of it is done
@@ -105,6 +105,11 @@ def _states(log: Log) -> dict[int, tuple[str, Decision]]:
         if (left := _left(entry)) is not None:
             found[left] = ROLLED_BACK, entry
     return found
+
+
+def _decided(latest: Decision, version: int) -> str:
+    forced = f", {latest.forced}" if latest.failed and latest.version == version else ""
+    return f"{latest.by}, {latest.time}{forced}"
 
 
 def _left(entry: Decision) -> int | None:

@@ -56,8 +56,13 @@ class Decision(Config):
 
     def line(self) -> str:
         """One line for people."""
-        forced = f" [forced past {', '.join(self.failed)}]" if self.failed else ""
+        forced = f" [{self.forced}]" if self.failed else ""
         return f"{self.number}. {self.time}  {self.kind} version {self.version} by {self.by}: {self.why}{forced}"
+
+    @property
+    def forced(self) -> str:
+        """What it was made in spite of; empty: nothing was in its way."""
+        return f"forced past {', '.join(self.failed)}" if self.failed else ""
 
 
 class Log(NamedTuple):
@@ -71,6 +76,15 @@ class Log(NamedTuple):
     @property
     def last(self) -> Decision | None:
         return self.entries[-1] if self.entries else None
+
+    def about(self, version: int) -> Decision | None:
+        """The latest decision about a version."""
+        return next((entry for entry in reversed(self.entries) if entry.version == version), None)
+
+    def rolled_back(self) -> Decision | None:
+        """The decision that made today's champion, where it went back from `previous`."""
+        made = next((entry for entry in reversed(self.entries) if entry.kind != "reject"), None)
+        return made if made and made.kind == "rollback" else None
 
 
 def begin(client: Client, name: str, experiment_id: str) -> str:

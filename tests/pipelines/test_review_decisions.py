@@ -10,6 +10,7 @@ import time
 import pytest
 
 from pipelines.errors import UserError
+from pipelines.model.versions import Reference
 from pipelines.registry import decisions
 from pipelines.registry.aliases import compare, settle
 from pipelines.registry.decisions import Decision
@@ -67,8 +68,25 @@ def test_a_failed_gate_refuses_and_force_is_recorded(models, tmp_path):
     actions.promote(server, "poor", 1, by="ann", why="demo on Monday", force=True)
     last = decisions.read(server, "poor").last
     assert last is not None and last.failed == ("floors",) and "forced past floors" in last.line()
+    assert "forced past floors" in server.client.get_model_version("poor", "1").tags["review.decided"]
+    seen = actions.examine(server, Reference("poor", CHAMPION, None)).review.verdict
+    assert seen.endswith(" | promoted by ann, forced past floors (decision 1)"), seen
     with pytest.raises(UserError, match="no champion before this one"):
         actions.rollback(server, "poor", by="ann", why="undo")
+
+
+def test_a_second_rollback_does_not_bring_back_what_was_just_rolled_back(models, fresh):
+    server = models
+    decide(server, fresh, 1)
+    decide(server, fresh, 2)
+    decide(server, fresh, 1, kind="rollback")
+    decide(server, fresh, 3, kind="reject")  # decides nothing about the champion
+    with pytest.raises(UserError, match=rf"^{fresh}/2: was rolled back itself \(3\. .*--force"):
+        actions.rollback(server, fresh, by="ann", why="again")
+    assert aliases(server, fresh)[CHAMPION] == 1
+    actions.rollback(server, fresh, by="ann", why="it was better after all", force=True)
+    assert aliases(server, fresh)[CHAMPION] == 2
+    assert decisions.read(server, fresh).last.failed[0] == "rolled back"
 
 
 def test_of_reviewers_who_decide_at_once_one_wins(models, fresh):
@@ -135,9 +153,9 @@ def test_a_killed_promotion_is_reported_and_completed(models, fresh):
     log = decisions.read(server, fresh)
     code = (
         "import os, signal, sys\n"
-        "from pipelines.registry import decisions\n"
-        "from pipelines.registry.decisions import Decision\n"
-        "from pipelines.registry.registry import Registry\n"
+        "from pipelines.review import decisions\n"
+        "from pipelines.review.decisions import Decision\n"
+        "from pipelines.review.registry import Registry\n"
         "server = Registry(sys.argv[1])\n"
         "entry = Decision.model_validate_json(sys.argv[3])\n"
         "decisions.append(server, sys.argv[2], decisions.read(server, sys.argv[2]), entry)\n"

@@ -56,7 +56,7 @@ def examine(server: Registry, reference: Reference, rules: ReviewConfig | None =
     checked = check(f"{name}/{number}", tracking_uri=server.uri)
     judged = judge(asked.gates, subject.facts, checked, against)
     review = Review(
-        verdict=verdict(subject.facts, judged, against),
+        verdict=verdict(subject.facts, judged, against) + _forced(log, number),
         time=decisions.now(),
         gates=asked.gates,
         gates_from="a file of the reviewer" if rules else "the run's recipe",
@@ -142,8 +142,8 @@ def promote(
     log, said = settle(server, name)
     if _now(server, name, log, CHAMPION) == version:
         raise UserError(f"{name}/{version}: is the champion already; `selfray history {name}` says since when")
-    about = [entry for entry in log.entries if entry.version == version]
-    rejected = about[-1] if about and about[-1].kind == "reject" else None
+    about = log.about(version)
+    rejected = about if about and about.kind == "reject" else None
     if rejected and not force:
         raise UserError(f"{name}/{version}: was rejected ({rejected.line()}); `--force` overrides, and is recorded")
     case = examine(server, Reference(name, None, version), rules)
@@ -185,18 +185,28 @@ def rollback(server: Registry, name: str, *, by: str, why: str, force: bool = Fa
     """Make the champion of before the champion again; the two change places.
 
     Raises:
-        UserError: there was none before, its artifact is not intact (and no `force`), or somebody decided meanwhile.
+        UserError: there was none before; without `force`: it was rolled back itself, or its artifact is not intact;
+            or somebody decided meanwhile.
     """
     _signed(by, why)
     log, said = settle(server, name)
     champion, previous = (_now(server, name, log, alias) for alias in (CHAMPION, PREVIOUS))
     if previous is None:
         raise UserError(f"{name}: no champion before this one, so nothing to go back to; promote another version")
+    if (left := log.rolled_back()) and left.previous == previous and not force:
+        raise UserError(
+            f"{name}/{previous}: was rolled back itself ({left.line()}); promote another version, or bring it back "
+            "with `--force`, which is recorded"
+        )
     checked = check(f"{name}/{previous}", tracking_uri=server.uri)
     if checked.problems and not force:
         raise UserError(f"{name}/{previous}: {'; '.join(checked.problems)}; `--force` rolls back all the same")
     made = _decision("rollback", log, previous, previous, champion, by, why)
-    made = made.model_copy(update={"failed": ("artifact",) if checked.problems else ()})
+    failed = (
+        *(["rolled back"] if left and left.previous == previous else []),
+        *(["artifact"] * bool(checked.problems)),
+    )
+    made = made.model_copy(update={"failed": failed})
     decisions.append(server, name, log, made)
     return [*said, *_carried(server, name), made.line()]
 
@@ -251,6 +261,14 @@ def _described(subject: Subject, rules: ReviewConfig | None) -> Subject:
     said = {key: text for key in ("license", "provenance") if rules and (text := getattr(rules, key))}
     data = subject.facts.data.model_copy(update=said)
     return replace(subject, facts=subject.facts.model_copy(update={"data": data}))
+
+
+def _forced(log: Log, number: int) -> str:
+    """What the version became champion in spite of, for its verdict; empty: nothing, or it is not known to be one."""
+    about = log.about(number)
+    if about is None or about.kind != "promote" or not about.failed:
+        return ""
+    return f" | promoted by {about.by}, {about.forced} (decision {about.number})"
 
 
 def _against(review: Review) -> str:
