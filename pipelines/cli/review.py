@@ -72,6 +72,7 @@ def _review(options: argparse.Namespace) -> int:
     from pipelines.registry.page import tables
     from pipelines.registry.review import actions
     from pipelines.tracking.display import say
+    from pipelines.tuning.candidate import campaign_line
 
     rules, reference = _rules(options), versions.parse(options.model)
     if options.output:
@@ -84,10 +85,13 @@ def _review(options: argparse.Namespace) -> int:
     facts = case.review.facts
     folder = options.output or Path("selfray-review") / f"{facts.name}-{facts.version}"
     page = actions.write(case, folder)
-    _print(tables.gates(case.review), case.review.verdict)
+    _print(tables.gates(case.review), f"gates from {case.review.gates_from}")
     if not options.local:
         actions.attach(server, case, folder)
-    say(f"{case.review.verdict}\nreport: {page}")
+    say(case.review.verdict)
+    if won := facts.campaign:
+        say(campaign_line(won.verdict, won.trial, won.num_trials) + (f" (run {won.run_id})" if won.run_id else ""))
+    say(f"report: {page}")
     return 0
 
 

@@ -16,6 +16,15 @@ def run_url(config: SetupConfig, root: Path, experiment_id: str, run_id: str) ->
     return f"{_base(config, root, PORT)}/#/experiments/{experiment_id}/runs/{run_id}?{_MODE}"
 
 
+def run_link(text: str, experiment_id: str, run_id: str, place: str = "") -> str:
+    """A link to a run in the Markdown of MLflow's own pages, wherever they are served.
+
+    Args:
+        place: in the run, e.g. `artifacts/review/review.html`.
+    """
+    return f"[{text}](#/experiments/{experiment_id}/runs/{run_id}{f'/{place}' if place else ''})"
+
+
 def ui(config: SetupConfig, root: Path, port: int = PORT, host: str = LOOPBACK) -> tuple[list[str] | None, str]:
     """The command that starts MLflow's pages, on loopback if nothing else is said, and the link to open.
 

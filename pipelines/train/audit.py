@@ -164,7 +164,7 @@ def audit(order: Order, shards: Path, manifest: Manifest, folder: Path, total: i
         total=total,
         ingest_quarantined=manifest.num_quarantined,
         wrong_steps=tuple(wrong),
-        restarts=log.restarts,
+        restarts=tuple(step for step in log.restarts if step < total),  # a finished one that was opened took no step
         taken_again=log.taken_again,
         quarantined=quarantine.read(folder),
     )

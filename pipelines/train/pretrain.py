@@ -23,11 +23,13 @@ from pipelines.storage.signals import FAILURE, SAVE, STOP
 from pipelines.tracking.display import say
 from pipelines.train.artifact import Checkpoint
 from pipelines.train.audit import audit
+from pipelines.train.plan import forecast
 from pipelines.train.warm_start import Start
 
 if TYPE_CHECKING:
     from ray.train.torch import TorchTrainer
 
+    from pipelines.data.batches.order import Order
     from pipelines.train.ray_worker import TrainHere
 
 RESIZE_S = 20
@@ -46,14 +48,15 @@ def run(config: RunConfig, shards: ShardSet, folder: Path, begin: Start | None =
 
     listing = manifest.load(shards.folder)
     order = training_order(config, listing)  # says at once when there are too few samples
-    session.connect(config)
-    use_gpu = fits(config)  # first: it waits for nodes, and asks those that come what the others were asked
-    verify(shards.folder, listing)
-    folder.mkdir(parents=True, exist_ok=True)
-    for leftover in (FAILURE, STOP, SAVE):
-        (folder / leftover).unlink(missing_ok=True)
-    outbox.note(folder, placement_line(config, capacity.members(), use_gpu))
-    _fit(config, shards, folder, use_gpu, begin)
+    if not _is_done(config, order, folder):  # e.g. by a campaign's trial; Ray Train takes 10 s for no step
+        session.connect(config)
+        use_gpu = fits(config)  # first: it waits for nodes, and asks those that come what the others were asked
+        verify(shards.folder, listing)
+        folder.mkdir(parents=True, exist_ok=True)
+        for leftover in (FAILURE, STOP, SAVE):
+            (folder / leftover).unlink(missing_ok=True)
+        outbox.note(folder, placement_line(config, capacity.members(), use_gpu))
+        _fit(config, shards, folder, use_gpu, begin)
     if (folder / FAILURE).exists():
         raise UserError((folder / FAILURE).read_text())
     path, _ = patiently(lambda: checkpoint.latest(folder / "checkpoints"), noted_in(folder))
@@ -93,6 +96,15 @@ PRETRAIN = Stage(
     makes=Checkpoint,
     run=run,
 )
+
+
+def _is_done(config: RunConfig, order: "Order", folder: Path) -> bool:
+    """Whether the newest checkpoint is that of the last step, in this order of samples."""
+    path, _ = patiently(lambda: checkpoint.latest(folder / "checkpoints"), noted_in(folder))
+    if path is None:
+        return False
+    state, total = checkpoint.state_of(path), config.train.num_steps(order.batches_per_epoch)
+    return bool(state["step"] == state["total"] == total and state["order"] == order.identity)
 
 
 def fits(config: RunConfig) -> bool:

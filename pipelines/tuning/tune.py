@@ -19,7 +19,7 @@ from pipelines.storage import lock
 from pipelines.tracking import runs as tracking
 from pipelines.tracking.display import clock, say
 from pipelines.train.pretrain import PRETRAIN
-from pipelines.tuning import plan, records, space, table
+from pipelines.tuning import candidate, plan, records, space, table
 from pipelines.tuning.campaign import Campaign, Work
 from pipelines.tuning.cautions import can_be_ranked, cautions
 from pipelines.tuning.confirm import plan_confirmation
@@ -62,6 +62,7 @@ def tune(config: RunConfig, root: Path, *, resume: bool = False) -> tuple[Findin
         say(f"report: {page}")
         made = flow.train_and_register(winner_of(config, found, shared), root)
         link(made)
+        candidate.tell(made, found)
         troubles.say(found.trials)
         return found, made
 

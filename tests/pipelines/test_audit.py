@@ -55,6 +55,14 @@ def consumed_as_planned(folder: Path, order: Order, listing: Manifest, shards: P
     return sums
 
 
+def test_a_finished_training_that_is_opened_again_was_not_restarted(tmp_path, order, listing):
+    total = len(consumed_as_planned(tmp_path, order, listing, tmp_path))
+    consumption.begin(tmp_path, total)
+    assert look(tmp_path, order, listing).restarts == ()
+    consumption.begin(tmp_path, total - 3)  # from an older checkpoint
+    assert look(tmp_path, order, listing).restarts == (total - 3,)
+
+
 def look(folder: Path, order: Order, listing: Manifest) -> Audit:
     return audit(order, folder, listing, folder, EPOCHS * order.batches_per_epoch)
 

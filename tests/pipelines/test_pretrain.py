@@ -20,7 +20,7 @@ from pipelines.data.shards.shard_set import ShardSet
 from pipelines.errors import UserError
 from pipelines.stage import Nothing
 from pipelines.storage import outbox
-from pipelines.train import pretrain
+from pipelines.train import consumption, pretrain
 from pipelines.train.audit import Audit
 from tests.support.processes import ray_processes
 from tests.support.recipe import TREE
@@ -92,6 +92,7 @@ def test_a_killed_worker_changes_nothing(shards, undisturbed, tmp_path):
     found = Audit.model_validate_json((tmp_path / "report" / "audit.json").read_text())
     assert found.is_exact and len(found.restarts) == 1
     assert made.digest == pretrain.run(parse(TREE, CHANGES), shards, undisturbed).digest
+    assert consumption.read(undisturbed).restarts == (), "what is done is not opened again"
 
 
 @pytest.mark.slow

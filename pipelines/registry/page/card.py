@@ -4,6 +4,8 @@ from pipelines.registry.page import tables
 from pipelines.registry.page.tables import Rows
 from pipelines.registry.review.outcome import Review
 from pipelines.storage.printable import printable
+from pipelines.tracking.ui import run_link
+from pipelines.tuning.candidate import campaign_line
 
 MAX_LENGTH = 5000  # MLflow's column of a version's description
 
@@ -11,7 +13,7 @@ MAX_LENGTH = 5000  # MLflow's column of a version's description
 def markdown(review: Review) -> str:
     """The whole card."""
     facts, against = review.facts, review.against
-    parts = [review.verdict, f"# {facts.title}", _what(review)]
+    parts = [review.verdict, *_campaign(review), f"# {facts.title}", _what(review)]
     parts += [_heading("Gates"), _table(tables.gates(review))]
     if facts.judged and facts.judged.encoder:
         where = f"On {facts.elsewhere.folder}, as its own data have no labels:" if facts.elsewhere else ""
@@ -63,7 +65,8 @@ def how_to_load(review: Review) -> str:
 
 def how_to_reproduce(review: Review) -> str:
     line, code = review.facts.lineage, review.facts.lineage.code
-    config = "report/winner.yaml" if review.facts.campaign else "config.yaml"
+    place = review.facts.campaign  # of one without a run of its own, the run logged the recipe, not the winner
+    config = "report/winner.yaml" if place and not place.run_id else "config.yaml"
     lines = [f"export MLFLOW_TRACKING_URI={review.tracking_uri}"]
     lines += [f"git checkout {code.commit}"] if code and code.commit else []
     if code and code.patch:
@@ -72,6 +75,13 @@ def how_to_reproduce(review: Review) -> str:
         lines.append(f"# training was interrupted, and went on at commit {other.commit or '(unknown)'}: see Lineage")
     lines += [f"mlflow artifacts download -r {line.run_id} -a {config} -d .", f"selfray run {config}"]
     return "\n".join(lines)
+
+
+def _campaign(review: Review) -> list[str]:
+    if (place := review.facts.campaign) is None:
+        return []
+    link = f" {run_link('The campaign', place.experiment_id, place.run_id)}" if place.run_id else ""
+    return [_plain(campaign_line(place.verdict, place.trial, place.num_trials)) + link]
 
 
 def _what(review: Review) -> str:

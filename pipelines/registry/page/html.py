@@ -13,6 +13,7 @@ from pipelines.registry.page.tables import Rows
 from pipelines.registry.review.facts import Subject
 from pipelines.registry.review.gates import seen
 from pipelines.registry.review.outcome import Review
+from pipelines.tuning.candidate import campaign_line
 
 _PICTURE = re.compile(r"^!\[(?P<caption>[^\]]*)\]\((?P<file>[\w.-]+\.png)\)$", re.MULTILINE)
 _OURS = {"map.png", "neighbors.png"}  # drawn here for both encoders
@@ -44,6 +45,8 @@ def write(review: Review, subject: Subject, champion: Subject | None, pair: tupl
     parts = [f"<h1>{escape(review.facts.title)}</h1>", f"<small>{escape(_byline(review))}</small>"]
     parts.append(html.paragraph(review.verdict, "verdict fail" if review.failed else "verdict"))
     parts += [html.paragraph(sentence, "warn") for sentence in review.facts.missing]
+    if place := review.facts.campaign:
+        parts.append(html.paragraph(campaign_line(place.verdict, place.trial, place.num_trials), "verdict open"))
     parts.append(f"<nav>{links}</nav>")
     parts += [f'<h2 id="s{i}">{escape(title)}</h2>\n{body}' for i, (title, body) in enumerate(shown.items())]
     return html.html(f"{review.facts.title}: review", parts)
@@ -205,9 +208,13 @@ def _pictures(report: Path) -> str:
 def _campaign(review: Review) -> str:
     if (place := review.facts.campaign) is None:
         return ""
-    rows = Rows(("searched key", "value, and where it was searched"), [[k, v] for k, v in place.values.items()])
-    said = f"The winner of {place.num_trials} trials; the campaign's own page is report/report.html of the run."
-    return html.paragraph(place.verdict, "verdict") + html.paragraph(said) + _table(rows)
+    where = "the campaign's run" if place.run_id else "the run"
+    said = html.paragraph(f"The campaign's own page is report/report.html of {where}.")
+    server = review.tracking_uri.rstrip("/")
+    if place.run_id and server.startswith(("http://", "https://")):
+        url = escape(f"{server}/#/experiments/{place.experiment_id}/runs/{place.run_id}/artifacts/report/report.html")
+        said = f'<p>The campaign\'s own page: <a href="{url}" target="_blank">{url}</a></p>'
+    return _table(tables.campaign(place)) + said
 
 
 def _use(review: Review) -> str:

@@ -6,7 +6,7 @@ from pipelines.evaluate.report import text as report
 from pipelines.evaluate.report.sections import MEANINGS
 from pipelines.evaluate.scoring.scores import Leaks, Scores
 from pipelines.registry.review.comparison import Comparison
-from pipelines.registry.review.facts import Code, Facts, Lineage
+from pipelines.registry.review.facts import Code, Facts, Lineage, Place
 from pipelines.registry.review.outcome import Review
 
 PASSED = {True: "pass", False: "FAIL", None: "n/a"}
@@ -136,6 +136,14 @@ def _code(kind: str, code: Code, line: Lineage) -> list[list[str]]:
     before = line.code.environment if kind and line.code else code.environment
     other = [f"{name} {text}" for name, text in code.environment.items() if before.get(name) != text]
     return [*cells, [f"{kind}other versions", ", ".join(other)]]
+
+
+def campaign(place: Place) -> Rows:
+    """What campaign it won, and where in the searched space it lies."""
+    cells = [["campaign", place.verdict], ["trials", str(place.num_trials)]]
+    cells += [["best trial", str(place.trial)]] if place.trial is not None else []
+    cells += [["run of the campaign", place.run_id]] if place.run_id else []
+    return Rows(("", ""), cells + [[f"searched: {key}", value] for key, value in place.values.items()])
 
 
 def data(facts: Facts) -> Rows:

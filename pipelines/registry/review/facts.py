@@ -82,7 +82,12 @@ class Place(Config):
     verdict: str
     num_trials: NonNegativeInt
     values: dict[str, str]
-    """Searched key -> its value, and the range it was searched in."""
+    """Searched key -> its value, and the range it was searched in; empty: the campaign's report is gone."""
+    trial: int | None = None
+    """That won; None: an older campaign does not say."""
+    run_id: str = ""
+    """Of the campaign; empty: an older campaign's winner does not say."""
+    experiment_id: str = ""
 
 
 class Elsewhere(Config):

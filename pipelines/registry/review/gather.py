@@ -19,8 +19,8 @@ from pipelines.evaluate.scoring.outcomes import load as load_outcomes
 from pipelines.evaluate.scoring.scores import Scores
 from pipelines.model.loader import CARD, read_card
 from pipelines.registry.registry import ModelVersion, Registry, Run
-from pipelines.registry.review import lineage
-from pipelines.registry.review.facts import Data, Facts, Lineage, Place, Subject
+from pipelines.registry.review import campaigns, lineage
+from pipelines.registry.review.facts import Data, Facts, Lineage, Subject
 from pipelines.storage import checkpoint, inputs
 from pipelines.storage.inputs import RECORD
 from pipelines.train.audit import Audit
@@ -73,7 +73,9 @@ def of_run(registry: Registry, run_id: str) -> Subject:
     audit = _audit(audit_folder / "report" / "audit.json", read)
     tree, title = read.config(), run.info.run_name or run_id
     made = _lineage(registry, run, trainer, read, audit)
-    return _subject(read, folder / "report", title, tree, made, _data(run, tree))
+    found = _subject(read, folder / "report", title, tree, made, _data(run, tree))
+    won = found.facts.campaign or campaigns.place(registry, run)
+    return replace(found, facts=found.facts.model_copy(update={"campaign": won}))
 
 
 def of_folder(folder: Path) -> Subject:
@@ -144,7 +146,7 @@ class _Reader:
         if not isinstance(tree, dict):
             return {}
         path = self._folder / "report" / CAMPAIGN
-        return with_changes(tree, _winner(json.loads(path.read_text()))["changes"]) if path.exists() else tree
+        return with_changes(tree, campaigns.winner(json.loads(path.read_text()))["changes"]) if path.exists() else tree
 
 
 def _subject(read: _Reader, report: Path, title: str, tree: dict[str, Any], traced: Lineage, data: Data) -> Subject:
@@ -163,7 +165,7 @@ def _subject(read: _Reader, report: Path, title: str, tree: dict[str, Any], trac
         config=_flat(tree),
         lineage=traced,
         data=data,
-        campaign=_campaign(report / CAMPAIGN),
+        campaign=campaigns.of_report(report / CAMPAIGN),
         missing=tuple(read.missing),
     )
     return Subject(facts, report, outcomes, shown, _rules(tree))
@@ -229,29 +231,6 @@ def _data(run: Run, tree: dict[str, Any]) -> Data:
     data = run.inputs.dataset_inputs[0].dataset
     place = unquote(urlsplit(json.loads(data.source).get("uri", "")).path)
     return Data(name=data.name, folder=place, **json.loads(data.profile or "{}"), **about)
-
-
-def _campaign(path: Path) -> Place | None:
-    """From a campaign's report.json; read as plain JSON, since only a few of its lines are shown."""
-    if not path.exists():
-        return None
-    found = json.loads(path.read_text())
-    winner = _winner(found)
-    return Place(
-        verdict=found["verdict"],
-        num_trials=sum(trial["kind"] == "search" for trial in found["trials"]),
-        values={key: f"{value} of {_range(found['space'].get(key))}" for key, value in winner["changes"].items()},
-    )
-
-
-def _winner(found: dict[str, Any]) -> dict[str, Any]:
-    winner: dict[str, Any] = next(trial for trial in found["trials"] if trial["number"] == found["winner"])
-    return winner
-
-
-def _range(values: dict[str, Any] | None) -> str:
-    kind, given = next(((k, v) for k, v in (values or {}).items() if v is not None), ("", ""))
-    return f"{kind} {given}".strip() or "its range"
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
