@@ -87,8 +87,8 @@ class Stage(Generic[Settings, Given, Made]):
         folder = self.folder(config, given, root)
         record = folder / RECORD
         folder.mkdir(parents=True, exist_ok=True)
-        mirrored = runs.stage_run(config, root, self.name, folder, reused=record.exists(), dataset=self.dataset)
-        with lock.alone(folder / ".lock"), mirrored:
+        mine = lock.alone(folder / ".lock", lock.STAGE_WAIT_S, lambda text: display.say(f"{self.name}: {text}"))
+        with mine, runs.stage_run(config, root, self.name, folder, reused=record.exists(), dataset=self.dataset):
             if record.exists():
                 display.say(f"{self.name}: reused {folder}")
                 return self.makes.model_validate_json(record.read_text())

@@ -49,7 +49,8 @@ def tune(config: RunConfig, root: Path, *, resume: bool = False) -> tuple[Findin
             "run without --resume"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    with lock.alone(folder / ".lock"), tracking.run(config, root, campaign=folder.name):
+    mine = lock.alone(folder / ".lock", lock.STAGE_WAIT_S, lambda text: say(f"tune: {text}"))
+    with mine, tracking.run(config, root, campaign=folder.name):
         shards = INGEST(config, Nothing(), root)
         can_be_ranked(config, settings, shards)
         check(shards)
