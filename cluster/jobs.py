@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from cluster import local_nodes
+from cluster.job_log import JobLog, last_words
 from pipelines.errors import UserError
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ class Jobs:
     def log(self, submission_id: str) -> str:
         self.one(submission_id)
         with self._said():
-            return str(self._client.get_job_logs(submission_id))
+            log = JobLog()
+            return log(str(self._client.get_job_logs(submission_id))) + log.end()
 
     def follow(self, submission_id: str, show: Callable[[str], None]) -> int:
         """Show what the job prints until it ends; returns its exit status.
@@ -103,24 +105,29 @@ class Jobs:
             UserError: the connection broke; the job goes on without us.
         """
         self.one(submission_id)
+        log = JobLog()
 
         async def tail() -> None:
             lines: AsyncIterator[str] = self._client.tail_job_logs(submission_id)
             async for chunk in lines:
-                show(chunk)
+                show(log(chunk))
 
         back = f"`selfray logs {submission_id} --follow` comes back; if the cluster itself is gone, submit again"
         with self._said(f"lost while following {submission_id}: {back}"):
-            asyncio.run(tail())
+            try:
+                asyncio.run(tail())
+            finally:
+                show(log.end())
         job = self.ended(submission_id, ENDS_S)
         if job.status == SUCCEEDED:
             return 0
         if job.status == STOPPED:
             show(f"{submission_id}: stopped; submitting the same again goes on from the last checkpoint\n")
             return KILLED
-        if job.driver_exit_code is None and job.message:  # it never ran, or its node died
-            show(f"{submission_id}: {job.message.strip().splitlines()[-1]}\n")
-        return job.driver_exit_code or 1
+        if words := last_words(job.driver_exit_code, job.message or "", log.step):
+            show(f"{submission_id}: {words}\n")
+        status = job.driver_exit_code or 1
+        return status if status > 0 else 128 - status  # as a shell says it
 
     def ended(self, submission_id: str, patience_s: float) -> "JobDetails":
         """

@@ -44,7 +44,7 @@ def placement(config: RunConfig, nodes: Sequence[Node], use_gpu: bool) -> Placem
 def placement_line(config: RunConfig, nodes: Sequence[Node], use_gpu: bool) -> str:
     """Who will run where, for the start of a run."""
     described = placement_rows(config, placement(config, nodes, use_gpu), use_gpu)
-    return "; ".join(f"{what}: {where}" for what, where in described.items())
+    return "planned " + "; ".join(f"{what}: {where}" for what, where in described.items())
 
 
 def placement_rows(config: RunConfig, placed: Placement, use_gpu: bool) -> dict[str, str]:

@@ -139,6 +139,12 @@ def latest_step(folder: Path) -> int:
     return int(state_of(path)["step"]) if path else 0
 
 
+def goes_on(folder: Path) -> str:
+    """Where a training whose checkpoints these are goes on, for people."""
+    step = latest_step(folder)
+    return f"going on from step {step}" if step else "going on from the start: there is no checkpoint yet"
+
+
 def state_of(path: Path) -> dict[str, Any]:
     state: dict[str, Any] = json.loads((path / STATE).read_text())
     return state

@@ -1,6 +1,7 @@
 """Pre-train the method's encoder on the shards, on Ray Train workers fed by Ray Data."""
 
 import uuid
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from pipelines.runtime import capacity, session
 from pipelines.runtime.background import Aside
 from pipelines.runtime.notices import Notices
 from pipelines.runtime.placement import placement_line
+from pipelines.runtime.stalls import Stalls
 from pipelines.runtime.waiting import Room
 from pipelines.stage import Stage
 from pipelines.storage import checkpoint, outbox
@@ -147,11 +149,13 @@ def on_gpus(config: RunConfig, gpus: int) -> bool:
 def _fit(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool, begin: Start | None) -> None:
     """Run the trainer in a thread, so that Ctrl-C stays ours: it asks the workers to stop at a checkpoint."""
     training = Aside(lambda: fit(config, shards, folder, use_gpu, begin=begin))
-    notices, room = Notices(config.ray), Room(of_workers(config, use_gpu))
+    notices, room, stalls = Notices(config.ray), Room(of_workers(config, use_gpu)), Stalls(folder)
     try:
         while not training.ended(0.2):
             notices.poll([folder])
             room.poll(partial(outbox.note_if_possible, folder))
+            with suppress(OSError):
+                stalls.poll(partial(outbox.note_if_possible, folder))
     except KeyboardInterrupt:
         (folder / STOP).touch()
         outbox.note(folder, "Ctrl-C: saving a checkpoint, then stopping (again: stop at once)")
@@ -190,7 +194,7 @@ def fit(
             if not left or (folder / STOP).exists():
                 raise
             session.release(session.reservations() - before)  # else readers find no CPU, and the run hangs
-            outbox.note(folder, "the training controller died; going on from the last checkpoint")
+            outbox.note(folder, f"the training controller died; {checkpoint.goes_on(folder / 'checkpoints')}")
 
 
 def _trainer(
@@ -205,6 +209,7 @@ def _trainer(
     from ray.train import RunConfig as TrainRun
     from ray.train.torch import TorchConfig, TorchTrainer
 
+    from pipelines.runtime.deaths import Deaths
     from pipelines.train.ray_worker import work
 
     fewest, most, own = config.train.fewest_workers, config.train.num_workers, config.ray.worker_resource
@@ -227,6 +232,7 @@ def _trainer(
             name=f"fit-{uuid.uuid4().hex[:8]}",
             storage_path=str(folder / "ray"),
             failure_config=FailureConfig(max_failures=config.train.max_failures),
+            callbacks=[Deaths(folder)],
         ),
     )
 

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import ray
 import ray.train
 import ray.util
 import torch
@@ -113,6 +114,8 @@ def train_here(
     if worker.rank == 0:
         how = f"{chosen_precision(config.train.precision, worker.device)}, {torch.get_num_threads()} threads each"
         how += ", sharded" if worker.holds_shares(config.train) else ""
+        if ray.is_initialized():  # where it was planned is not where it came
+            how += f"; rank 0 on {ray.util.get_node_ip_address()}/{ray.get_runtime_context().get_node_id()[:6]}"
         outbox.note(worker.folder, f"workers: {worker.size} on {worker.device.type}, {how}")
     listing = manifest.load(shards.folder)
     labels = manifest.labels(shards.folder, listing, "train")

@@ -67,6 +67,7 @@ def test_workers_that_find_no_room_are_said():
     nodes = [Node("a/1", "a", {"CPU": 1})]
     assert placement(config(), nodes, use_gpu=False) == Placement({"a/1": 1}, {}, 1)
     line = placement_line(config(), nodes, use_gpu=False)
+    assert line.startswith("planned workers: "), "a plan: Ray decides"
     assert "1 find no room" in line and "room for none; that is 0, too few" in line
 
 
