@@ -20,7 +20,7 @@ from pipelines.config.flat import flat
 from pipelines.config.run import SetupConfig, identity
 from pipelines.errors import Interrupted, UserError
 from pipelines.storage import outbox
-from pipelines.tracking import attempts, provenance, shipping
+from pipelines.tracking import attempts, provenance, shipping, view
 from pipelines.tracking import server as store
 from pipelines.tracking.attempts import Attempt
 from pipelines.tracking.server import DatasetSummary, Value, reached
@@ -288,7 +288,8 @@ def _finish(mirror: _Mirror, patience_s: float) -> None:
         if client.get_run(run_id).data.tags.get("mlflow.parentRunId") != tracked.run_id:
             client.set_tag(tracked.run_id, f"selfray.reused.{mirror.name}", folder.name)
         if mirror.name in SCORED:
-            store.log_values(client, tracked.run_id, final_scores(folder))
+            store.log_values(client, tracked.run_id, scores := final_scores(folder))
+            view.scored(client, tracked.run_id, folder / "report", scores)
             _upload(client, tracked.run_id, folder)
         if mirror.dataset:
             data = store.dataset(folder, mirror.dataset(folder))

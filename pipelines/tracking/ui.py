@@ -2,11 +2,14 @@
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from pipelines.config.run import SetupConfig
+from pipelines.tracking import view
 from pipelines.tracking.loopback import LOOPBACK
 from pipelines.tracking.server import address, artifact_root, is_server, set_environment, storage
+from pipelines.tracking.shipping import Unreachable
 
 PORT = 5000
 _MODE = "workflowType=machine_learning"  # after the '#' of a link; else MLflow's pages open for chat traces
@@ -31,7 +34,7 @@ def ui(config: SetupConfig, root: Path, port: int = PORT, host: str = LOOPBACK) 
     The command is None when `tracking.uri` is a server: it has the pages already.
     """
     uri = storage(config, root)
-    url = f"{_base(config, root, port)}/#/experiments?{_MODE}"
+    url = f"{_base(config, root, port)}/#{_runs(uri, config)}"
     if is_server(uri):
         return None, url
     set_environment()
@@ -50,6 +53,15 @@ def how_to_open(config: SetupConfig, root: Path) -> str:
     if is_server(storage(config, root)):
         return url
     return f"selfray ui --set storage={root}   then   {url}"
+
+
+def _runs(uri: str, config: SetupConfig) -> str:
+    """The runs with their scores in view; the list of experiments where there are none yet, or nobody answers."""
+    database = uri.removeprefix("sqlite:///")
+    if database == uri or Path(database).exists():  # to look would make it
+        with suppress(Unreachable, LookupError):
+            return f"{view.place(uri, config.tracking.experiment)}&{_MODE}"
+    return f"/experiments?{_MODE}"
 
 
 def _base(config: SetupConfig, root: Path, port: int) -> str:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from pipelines.errors import UserError
 from pipelines.registry.artifact import ModelVersion
 from pipelines.tracking import runs
+from pipelines.tracking.runs import Tracked
 from pipelines.tracking.server import reached
 from pipelines.tracking.shipping import Unreachable
 from pipelines.tracking.ui import run_link
+from pipelines.tracking.view import CONFIRMED, RECIPE
 from pipelines.tuning.outcome.findings import Findings
 
 if TYPE_CHECKING:
@@ -50,6 +52,33 @@ def _tell(client: "MlflowClient", experiment_id: str, run_id: str, made: ModelVe
         client.set_tag(version.run_id, key, value)
     note = client.get_run(version.run_id).data.tags.get(NOTE, "")
     client.set_tag(version.run_id, NOTE, with_line(note, line))
+
+
+def confirmed(found: Findings) -> dict[str, float]:
+    """Metrics of the campaign's run: mean and spread over fresh seeds of the winner and of the recipe's own config."""
+    own = next((each for each in found.confirmed if each.trial is None), None)
+    values = dict[str, float | None]()
+    for names, each in ((CONFIRMED, found.confirmation), (RECIPE, own)):
+        values |= dict(zip(names, (each.mean, each.std), strict=True)) if each else {}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def about(found: Findings, tracked: Tracked) -> str:
+    """The description of the campaign's run, as Markdown."""
+    searched = sum(trial.kind == "search" for trial in found.trials)
+    page = run_link("report.html", tracked.experiment_id, tracked.run_id, "artifacts/report/report.html")
+    rows = [f"| `{key}` | {value} |" for key, value in found.best.changes.items()]
+    parts = [
+        f"**{found.verdict}**",
+        *(f"- {line}" for line in found.advice),
+        f"Trial {found.winner} of {searched} won, ranked by `{found.metric}` ({found.meaning}); `{CONFIRMED[0]}` and "
+        f"`{CONFIRMED[1]}` are its {found.metric} over fresh seeds, `{RECIPE[0]}` and `{RECIPE[1]}` the recipe's own.",
+        "\n".join(["| searched key | the winner's value |", "|---|---|", *rows]),
+        f"Every trial, its curves and what they say: {page}. Each trial is a run below this one, with its values as "
+        "params and its looks as metrics; the loss of the winner's training is in the run `pretrain` below the "
+        "winner's own run, or in that run's report.",
+    ]
+    return "\n\n".join(parts)[:MAX_DESCRIPTION]
 
 
 def campaign_line(verdict: str, trial: int | None, num_trials: int) -> str:

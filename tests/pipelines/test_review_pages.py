@@ -10,6 +10,7 @@ import pytest
 from pipelines.model import versions
 from pipelines.registry.registry import Registry
 from pipelines.registry.review import actions
+from pipelines.tracking import view
 from tests.support.browser import MISSING, Browser
 from tests.support.reviewed import HEADLINE, OVERLAP, recipe, register
 
@@ -147,3 +148,17 @@ def test_mlflow_compares_champion_and_candidate(browser, reviewed):
 def _runs(server: Registry) -> str:
     """As MLflow's own link has it (ModelView.tsx, onCompare): version -> run id, as JSON."""
     return quote(json.dumps({v.version: v.run_id for v in server.versions("seen")}))
+
+
+def test_mlflows_list_of_runs_shows_verdict_scores_and_floors_and_no_log_of_decisions(reviewed):
+    server, case, _ = reviewed
+    experiment = recipe(Path(), "seen").tracking.experiment
+    with Browser(width=1700, height=900) as wide:  # columns that do not fit are not drawn
+        wide.open(f"{server.uri}/#{view.place(server.uri, experiment)}&{_MODE}")
+        for words in ("headline", *view.FLOORS, view.VERDICT, "beats both floors", "temperature"):
+            text = wide.wait_for(words)
+        keep(wide, "runs")
+        assert "seen: decisions" not in text and wide.errors() == []
+    run = server.client.get_run(case.review.facts.lineage.run_id)
+    value = run.data.metrics[view.HEADLINE]
+    assert value == case.review.facts.scores.encoder[HEADLINE] and f"{value:.2f}"[:4] in text

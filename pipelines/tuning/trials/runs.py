@@ -22,7 +22,7 @@ from pipelines.tracking import provenance, runs, shipping
 from pipelines.tracking import server as store
 from pipelines.tracking.server import Value, reached
 from pipelines.tracking.shipping import Shipper, Unreachable
-from pipelines.tuning import records
+from pipelines.tuning import candidate, records
 from pipelines.tuning.outcome.findings import Findings
 from pipelines.tuning.records import OPEN, State, Trial
 
@@ -122,12 +122,14 @@ def finish(found: Findings, report: Path) -> None:
         return
     best, now = found.best, time.time_ns() // 1_000_000
     values = {f"best/{name}": value for name, value in (best.looks[-1].values if best.looks else {}).items()}
+    values |= candidate.confirmed(found)
     values |= {"cost/trial_seconds": found.cost.spent, "cost/in_full_seconds": found.cost.in_full}
     try:
         with reached(store.UPLOAD_TIMEOUT_S):
             store.log_values(tracked.client, tracked.run_id, [Value(n, now, 0, v) for n, v in values.items()])
             tracked.client.set_tag(tracked.run_id, "selfray.verdict", found.verdict[:5000])
             tracked.client.set_tag(tracked.run_id, "selfray.winner", str(found.winner))
+            tracked.client.set_tag(tracked.run_id, candidate.NOTE, candidate.about(found, tracked))
             tracked.client.log_artifacts(tracked.run_id, str(report), "report")
     except Unreachable as error:
         logger.warning("tracking: %s; the report is in %s, the same command again uploads it", error, report)

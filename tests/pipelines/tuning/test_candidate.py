@@ -57,6 +57,17 @@ def test_the_version_and_its_run_say_the_campaigns_verdict(won):
     assert version.description.startswith(version.tags["selfray.verdict"]), "the list of versions shows the first line"
 
 
+def test_the_campaigns_run_has_mean_spread_and_the_recipes_own_and_a_description(won):
+    found, run_id, server, _ = won
+    run = server.client.get_run(run_id)
+    assert run.data.metrics["confirmed/mean"] == pytest.approx(found.confirmation.mean)
+    assert run.data.metrics["confirmed/std"] == pytest.approx(found.confirmation.std)
+    (own,) = [each for each in found.confirmed if each.trial is None]
+    assert run.data.metrics["recipe/mean"] == pytest.approx(own.mean)
+    note = run.data.tags["mlflow.note.content"]
+    assert found.verdict in note and f"/runs/{run_id}/artifacts/report/report.html)" in note
+
+
 def test_review_page_and_card_say_it_first(won, tmp_path):
     found, run_id, server, case = won
     place = case.review.facts.campaign
