@@ -12,7 +12,8 @@ the sha256 in the copy's tags, which `load_encoder`, `selfray verify` and every 
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
@@ -138,8 +139,15 @@ def append(registry: Registry, name: str, log: Log, decision: Decision) -> Log:
     with registry.asked():
         if not log.run_id:
             log = log._replace(run_id=_adopt(registry, name))
-        written = store.write_once(registry.client, log.run_id, _key(decision.number), value)
-    now_there = read(registry, name)
+    try:
+        with registry.asked():
+            written = store.write_once(registry.client, log.run_id, _key(decision.number), value)
+    except UserError as error:
+        raise UserError(
+            f"{error}: whether decision {decision.number} is in the log is not known; `selfray history {name}` says"
+        ) from None
+    with carried_on(name, decision if written else None):
+        now_there = read(registry, name)
     if now_there.run_id != log.run_id:
         if decision in now_there.entries:  # it moved with the log
             return now_there
@@ -150,6 +158,26 @@ def append(registry: Registry, name: str, log: Log, decision: Decision) -> Log:
         other = now_there.entries[decision.number - 1]
         raise UserError(f"{name}: somebody decided at the same moment, so this was not done: {other.line()}")
     return now_there
+
+
+@contextmanager
+def carried_on(name: str, written: Decision | None) -> Iterator[None]:
+    """What follows once a decision is in the log; where the server goes away meanwhile, that it is there is said.
+
+    Args:
+        written: the decision; None: somebody else's is in its place.
+    Raises:
+        UserError: as inside.
+    """
+    try:
+        yield
+    except UserError as error:
+        if written is None:
+            raise
+        raise UserError(
+            f"{error}: decision {written.number} ({written.kind} version {written.version}) is in the log all the "
+            f"same; the next decision or review of {name} carries it out, `selfray history {name}` shows it"
+        ) from None
 
 
 def enforce(registry: Registry, name: str) -> Log:

@@ -14,6 +14,7 @@ from pipelines.config.run import SetupConfig
 from pipelines.config.sections import TrackingConfig
 from pipelines.errors import UserError
 from pipelines.tracking import database
+from pipelines.tracking.server_errors import one_line
 from pipelines.tracking.shipping import Unreachable
 
 if TYPE_CHECKING:
@@ -292,12 +293,6 @@ def log_dataset(client: "MlflowClient", run_id: str, data: Any, context: str = "
     from mlflow.entities import DatasetInput, InputTag
 
     client.log_inputs(run_id, datasets=[DatasetInput(data, [InputTag("mlflow.data.context", context)])])
-
-
-def one_line(error: BaseException) -> str:
-    """The first line of an error, cut to what fits beside a sentence; MLflow's name the server with its login."""
-    lines = secret.shown(str(error)).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]
 
 
 def set_environment() -> None:

@@ -59,7 +59,7 @@ def _runs(uri: str, config: SetupConfig) -> str:
     """The runs with their scores in view; the list of experiments where there are none yet, or nobody answers."""
     database = uri.removeprefix("sqlite:///")
     if database == uri or Path(database).exists():  # to look would make it
-        with suppress(Unreachable, LookupError):
+        with suppress(Unreachable, LookupError, ImportError):  # the last: a database whose driver is not here
             return f"{view.place(uri, config.tracking.experiment)}&{_MODE}"
     return f"/experiments?{_MODE}"
 

@@ -16,7 +16,8 @@ from pipelines.config.flat import flat
 from pipelines.config.parse import parse
 from pipelines.errors import UserError
 from pipelines.storage import permissions
-from pipelines.tracking.server import one_line, storage
+from pipelines.tracking.server import storage
+from pipelines.tracking.server_errors import one_line
 from pipelines.tracking.ui import ui
 from tests.support.mlflow_server import MlflowServer
 from tests.support.recipe import TREE
