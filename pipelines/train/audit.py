@@ -4,8 +4,9 @@ Shapes: N train samples.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -88,11 +89,8 @@ class Audit(Config):
 
     def markdown(self) -> str:
         """What `selfray audit` prints and MLflow shows."""
-        columns = list(EpochCount.model_fields)
-        rows = ["| " + " | ".join(columns) + " |", "|" + "---:|" * len(columns)]
-        rows += ["| " + " | ".join(f"{getattr(e, c):,}" for c in columns) + " |" for e in self.epochs]
+        rows = [f"{self.verdict()}; {self.steps:,} of {self.total:,} steps.", "", *_table(self.epochs), ""]
         at = f" (after steps {', '.join(map(str, self.restarts))})" if self.restarts else ""
-        rows += ["", f"{self.verdict()}; {self.steps:,} of {self.total:,} steps.", ""]
         rows += [f"- left over per epoch, less than a global batch: {self.dropped_per_epoch}"]
         rows += [f"- restarts: {len(self.restarts)}{at}; steps taken again from a checkpoint: {self.taken_again}"]
         rows += [f"- quarantined at ingest: {self.ingest_quarantined}; while training: {len(self.quarantined)}"]
@@ -104,6 +102,18 @@ class Audit(Config):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "audit.json").write_text(json.dumps(self.model_dump(mode="json"), indent=1))
         (folder / "audit.md").write_text(self.markdown())
+
+
+def _table(epochs: Sequence[EpochCount]) -> list[str]:
+    """As Markdown, samples per epoch; epochs in a row with the same numbers share a line."""
+    columns = list(EpochCount.model_fields)
+    rows = ["| " + " | ".join(["epochs", *columns[1:]]) + " |", "|" + "---:|" * len(columns)]
+    for _, equal in groupby(epochs, key=lambda e: [getattr(e, c) for c in columns[1:]]):
+        alike = list(equal)
+        first, last = alike[0], alike[-1]
+        name = f"{first.epoch}" if first is last else f"{first.epoch} to {last.epoch}"
+        rows.append("| " + " | ".join([name, *(f"{getattr(first, c):,}" for c in columns[1:])]) + " |")
+    return rows
 
 
 def of_run(folder: Path) -> Audit:

@@ -78,7 +78,9 @@ def test_an_undisturbed_run_is_exact(tmp_path, order, listing):
         and found.dropped_per_epoch == 2
     )
     assert [(e.planned, e.consumed, e.repeated, e.skipped) for e in found.epochs] == [(20, 20, 0, 0)] * EPOCHS
-    assert "exact: every planned sample was consumed once; 15 of 15 steps" in found.markdown()
+    text = found.markdown()
+    assert text.startswith("exact: every planned sample was consumed once; 15 of 15 steps")
+    assert "| 0 to 2 | 20 | 20 | 0 | 0 | 0 |" in text, "epochs alike share a line"
     found.write(tmp_path / "report")
     assert Audit.model_validate(json.loads((tmp_path / "report" / "audit.json").read_text())) == found
 
