@@ -1,5 +1,6 @@
 """campaign.json: what all trials of a campaign have in common, as every process of it reads it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,34 @@ def folder(config: RunConfig, data: str, root: Path) -> Path:
     searched = {key: value for key, value in chosen(section(config)).items() if key not in GROWS}
     recipe = {key: value for key, value in tree(config).items() if key not in ("storage", "tracking", "ray")}
     return root / "tune" / fingerprint([recipe, searched, data])[:16]
+
+
+def differs(config: RunConfig, root: Path) -> str:
+    """Which keys differ from the newest campaign of this name, as the end of a sentence; empty: none, or of no key."""
+    found = sorted(root.glob(f"tune/*/{NAME}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    mine = _keys({**tree(config), "tune": section(config).model_dump(mode="json")})
+    for path in found:
+        there = load(path.parent)
+        if there.recipe.get("name") != config.name:
+            continue
+        theirs = _keys({**there.recipe, "tune": there.tune.model_dump(mode="json")})
+        changed = [key for key in sorted(mine.keys() | theirs.keys()) if mine.get(key) != theirs.get(key)]
+        said = [f"{key} ({theirs.get(key)} there, {mine.get(key)} here)" for key in changed if _tells(key)]
+        return f"; {path.parent} is one with other {', '.join(said[:6])}" if said else ""
+    return ""
+
+
+def _tells(key: str) -> bool:
+    first, _, rest = key.partition(".")
+    return first not in ("storage", "tracking", "ray") and not (first == "tune" and rest.partition(".")[0] in GROWS)
+
+
+def _keys(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted key -> value."""
+    made: dict[str, Any] = {}
+    for key, value in node.items():
+        made |= _keys(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return made
 
 
 def milestones(total: int, looks: int) -> tuple[int, ...]:

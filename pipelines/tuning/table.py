@@ -11,6 +11,7 @@ from rich.text import Text
 
 from pipelines.tracking.display import clock, console, repeating, say
 from pipelines.tuning.campaign import Campaign
+from pipelines.tuning.confirm import num_trainings
 from pipelines.tuning.records import OPEN, Trial
 
 ROWS = 30
@@ -100,7 +101,7 @@ def status(campaign: Campaign, began: float, at_a_time: int) -> str:
     metric, trials = campaign.plan.tune.metric, campaign.trials
     said = [f"{sum(t.state not in OPEN for t in trials)} of {campaign.num_planned} trials"]
     if best := campaign.ranked():
-        said.append(f"best {metric} {_score(best[0], metric)} (trial {best[0].number})")
+        said.append(f"best of one seed: {metric} {_score(best[0], metric)} (trial {best[0].number})")
     elif seen := [t for t in campaign.of("search") if t.value(metric) is not None]:
         first = max(seen, key=campaign.score)
         said.append(f"best look so far {metric} {_score(first, metric)} (trial {first.number} at {_share(first)})")
@@ -124,7 +125,7 @@ def seconds_left(campaign: Campaign) -> float | None:
     confirming = campaign.of("confirm", "default")
     confirmations = sum(t.state in OPEN for t in confirming)
     if not confirming:
-        confirmations = (min(wanted.top_k, campaign.num_searched) + 1) * wanted.seeds
+        confirmations = num_trainings(wanted, campaign.num_searched)
     searches = campaign.num_searched - len(ended)
     return searches * fmean(t.seconds for t in timed) + confirmations * fmean(whole)
 

@@ -22,7 +22,7 @@ from pipelines.train.pretrain import PRETRAIN
 from pipelines.tuning import candidate, plan, records, space, table
 from pipelines.tuning.campaign import Campaign, Work
 from pipelines.tuning.cautions import can_be_ranked, cautions
-from pipelines.tuning.confirm import plan_confirmation
+from pipelines.tuning.confirm import cost_before, plan_confirmation
 from pipelines.tuning.outcome import findings, report
 from pipelines.tuning.outcome.findings import Findings
 from pipelines.tuning.plan import Plan
@@ -45,8 +45,8 @@ def tune(config: RunConfig, root: Path, *, resume: bool = False) -> tuple[Findin
     folder = plan.folder(config, INGEST.folder(config, Nothing(), root).name, root)
     if resume and not (folder / plan.NAME).exists():
         raise UserError(
-            f"--resume: no stopped campaign of this recipe and space on these data, as they are now, under {root}; "
-            "run without --resume"
+            f"--resume: no stopped campaign of this recipe and space on these data, as they are now, under {root}"
+            f"{plan.differs(config, root)}; run without --resume"
         )
     folder.mkdir(parents=True, exist_ok=True)
     mine = lock.alone(folder / ".lock", lock.STAGE_WAIT_S, lambda text: say(f"tune: {text}"))
@@ -82,7 +82,8 @@ def _search_and_confirm(
     campaign = Campaign(shared, folder, config.seed, work_of(shards, root), [runs])
     said = f"tune: campaign {folder}, {campaign.num_planned} search trials, {at_a_time} at a time ({why})"
     say(f"{said}; {len(campaign.trials)} recorded before" if campaign.trials else said)
-    for line in cautions(settings, shards):
+    steps = work_of(shards, root)(config)[1]
+    for line in (cost_before(settings, campaign.num_searched, steps), *cautions(settings, shards)):
         say(f"tune: {line}")
     try:
         with table.watch(campaign, at_a_time):

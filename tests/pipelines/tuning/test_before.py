@@ -13,6 +13,7 @@ from pipelines.stage import Nothing
 from pipelines.tuning import plan, space
 from pipelines.tuning import tune as flow
 from pipelines.tuning.cautions import can_be_ranked, cautions
+from pipelines.tuning.confirm import cost_before
 from pipelines.tuning.plan import Plan
 from pipelines.tuning.trials.trial import looked_at
 from tests.support.images import encoded, write_tree
@@ -72,6 +73,28 @@ def test_a_grid_that_is_cut_and_seeds_that_show_nothing_are_said():
     (line,) = said(confirm={"seeds": 2})
     assert line.startswith("warning: tune.confirm.seeds 2: only a gain of more than 4.3 times the spread over seeds")
     assert said(confirm={"seeds": 1})[0].endswith("a single seed does not say how large the noise is; take 3 or more")
+
+
+def test_the_number_of_trainings_is_said_with_the_confirmation():
+    line = cost_before(space.section(tuned()), 4, 1200)
+    assert line.startswith("up to 13 trainings of about 1,200 steps: 4 to search")
+    assert "9 in full to confirm (the best 2 and the recipe's own, tune.confirm.seeds 3)" in line
+    none = cost_before(space.section(tuned(confirm={"seeds": 0})), 4, 10)
+    assert none.startswith("up to 4 trainings") and "none to confirm" in none
+
+
+def test_resume_names_the_key_that_differs(tmp_path):
+    config = tuned()
+    folder = tmp_path / "tune" / "aa"
+    folder.mkdir(parents=True)
+    shared = Plan(recipe=space.tree(config), tune=space.section(config), shards=LABELLED)
+    shared.keep(folder)
+    assert plan.differs(config, tmp_path) == ""
+    other = parse(TREE, {"tune": {**TUNE, "num_trials": 3, "metric": "rankme"}, "train.steps": 77})
+    said = plan.differs(other, tmp_path)
+    assert said.startswith(f"; {folder} is one with other train.") and "77 here)" in said
+    assert "tune.metric (knn_top1 there, rankme here)" in said and "num_trials" not in said
+    assert plan.differs(other.model_copy(update={"name": "another"}), tmp_path) == ""
 
 
 def test_a_campaign_on_changed_data_is_not_resumed(tmp_path):

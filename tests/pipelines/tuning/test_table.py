@@ -27,7 +27,9 @@ def test_the_table_shows_every_trial_its_values_and_the_best(tmp_path):
     for trial in again.trials:
         assert f"{trial.changes['method.temperature']:.4g}" in text
     line = table.status(again, time.monotonic() - 75, 2)
-    assert line.startswith(f"5 of 6 trials, best knn_top1 {best.value('knn_top1'):.3f} (trial {best.number}), ETA ")
+    assert line.startswith(
+        f"5 of 6 trials, best of one seed: knn_top1 {best.value('knn_top1'):.3f} (trial {best.number}), ETA "
+    )
     assert line.endswith("running for 1m15s")
 
 
@@ -49,7 +51,7 @@ def test_the_eta_counts_the_confirmations_and_the_looks_so_far_are_shown(tmp_pat
     for step in range(30, 91, 10):
         made.looked(second.number, Look(step=step, values=peak_at(0.3)(second, step / 90), seconds=step / 10))
     assert table.seconds_left(made) == 4 * 9 + (1 + 1) * 3 * 9
-    assert ", best knn_top1 " in (line := table.status(made, time.monotonic(), 2)) and "ETA 45s" in line
+    assert ", best of one seed: knn_top1 " in (line := table.status(made, time.monotonic(), 2)) and "ETA 45s" in line
     play(made, made.next_search, peak_at(0.3))
     assert table.seconds_left(made) == 6 * 9, "the confirmations are not planned yet, and they will come"
     plan_confirmation(made)
