@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from cluster import local_nodes
 from cluster.job_log import JobLog, last_words
 from pipelines.errors import UserError
+from pipelines.storage import permissions
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails
@@ -44,6 +45,7 @@ class Jobs:
 
     def __init__(self, address: str | None):
         self.address = _address(address)
+        permissions.named()
         _reach(self.address)
         from ray.job_submission import JobSubmissionClient
 

@@ -15,7 +15,7 @@ from pipelines.config import secret
 from pipelines.config.run import RunConfig, SetupConfig
 from pipelines.config.sections import RayConfig
 from pipelines.errors import UserError
-from pipelines.runtime import JOIN_AT, nodes
+from pipelines.runtime import JOIN_AT, STATE, nodes, old_sessions
 from pipelines.storage import permissions
 
 logger = logging.getLogger("selfray.ray")
@@ -68,6 +68,7 @@ def join(address: str) -> None:
     import ray
     from ray.exceptions import AuthenticationError, RpcError
 
+    permissions.named()
     at = os.environ.get(JOIN_AT, address) if address == "auto" else secret.resolve(address, "ray.address")
     host, _, port = at.rpartition(":")
     if host in ("127.0.0.1", "localhost"):  # Ray would take the machine's outer address for it
@@ -143,6 +144,7 @@ def start_local(num_cpus: int, object_store_bytes: int) -> None:
         UserError: it did not start, twice, or its token is not a secret.
     """
     permissions.closed()
+    old_sessions.remove(STATE / "ray")
     import ray
 
     for last in (False, True):

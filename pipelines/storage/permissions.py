@@ -64,6 +64,19 @@ def checked(path: Path) -> Path:
     return path
 
 
+def named() -> None:
+    """A token that is asked for but not there is no token that a cluster refuses.
+
+    Raises:
+        UserError: RAY_AUTH_TOKEN_PATH names no file.
+    """
+    path = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    if not path or "RAY_AUTH_TOKEN" in os.environ or os.environ.get("RAY_AUTH_MODE") != "token":
+        return
+    if not Path(path).expanduser().is_file():
+        raise UserError(f"RAY_AUTH_TOKEN_PATH: {path}: no such file; give the file with the cluster's token")
+
+
 def closed() -> None:
     """Whoever may talk to a Ray may run code in it: refuse to start one without a token that is a secret.
 

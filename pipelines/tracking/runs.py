@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from pipelines.storage import outbox
 from pipelines.tracking import attempts, provenance, shipping, view
 from pipelines.tracking import server as store
 from pipelines.tracking.attempts import Attempt
+from pipelines.tracking.history import last_steps
 from pipelines.tracking.server import DatasetSummary, Value, reached
 from pipelines.tracking.shipping import Shipper, Unreachable
 
@@ -259,7 +261,7 @@ def _shipper(tracked: Tracked, name: str, folder: Path, reused: bool) -> Shipper
         with reached():
             store.log_values(client, run_id, values)
 
-    return Shipper(folder, open_run, send)
+    return Shipper(folder, open_run, send, partial(last_steps, client))
 
 
 def _child(tracked: Tracked, name: str, folder: Path) -> str:

@@ -8,7 +8,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,12 +48,20 @@ class Shipper:
         folder: The stage's folder.
         open_run: Finds or creates the run, returns its id.
         send: Takes a run id and points. Both raise Unreachable; sending a point twice must do no harm.
+        arrived: Metric -> highest step that a run has; asked where the folder does not know, since it was deleted.
     """
 
-    def __init__(self, folder: Path, open_run: Callable[[], str], send: Callable[[str, list[Point]], None]):
+    def __init__(
+        self,
+        folder: Path,
+        open_run: Callable[[], str],
+        send: Callable[[str, list[Point]], None],
+        arrived: Callable[[str], Mapping[str, int]] = lambda _: {},
+    ):
         self._folder = folder
         self._open_run = open_run
         self._send = send
+        self._arrived = arrived
         self._run_id: str | None = None
         self.done = False
         self._offset = 0
@@ -116,6 +124,8 @@ class Shipper:
         known = state(self._folder)
         if known and known.run_id == run_id:
             self._offset, self.done = known.offset, known.done
+        else:
+            self._last.update(self._arrived(run_id))
         arrived = (point for end, point in outbox.committed(self._folder, 0) if end <= self._offset)
         for _ in outbox.unrepeated(arrived, self._last):
             pass
