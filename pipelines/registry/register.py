@@ -45,6 +45,10 @@ INPUT = (
 )
 """For the MLmodel file: the signature has no place for it."""
 MAX_DESCRIPTION = 5000  # MLflow's column
+NOT_REVIEWED = (
+    "Not reviewed yet: `selfray review` holds it against the gates and puts its page here. MLflow's own *Promote "
+    "model* button goes past the gates."
+)
 
 
 def run(config: RunConfig, given: ProbeReport, folder: Path) -> ModelVersion:
@@ -203,7 +207,7 @@ def requirements() -> list[str]:
 def describe(given: ProbeReport) -> str:
     """For the version's page: the verdict first, since the list of versions shows nothing else, then the table."""
     body = report.markdown(given.scores).partition(f"**{given.verdict}**")[2]
-    text = f"{given.verdict}\n\n{body.strip()}\n"
+    text = f"{given.verdict}\n\n{NOT_REVIEWED}\n\n{body.strip()}\n"
     if len(text) <= MAX_DESCRIPTION:
         return text
     more = "\n\n(cut; the whole report is an artifact of the source run)"

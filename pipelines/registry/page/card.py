@@ -13,7 +13,7 @@ MAX_LENGTH = 5000  # MLflow's column of a version's description
 def markdown(review: Review) -> str:
     """The whole card."""
     facts, against = review.facts, review.against
-    parts = [review.verdict, *_campaign(review), f"# {facts.title}", _what(review)]
+    parts = [review.verdict, *_campaign(review), f"# {facts.title}", _what(review), _decide(review)]
     parts += [_heading("Gates"), _table(tables.gates(review))]
     if facts.judged and facts.judged.encoder:
         where = f"On {facts.elsewhere.folder}, as its own data have no labels:" if facts.elsewhere else ""
@@ -75,6 +75,19 @@ def how_to_reproduce(review: Review) -> str:
         lines.append(f"# training was interrupted, and went on at commit {other.commit or '(unknown)'}: see Lineage")
     lines += [f"mlflow artifacts download -r {line.run_id} -a {config} -d .", f"selfray run {config}"]
     return "\n".join(lines)
+
+
+def _decide(review: Review) -> str:
+    """Where the whole review is, and how to decide: the button of MLflow's pages asks no gate."""
+    facts = review.facts
+    page = "The whole review is `review/review.html` of the source run"
+    if facts.experiment_id:
+        link = run_link("review.html", facts.experiment_id, facts.lineage.run_id, "artifacts/review/review.html")
+        page = f"The whole review: {link}"
+    return (
+        f"{page}. Decide with `selfray promote {facts.name} --version {facts.version}`: MLflow's own *Promote model* "
+        "button and its alias menu go past the gates, and the next `selfray` command takes back what they did."
+    )
 
 
 def _campaign(review: Review) -> list[str]:

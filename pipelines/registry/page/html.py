@@ -228,7 +228,12 @@ def _decide(review: Review) -> str:
     commands = f"selfray promote {name} --version {version} --by YOU --why TEXT{force}\n"
     commands += f"selfray reject {name} --version {version} --by YOU --why TEXT"
     past = "".join(f"<li>{escape(entry.line())}</li>" for entry in review.decisions) or "<li>none yet</li>"
-    return f"<pre>{escape(commands)}</pre><h3>Decisions so far</h3><ul>{past}</ul>"
+    past_gates = (
+        "MLflow's own 'Promote model' button and its alias menu go past these gates; the next selfray command takes "
+        "back what they did."
+    )
+    warning = html.paragraph(past_gates, "warn")
+    return f"<pre>{escape(commands)}</pre>{warning}<h3>Decisions so far</h3><ul>{past}</ul>"
 
 
 def _table(rows: Rows) -> str:

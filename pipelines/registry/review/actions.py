@@ -110,6 +110,7 @@ def attach(server: Registry, case: Case, folder: Path) -> None:
         "review.verdict": review.verdict[:MAX_WHY],
         "review.time": review.time,
         "review.against": _against(review),
+        "review.page": f"#/experiments/{facts.experiment_id}/runs/{facts.lineage.run_id}/artifacts/{FOLDER}/{HTML}",
     }
     with server.asked():
         for name in (HTML, JSON, CARD):  # and nothing else that a folder of the user's may hold
@@ -160,7 +161,7 @@ def promote(
     forced = (*(["rejected"] if rejected else []), *case.review.failed)
     made = made.model_copy(update={"verdict": case.review.verdict[:500], "failed": forced})
     decisions.append(server, name, log, made)
-    return [*said, *_carried(server, name), made.line()]
+    return [*said, *_carried(server, name, made), made.line()]
 
 
 def reject(server: Registry, name: str, version: int, *, by: str, why: str) -> list[str]:
@@ -178,7 +179,7 @@ def reject(server: Registry, name: str, version: int, *, by: str, why: str) -> l
     kept = None if previous == version else previous  # what was rejected does not come back by a rollback
     made = _decision("reject", log, version, champion, kept, by, why)
     decisions.append(server, name, log, made)
-    return [*said, *_carried(server, name), made.line()]
+    return [*said, *_carried(server, name, made), made.line()]
 
 
 def rollback(server: Registry, name: str, *, by: str, why: str, force: bool = False) -> list[str]:
@@ -208,7 +209,7 @@ def rollback(server: Registry, name: str, *, by: str, why: str, force: bool = Fa
     )
     made = made.model_copy(update={"failed": failed})
     decisions.append(server, name, log, made)
-    return [*said, *_carried(server, name), made.line()]
+    return [*said, *_carried(server, name, made), made.line()]
 
 
 def refusal(review: Review) -> str:
@@ -306,8 +307,9 @@ def _decision(
     )
 
 
-def _carried(server: Registry, name: str) -> list[str]:
+def _carried(server: Registry, name: str, made: Decision) -> list[str]:
     """Carry the new decision out; what is said of older ones is worth saying."""
-    log, said = settle(server, name)
+    with decisions.carried_on(name, made):
+        log, said = settle(server, name)
     own = f"decision {len(log.entries)} "
     return [line for line in said if not line.startswith((own, "@"))]

@@ -108,6 +108,8 @@ class Facts(Config):
     """Of the registered model; empty: not a registered version."""
     version: int | None = None
     aliases: tuple[str, ...] = ()
+    experiment_id: str = ""
+    """Of the run that registered it; empty: an older review does not say."""
     created: int | None = None
     """Milliseconds since 1970."""
     scores: Scores | None = None

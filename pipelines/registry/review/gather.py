@@ -75,7 +75,8 @@ def of_run(registry: Registry, run_id: str) -> Subject:
     made = _lineage(registry, run, trainer, read, audit)
     found = _subject(read, folder / "report", title, tree, made, _data(run, tree))
     won = found.facts.campaign or campaigns.place(registry, run)
-    return replace(found, facts=found.facts.model_copy(update={"campaign": won}))
+    more = {"campaign": won, "experiment_id": str(run.info.experiment_id)}
+    return replace(found, facts=found.facts.model_copy(update=more))
 
 
 def of_folder(folder: Path) -> Subject:
