@@ -9,7 +9,7 @@ from ray.train import UserCallback
 
 from pipelines.errors import Interrupted, UserError
 from pipelines.storage import checkpoint, outbox
-from pipelines.train.worker import FAILURE
+from pipelines.storage.signals import FAILURE
 
 _NODE = re.compile(r"node[^\n]{0,80}\b(died|dead|terminated|preempted|drained|lost)\b", re.IGNORECASE)
 _MEMORY = re.compile(r"(low|out) (on|of) memory\b|memory (pressure|monitor)", re.IGNORECASE)

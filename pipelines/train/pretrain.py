@@ -25,7 +25,6 @@ from pipelines.storage.signals import FAILURE, SAVE, STOP
 from pipelines.tracking.display import say
 from pipelines.train.artifact import Checkpoint
 from pipelines.train.audit import audit
-from pipelines.train.plan import forecast
 from pipelines.train.warm_start import Start
 
 if TYPE_CHECKING:

@@ -163,9 +163,9 @@ def test_a_killed_promotion_is_reported_and_completed(models, fresh):
     log = decisions.read(server, fresh)
     code = (
         "import os, signal, sys\n"
-        "from pipelines.review import decisions\n"
-        "from pipelines.review.decisions import Decision\n"
-        "from pipelines.review.registry import Registry\n"
+        "from pipelines.registry import decisions\n"
+        "from pipelines.registry.decisions import Decision\n"
+        "from pipelines.registry.registry import Registry\n"
         "server = Registry(sys.argv[1])\n"
         "entry = Decision.model_validate_json(sys.argv[3])\n"
         "decisions.append(server, sys.argv[2], decisions.read(server, sys.argv[2]), entry)\n"

@@ -7,7 +7,7 @@ from pipelines.errors import UserError
 from pipelines.runtime.deaths import Deaths, who
 from pipelines.runtime.stalls import Stalls
 from pipelines.storage import outbox
-from pipelines.train.worker import FAILURE
+from pipelines.storage.signals import FAILURE
 
 KILLED = (
     "The actor died unexpectedly before finishing this task.\n\tclass_name: RayTrainWorker\nThe actor is dead because "
