@@ -222,7 +222,7 @@ def data_context(cpus: int) -> None:
     """Ray Data settings of this process: quiet, in order (ray.md, sections 1.5 and 2)."""
     import ray.data
 
-    from pipelines.runtime.pacing import Pace
+    from pipelines.runtime.pacing import PacedExecution
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -231,8 +231,8 @@ def data_context(cpus: int) -> None:
     context.use_datasource_v2 = False
     context.execution_options.preserve_order = True
     context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(cpu=cpus)
-    if Pace not in context.custom_execution_callback_classes:
-        context.custom_execution_callback_classes.append(Pace)
+    if PacedExecution not in context.custom_execution_callback_classes:
+        context.custom_execution_callback_classes.append(PacedExecution)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
