@@ -20,6 +20,7 @@ from pipelines.data.shards.schema import SAMPLES
 from pipelines.data.shards.shard_set import ShardSet
 from pipelines.errors import UserError
 from pipelines.storage import inputs, parquet
+from pipelines.tracking.markdown import table
 from pipelines.train import consumption
 from ssl_core.config import Config
 
@@ -88,8 +89,8 @@ class Audit(Config):
     def markdown(self) -> str:
         """What `selfray audit` prints and MLflow shows."""
         columns = list(EpochCount.model_fields)
-        rows = ["| " + " | ".join(columns) + " |", "|" + "---:|" * len(columns)]
-        rows += ["| " + " | ".join(f"{getattr(e, c):,}" for c in columns) + " |" for e in self.epochs]
+        counts = ([f"{getattr(epoch, column):,}" for column in columns] for epoch in self.epochs)
+        rows = table(columns, counts, numeric=range(len(columns)))
         at = f" (after steps {', '.join(map(str, self.restarts))})" if self.restarts else ""
         rows += ["", f"{self.verdict()}; {self.steps:,} of {self.total:,} steps.", ""]
         rows += [f"- left over per epoch, less than a global batch: {self.dropped_per_epoch}"]
