@@ -210,7 +210,7 @@ def reservations(state: str | None = None) -> set[str]:
 
 
 def release(reserved: set[str]) -> None:
-    """Give back placement groups whose owner died: Ray's own cleaner needs a dashboard (ray.md, section 3.2)."""
+    """Give back placement groups whose owner died: Ray's own cleaner needs a dashboard."""
     from ray._raylet import PlacementGroupID
     from ray.util.placement_group import PlacementGroup, remove_placement_group
 
@@ -219,7 +219,7 @@ def release(reserved: set[str]) -> None:
 
 
 def data_context(cpus: int) -> None:
-    """Ray Data settings of this process: quiet, in order (ray.md, sections 1.5 and 2)."""
+    """Ray Data settings of this process: quiet, in order."""
     import ray.data
 
     from pipelines.runtime.pacing import PacedExecution

@@ -37,7 +37,7 @@ def shipper(
     go_on: "Callable[[MlflowClient, str], bool] | None" = None,
     tried: bool = True,
 ) -> Shipper:
-    """What ships the outbox of `child.folder` to its run, which is opened by the first point.
+    """What ships the outbox of `child.folder` to its run, which is found or made when it first ships.
 
     Args:
         go_on: takes up the run that the folder names, perhaps under another parent; False: it is not on the server.

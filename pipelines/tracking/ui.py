@@ -12,10 +12,6 @@ PORT = 5000
 _MODE = "workflowType=machine_learning"  # after the '#' of a link; else MLflow's pages open for chat traces
 
 
-def run_url(config: SetupConfig, root: Path, experiment_id: str, run_id: str) -> str:
-    return f"{_base(config, root, PORT)}/#/experiments/{experiment_id}/runs/{run_id}?{_MODE}"
-
-
 def ui(config: SetupConfig, root: Path, port: int = PORT, host: str = LOOPBACK) -> tuple[list[str] | None, str]:
     """The command that starts MLflow's pages, on loopback if nothing else is said, and the link to open.
 
