@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import ValidationError
 
 from pipelines.config import plain_yaml
+from pipelines.config.flat import flat_tree
 from pipelines.config.parse import with_changes
 from pipelines.config.review import ReviewConfig
 from pipelines.errors import UserError
@@ -160,7 +161,7 @@ def _subject(read: _Reader, report: Path, title: str, tree: dict[str, Any], trac
     facts = Facts(
         title=title,
         scores=scores,
-        config=_flat(tree),
+        config=flat_tree({key: value for key, value in tree.items() if key not in _UNCHANGED}),
         lineage=traced,
         data=data,
         campaign=_campaign(report / CAMPAIGN),
@@ -252,15 +253,3 @@ def _winner(found: dict[str, Any]) -> dict[str, Any]:
 def _range(values: dict[str, Any] | None) -> str:
     kind, given = next(((k, v) for k, v in (values or {}).items() if v is not None), ("", ""))
     return f"{kind} {given}".strip() or "its range"
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    made: dict[str, Any] = {}
-    for key, value in tree.items():
-        if not prefix and key in _UNCHANGED:
-            continue
-        if isinstance(value, dict):
-            made |= _flat(value, f"{prefix}{key}.")
-        else:
-            made[prefix + key] = value
-    return made
