@@ -43,7 +43,7 @@ def test_all_mistakes_come_at_once_with_suggestions():
         ({"train.num_workers": 4, "train.min_workers": 2}, "num_workers 3 x accumulate 1; min_workers 2 lets it"),
         ({"train.num_workers": 1, "train.min_workers": 2}, "min_workers 2 is more than num_workers 1"),
         ({"train.epochs": 2}, "give either epochs or steps"),
-        ({"views.eval.size": 16}, "views must agree on one shape"),
+        ({"views.eval.size": 16}, "reads views of one shape"),
         ({"method": {"name": "mae"}}, "method mae needs a PatchEncoder; encoder convnet is not one"),
         ({"encoder": {"name": "vit", "patch_size": 3}}, "encoder.patch_size"),
         ({"optim.lr": "nan"}, "optim.lr"),

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from pipelines.data.ingest import INGEST
 from pipelines.data.shards.manifest import Manifest
 from pipelines.errors import Interrupted, UserError
 from pipelines.storage import outbox
@@ -132,7 +133,7 @@ def test_the_data_set_is_an_input_of_the_run(tmp_path, embedded):
     listing = Manifest(source={"name": "digits"}, train=(), test=(), classes=None, num_quarantined=2, num_duplicates=0)
     listing = listing.model_copy(update={"digest": listing.compute_digest()})
     for _ in range(2):  # a stage alone opens its own run, and the same data set may be logged again
-        with tracking.stage_run(config, embedded, "ingest", folder, reused=False):
+        with tracking.stage_run(config, embedded, "ingest", folder, reused=False, dataset=INGEST.dataset):
             (folder / "manifest.json").write_text(listing.model_dump_json())
     parents, children = runs(config, embedded)
     for run in (*parents, *children):
@@ -164,7 +165,8 @@ def test_links_and_the_command_of_the_pages(tmp_path):
 
 def test_mlflow_says_nothing_on_the_terminal(tmp_path):
     script = (
-        "import sys; from pathlib import Path; from pipelines import tracking; from pipelines.config import load\n"
+        "import sys; from pathlib import Path\n"
+        "from pipelines.config.parse import load; from pipelines.tracking import runs as tracking\n"
         "root = Path(sys.argv[1])\n"
         "with tracking.run(load('digits', {'storage': str(root)}), root): pass\n"
     )
