@@ -44,16 +44,16 @@ def _here(config: "RunConfig") -> int:
     try:
         session.connect(config)
         from pipelines.data.batches.stream import training_order
-        from pipelines.train.plan.parts import SECONDS, rehearse
+        from pipelines.train.plan.rehearsal import SECONDS, rehearse
         from pipelines.train.pretrain import on_gpus
 
         shards = _shards(config, root)
         listing = manifest.load(shards.folder)
         order = training_order(config, listing)
         use_gpu = on_gpus(config, capacity.num_gpus())
-        say(f"plan: rehearsing: reading and steps, {SECONDS:g} s each once they are warm, then all together")
-        seen = rehearse(config, shards, use_gpu)
-        rows = forecast.rows(config, listing, order, seen, capacity.members(), use_gpu)
+        say(f"plan: rehearsing with all workers and readers, {SECONDS:g} s once they are warm")
+        rehearsed = rehearse(config, shards, use_gpu)
+        rows = forecast.rows(config, listing, order, rehearsed, capacity.members(), use_gpu)
     finally:
         session.close()
     for row in rows:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from pipelines.config import plain_yaml
+from pipelines.config.flat import put_
 from pipelines.config.run import RunConfig
 from pipelines.errors import UserError
 from ssl_core.config import Config
@@ -38,7 +39,7 @@ def with_changes(tree: Mapping[str, Any], changes: Mapping[str, Any] | None) -> 
     """A copy of an unchecked tree with dotted keys set."""
     changed = deepcopy(dict(tree))
     for dotted, value in (changes or {}).items():
-        _set(changed, dotted, value)
+        put_(changed, dotted, value)
     return changed
 
 
@@ -66,20 +67,6 @@ def read_tree(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise UserError(f"recipe {path}: holds no keys")
     return tree
-
-
-def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:
-    *parents, leaf = dotted.split(".")
-    node: Any = tree
-    for parent in parents:
-        if not isinstance(node, dict):
-            raise UserError(f"--set {dotted}: '{parent}' lies inside a plain value")
-        if node.get(parent) is None:
-            node[parent] = {}
-        node = node[parent]
-    if not isinstance(node, dict):
-        raise UserError(f"--set {dotted}: '{leaf}' lies inside a plain value")
-    node[leaf] = value
 
 
 def _line(loc: tuple[int | str, ...], message: str) -> str:

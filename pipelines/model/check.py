@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from pipelines.config import plain_yaml
 from pipelines.errors import UserError
 from pipelines.model import versions
-from pipelines.model.clean_process import Measured
+from pipelines.model.clean_process import LoadCheck
 from pipelines.model.examples import EXAMPLES
 from pipelines.model.loader import CARD, WEIGHTS, locate, read_card
 from pipelines.storage.checksum import sha256_of
@@ -131,7 +131,7 @@ def _examine(
     problems += [fault for fault in faults if fault not in problems]
     if not registered:
         not_checked.append("files: no list of registered files with this model (a plain folder, or an older Selfray)")
-    measured, signature = Measured(problem="not loaded"), list[str]()
+    measured, signature = LoadCheck(problem="not loaded"), list[str]()
     if sha256_ok:
         signature = _signature(folder / MODEL, read_card(packed).embed_dim)
         problems += signature
@@ -171,7 +171,7 @@ def _signature(model: Path, embed_dim: int) -> list[str]:
     return [said] if shape != [-1, embed_dim] else []
 
 
-def _compared(measured: Measured, stored: Path | None, tolerance: float) -> list[str]:
+def _compared(measured: LoadCheck, stored: Path | None, tolerance: float) -> list[str]:
     """What is wrong with what the clean process found."""
     if measured.problem:
         return [measured.problem]
@@ -222,7 +222,7 @@ def _is_pickle(path: Path) -> bool:
     return start in _PICKLE_STARTS
 
 
-def _in_clean_process(packed: Path, stored: Path, batch_size: int, timeout_s: float) -> Measured:
+def _in_clean_process(packed: Path, stored: Path, batch_size: int, timeout_s: float) -> LoadCheck:
     root = str(Path(__file__).parents[2])  # -I leaves out the current folder and PYTHONPATH
     command = [sys.executable, "-I", "-c", _START.format(root=root)]
     command += [str(packed.absolute()), str(stored.absolute()), str(batch_size)]
@@ -232,9 +232,9 @@ def _in_clean_process(packed: Path, stored: Path, batch_size: int, timeout_s: fl
             command, env=environment, cwd=packed, capture_output=True, text=True, timeout=timeout_s, check=False
         )
     except subprocess.TimeoutExpired:
-        return Measured(problem=f"does not load: the clean process took more than {timeout_s:g} s")
+        return LoadCheck(problem=f"does not load: the clean process took more than {timeout_s:g} s")
     try:
-        return Measured.model_validate_json(done.stdout.strip().rpartition("\n")[2])
+        return LoadCheck.model_validate_json(done.stdout.strip().rpartition("\n")[2])
     except ValidationError:
         said = done.stderr.strip().rpartition("\n")[2] or f"exit status {done.returncode}"
-        return Measured(problem=f"does not load: {said[:300]}")
+        return LoadCheck(problem=f"does not load: {said[:300]}")

@@ -34,7 +34,7 @@ FORBIDDEN = {
 TIMED_S, MIN_ROUNDS = 1.0, 5
 
 
-class Measured(Config):
+class LoadCheck(Config):
     """What the clean process found."""
 
     problem: str = ""
@@ -52,20 +52,20 @@ def main() -> None:
     print(measure(folder, stored, batch_size).model_dump_json())
 
 
-def measure(folder: Path, stored: Path, batch_size: int) -> Measured:
+def measure(folder: Path, stored: Path, batch_size: int) -> LoadCheck:
     """Load the model in `folder`, time it, and embed the examples in `stored`, if that is there, again."""
     try:
         embedder = Embedder(folder)
         kept = examples.read(stored) if stored.exists() else None
         files = kept.images if kept else examples.drawn(embedder.card.view_shape[-1])
-        found = Measured(latency_ms=_latency_ms(embedder, files, batch_size), threads=torch.get_num_threads())
+        found = LoadCheck(latency_ms=_latency_ms(embedder, files, batch_size), threads=torch.get_num_threads())
         if kept is None:
             return found
         return found.model_copy(
             update={"num_examples": len(kept.images), "max_difference": _difference(embedder, kept)}
         )
     except (UserError, DecodeError) as error:
-        return Measured(problem=str(error))
+        return LoadCheck(problem=str(error))
 
 
 def _difference(embedder: Embedder, kept: Examples) -> float:

@@ -49,7 +49,7 @@ def drawn(size: int) -> list[bytes]:
     gradient = np.stack(np.broadcast_arrays(ramp[:, None], ramp[None, :], np.uint8(128)), axis=-1)  # [size, size, 3]
     half = max(1, size // 2)
     shapes = ((2 * size, 2 * size), (3 * half, 3 * size), (3 * size, 2 * size), (half, half))
-    return [_png(gradient), *(_png(_blocks(index, *shape)) for index, shape in enumerate(shapes))]
+    return [png(gradient), *(png(_blocks(index, *shape)) for index, shape in enumerate(shapes))]
 
 
 def are_drawn(images: Sequence[bytes], size: int) -> bool:
@@ -119,7 +119,8 @@ def _blocks(index: int, height: int, width: int) -> NDArray[np.uint8]:
     return coarse.repeat(block, 0).repeat(block, 1)[:height, :width]
 
 
-def _png(pixels: NDArray[np.uint8]) -> bytes:
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """[H, W, 3] uint8 RGB -> the file."""
     buffer = io.BytesIO()
     Pillow.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG")
     return buffer.getvalue()

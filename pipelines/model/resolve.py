@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 from uuid import uuid4
 
 from torch import Tensor
 
-from pipelines.config.flat import fingerprint
+from pipelines.config.flat import fingerprint, nested
 from pipelines.config.sections import IngestConfig
 from pipelines.errors import UserError
 from pipelines.model import loader, versions
@@ -86,7 +85,7 @@ def _in_folder(path: Path, root: Path) -> Found:
 
 def _of_checkpoint(path: Path, root: Path) -> Found:
     made_from = inputs.load(path.parent.parent)
-    keys = _nested(made_from.keys | made_from.beside)
+    keys = nested(made_from.keys | made_from.beside)
     if not made_from.beside:
         kind = next(iter(sorted(keys["views"])))
         keys["views"]["eval"] = {"name": "image_eval", "size": keys["views"][kind]["size"]}
@@ -136,14 +135,3 @@ def _settled(aside: Path, card: Card, root: Path) -> Path:
             if not (final / CARD).exists():  # else another evaluation was faster
                 raise
     return final
-
-
-def _nested(keys: Mapping[str, Any]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for dotted, value in keys.items():
-        node = tree
-        *parents, leaf = dotted.split(".")
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[leaf] = value
-    return tree

@@ -22,6 +22,7 @@ from pydantic import Field, PositiveInt, ValidationError
 from pipelines.errors import UserError
 from pipelines.registry.registry import Client, Registry
 from pipelines.tracking import server as store
+from pipelines.tracking.markdown import plain, table
 from ssl_core.config import Config
 
 LOG_TAG = "selfray.decisions"
@@ -213,13 +214,12 @@ def tell(registry: Registry, name: str, log: Log) -> None:
 
 def markdown(name: str, entries: Sequence[Decision]) -> str:
     """The log as a table."""
-    rows = [["number", "time (UTC)", "decision", "version", "by", "why", "review"]]
-    rows.append(["---:", "---", "---", "---:", "---", "---", "---"])
+    head, rows = ("number", "time (UTC)", "decision", "version", "by", "why", "review"), list[list[str]]()
     for entry in entries:
         review = f"{entry.verdict} (forced past {', '.join(entry.failed)})" if entry.failed else entry.verdict
-        rows.append([str(entry.number), entry.time, entry.kind, str(entry.version), entry.by, entry.why, review or "-"])
-    lines = ("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in rows)
-    return f"# {name}: decisions\n\n" + "\n".join(lines) + "\n"
+        cells = (str(entry.number), entry.time, entry.kind, str(entry.version), entry.by, entry.why, review or "-")
+        rows.append([plain(cell) for cell in cells])
+    return f"# {name}: decisions\n\n" + "\n".join(table(head, rows, numeric=(0, 3))) + "\n"
 
 
 def now() -> str:

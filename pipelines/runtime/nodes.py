@@ -23,7 +23,7 @@ PACKAGES = ("ray", "torch", "torchvision", "mlflow", "numpy", "pyarrow", "opencv
 
 
 @dataclass(frozen=True)
-class Seen:
+class NodeReport:
     """One node's answer."""
 
     node_id: str
@@ -45,7 +45,7 @@ class Seen:
     """Why it does not reach the tracking server; empty: it does, or there is none to reach."""
 
 
-def ask(storage: Path, paths: Sequence[Path], tracking: str | None = None) -> list[Seen]:
+def ask(storage: Path, paths: Sequence[Path], tracking: str | None = None) -> list[NodeReport]:
     """Let every node write a file under `storage`, read those of all others, and look for `paths`.
 
     Args:
@@ -67,7 +67,7 @@ def ask(storage: Path, paths: Sequence[Path], tracking: str | None = None) -> li
     finally:
         shutil.rmtree(probe, ignore_errors=True)
     return [
-        Seen(
+        NodeReport(
             node_id=i,
             name=names[i],
             resources=dict(nodes[i]["Resources"]),
@@ -107,7 +107,7 @@ def agree(config: SetupConfig) -> None:
         raise UserError("; ".join(faults))
 
 
-def disagreements(config: SetupConfig, seen: Sequence[Seen]) -> list[str]:
+def disagreements(config: SetupConfig, seen: Sequence[NodeReport]) -> list[str]:
     """What keeps these nodes from working on one run, a line each; the clock is not one of it."""
     faults = []
     if apart := [node.name for node in seen if node.cannot_write or node.unread]:

@@ -26,7 +26,7 @@ from ray.data._internal.execution.execution_callback import ExecutionCallback
 NAP_SECONDS = WAIT_SECONDS = 0.01
 
 
-class Pace(ExecutionCallback):  # type: ignore[misc]
+class PacedExecution(ExecutionCallback):  # type: ignore[misc]
     def before_execution_starts(self, executor: Any) -> None:
         streaming_executor_state.WAIT_FOR_TASK_COMPLETION_TIMEOUT_S = WAIT_SECONDS
         cpus = executor._data_context.execution_options.resource_limits.cpu

@@ -212,7 +212,7 @@ def reservations(state: str | None = None) -> set[str]:
 
 
 def release(reserved: set[str]) -> None:
-    """Give back placement groups whose owner died: Ray's own cleaner needs a dashboard (ray.md, section 3.2)."""
+    """Give back placement groups whose owner died: Ray's own cleaner needs a dashboard."""
     from ray._raylet import PlacementGroupID
     from ray.util.placement_group import PlacementGroup, remove_placement_group
 
@@ -221,10 +221,10 @@ def release(reserved: set[str]) -> None:
 
 
 def data_context(cpus: int) -> None:
-    """Ray Data settings of this process: quiet, in order (ray.md, sections 1.5 and 2)."""
+    """Ray Data settings of this process: quiet, in order."""
     import ray.data
 
-    from pipelines.runtime.pacing import Pace
+    from pipelines.runtime.pacing import PacedExecution
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -233,8 +233,8 @@ def data_context(cpus: int) -> None:
     context.use_datasource_v2 = False
     context.execution_options.preserve_order = True
     context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(cpu=cpus)
-    if Pace not in context.custom_execution_callback_classes:
-        context.custom_execution_callback_classes.append(Pace)
+    if PacedExecution not in context.custom_execution_callback_classes:
+        context.custom_execution_callback_classes.append(PacedExecution)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,10 +20,10 @@ from pipelines.config.flat import flat
 from pipelines.config.run import SetupConfig, identity
 from pipelines.errors import Interrupted, UserError
 from pipelines.storage import outbox
-from pipelines.tracking import attempts, provenance, shipping, view
+from pipelines.tracking import attempts, children, provenance, view
 from pipelines.tracking import server as store
 from pipelines.tracking.attempts import Attempt
-from pipelines.tracking.history import last_steps
+from pipelines.tracking.children import Child
 from pipelines.tracking.server import DatasetSummary, Value, reached
 from pipelines.tracking.shipping import Shipper, Unreachable
 
@@ -118,7 +117,9 @@ def stage_run(
     if tracked is None:  # the server was unreachable at the start: everything stays in the folder
         yield
         return
-    mirror = _Mirror(tracked, name, folder, _shipper(tracked, name, folder, reused), dataset)
+    go_on = store.has_run if reused else None
+    shipper = children.shipper(tracked, Child(folder, stage=name, title=name), go_on=go_on)
+    mirror = _Mirror(tracked, name, folder, shipper, dataset)
     mirror.shipper.start()
     try:
         yield
@@ -244,37 +245,6 @@ def _describe(client: "MlflowClient", run_id: str, config: SetupConfig, attempte
     client.log_text(run_id, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), "config.yaml")
     for name, text in attempted.items():
         client.log_text(run_id, text, name)
-
-
-def _shipper(tracked: Tracked, name: str, folder: Path, reused: bool) -> Shipper:
-    client = tracked.client
-
-    def open_run() -> str:
-        known = shipping.state(folder)
-        with reached():
-            if reused and known and store.has_run(client, known.run_id):
-                return known.run_id  # perhaps under another parent: that is where its curves are
-            return _child(tracked, name, folder)
-
-    def send(run_id: str, points: list[outbox.Point]) -> None:
-        values = [Value(key, p.time, p.step, value) for p in points for key, value in p.metrics.items()]
-        with reached():
-            store.log_values(client, run_id, values)
-
-    return Shipper(folder, open_run, send, partial(last_steps, client))
-
-
-def _child(tracked: Tracked, name: str, folder: Path) -> str:
-    """The run of this stage under this parent: the one of an earlier, interrupted try, or a new one."""
-    mine = f"tags.mlflow.parentRunId = '{tracked.run_id}' and tags.`selfray.stage_folder` = '{folder.name}'"
-    query = f"{mine} and tags.`selfray.stage` = '{name}'"
-    found = tracked.client.search_runs([tracked.experiment_id], query, max_results=1)
-    if found:
-        tracked.client.update_run(found[0].info.run_id, status="RUNNING")
-        return str(found[0].info.run_id)
-    tags = {"mlflow.parentRunId": tracked.run_id, "selfray.stage": name, "selfray.stage_folder": folder.name}
-    tags |= {"mlflow.user": provenance.user()}
-    return str(tracked.client.create_run(tracked.experiment_id, tags=tags, run_name=name).info.run_id)
 
 
 def _finish(mirror: _Mirror, patience_s: float) -> None:

@@ -15,10 +15,6 @@ PORT = 5000
 _MODE = "workflowType=machine_learning"  # after the '#' of a link; else MLflow's pages open for chat traces
 
 
-def run_url(config: SetupConfig, root: Path, experiment_id: str, run_id: str) -> str:
-    return f"{_base(config, root, PORT)}/#/experiments/{experiment_id}/runs/{run_id}?{_MODE}"
-
-
 def run_link(text: str, experiment_id: str, run_id: str, place: str = "") -> str:
     """A link to a run in the Markdown of MLflow's own pages, wherever they are served.
 

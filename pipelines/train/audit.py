@@ -22,6 +22,7 @@ from pipelines.data.shards.schema import SAMPLES
 from pipelines.data.shards.shard_set import ShardSet
 from pipelines.errors import UserError
 from pipelines.storage import inputs, parquet
+from pipelines.tracking.markdown import table
 from pipelines.train import consumption
 from ssl_core.config import Config
 
@@ -89,7 +90,7 @@ class Audit(Config):
 
     def markdown(self) -> str:
         """What `selfray audit` prints and MLflow shows."""
-        rows = [f"{self.verdict()}; {self.steps:,} of {self.total:,} steps.", "", *_table(self.epochs), ""]
+        rows = [f"{self.verdict()}; {self.steps:,} of {self.total:,} steps.", "", *_epoch_table(self.epochs), ""]
         at = f" (after steps {', '.join(map(str, self.restarts))})" if self.restarts else ""
         rows += [f"- left over per epoch, less than a global batch: {self.dropped_per_epoch}"]
         rows += [f"- restarts: {len(self.restarts)}{at}; steps taken again from a checkpoint: {self.taken_again}"]
@@ -104,16 +105,16 @@ class Audit(Config):
         (folder / "audit.md").write_text(self.markdown())
 
 
-def _table(epochs: Sequence[EpochCount]) -> list[str]:
+def _epoch_table(epochs: Sequence[EpochCount]) -> list[str]:
     """As Markdown, samples per epoch; epochs in a row with the same numbers share a line."""
     columns = list(EpochCount.model_fields)
-    rows = ["| " + " | ".join(["epochs", *columns[1:]]) + " |", "|" + "---:|" * len(columns)]
+    rows = []
     for _, equal in groupby(epochs, key=lambda e: [getattr(e, c) for c in columns[1:]]):
         alike = list(equal)
         first, last = alike[0], alike[-1]
         name = f"{first.epoch}" if first is last else f"{first.epoch} to {last.epoch}"
-        rows.append("| " + " | ".join([name, *(f"{getattr(first, c):,}" for c in columns[1:])]) + " |")
-    return rows
+        rows.append([name, *(f"{getattr(first, c):,}" for c in columns[1:])])
+    return table(["epochs", *columns[1:]], rows, numeric=range(len(columns)))
 
 
 def of_run(folder: Path) -> Audit:

@@ -102,6 +102,7 @@ def train_here(
     look: Callable[[Method], dict[str, float]] | None = None,
     milestones: Collection[int] = (),
     begin: Start | None = None,
+    around: Callable[[Iterator[Arrays]], Iterator[Arrays]] = iter,
 ) -> None:
     """This worker's part of a pre-training, in this process.
 
@@ -109,6 +110,7 @@ def train_here(
         look: takes the place of the usual monitor; as there, for those who look.
         milestones: steps at which it looks and a checkpoint is saved.
         begin: of fine-tuning.
+        around: passes the batches on, as a rehearsal does, which times the steps there.
     """
     _set_up(config)
     if worker.rank == 0:
@@ -125,7 +127,7 @@ def train_here(
 
     def open_batches(start: int, stop: int) -> Iterator[Arrays]:
         place = shards.folder, listing, worker.rank, worker.size
-        return told(training_batches(config, *place, start, stop, worker.folder), worker.folder)
+        return told(around(training_batches(config, *place, start, stop, worker.folder)), worker.folder)
 
     order = training_order(config, listing)
     monitor = look or usual_monitor(config, shards, listing, labels, worker)

@@ -56,12 +56,15 @@ class ImageCropJitter(ImageAugmentation):
         solarize_threshold: int = Field(default=128, ge=0, le=256)
         """Values at or above it are inverted."""
         mode: Literal["exact", "fused"] = "fused"
-        """exact: operations in turn, as torchvision; fused: jitter and gray as one matrix, unclipped in between."""
+        """exact: operations in turn, as torchvision, in the Ray Data tasks only; fused: jitter and gray as one matrix,
+        unclipped in between."""
         where: Literal["data", "worker"] = "data"
         """data: all in the Ray Data tasks; worker: only crop and flip there, the rest by the same draws in `finish`."""
 
         @model_validator(mode="after")
-        def _ranges_are_valid(self) -> Self:
+        def _values_agree(self) -> Self:
+            if self.mode == "exact" and self.where == "worker":
+                raise ValueError("mode: exact runs in the Ray Data tasks only; set where: data, or mode: fused")
             if self.hue * self.strength > 0.5:
                 raise ValueError(f"hue * strength is {self.hue * self.strength:g}; lower one until it is at most 0.5")
             if self.blur_sigma_min > self.blur_sigma_max:
@@ -99,8 +102,7 @@ class ImageCropJitter(ImageAugmentation):
         from ssl_core.augment._image.device import distorted
 
         color = self._color(keyed_uniform(sample_id, CROP_DRAWS + COLOR_DRAWS, salt))
-        is_fused, threshold = self.config.mode == "fused", self.config.solarize_threshold
-        return super().finish(distorted(view, color, is_fused=is_fused, solarize_threshold=threshold))
+        return super().finish(distorted(view, color, self.config.solarize_threshold))
 
     def _distort_(self, views: NDArray[np.uint8], color: ColorDraws) -> None:
         if self.config.mode == "fused":

@@ -24,7 +24,7 @@ CASES = [(32, 32, 32, 256, 2048), (224, 375, 500, 32, 256)]
 ROUNDS = 7
 REPEATS = 8
 """Batches per measurement on a GPU, which is done with one in milliseconds."""
-CHAINS = tuple((mode, where) for mode in ("fused", "exact") for where in ("data", "worker"))
+CHAINS = (("fused", "data"), ("fused", "worker"), ("exact", "data"))
 KORNIA = "kornia, all of it on the device"
 
 

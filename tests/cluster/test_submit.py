@@ -23,7 +23,7 @@ from pipelines.config import secret
 from pipelines.config.parse import load, parse
 from pipelines.errors import UserError
 from pipelines.runtime import nodes
-from pipelines.runtime.nodes import Seen, ahead, disagreements, paths_read
+from pipelines.runtime.nodes import NodeReport, ahead, disagreements, paths_read
 from pipelines.runtime.session import refusal
 from pipelines.tracking import provenance
 from pipelines.tracking.provenance import BROUGHT
@@ -190,13 +190,13 @@ def test_a_driver_with_another_ray_or_python_is_refused_with_both_versions():
     assert refusal("") == "no cluster answers (no reason given)"
 
 
-def seen(name: str, **other: object) -> Seen:
+def seen(name: str, **other: object) -> NodeReport:
     answer: dict[str, object] = {
         "node_id": name, "name": name, "resources": {"CPU": 1.0}, "versions": {"python": "3.11.9", "ray": "2.60.0"},
         "clock_ahead": 0.0, "missing": frozenset(), "unread": frozenset(), "cannot_write": "", "disk_free": 1,
         "tracking": "",
     }  # fmt: skip
-    return Seen(**{**answer, **other})  # type: ignore[arg-type]
+    return NodeReport(**{**answer, **other})  # type: ignore[arg-type]
 
 
 def test_nodes_that_cannot_work_together_are_named(tmp_path):

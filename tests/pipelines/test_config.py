@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from pipelines.config.flat import flat
+from pipelines.config.flat import flat, flat_tree, nested
 from pipelines.config.parse import load, parse
 from pipelines.config.run import identity
 from pipelines.errors import UserError
@@ -45,7 +45,7 @@ def test_all_mistakes_come_at_once_with_suggestions():
         ({"train.epochs": 2}, "give either epochs or steps"),
         ({"train.accumulate": 16}, "train.global_batch_size: 16 / accumulate 16 is 1 per micro-batch; method simclr"),
         ({"train.global_batch_size": 1}, "is 1 per micro-batch; method simclr compares samples and needs at least 2"),
-        ({"views.eval.size": 16}, "views must agree on one shape"),
+        ({"views.eval.size": 16}, "reads views of one shape"),
         (
             {"views.eval": {"name": "image_crop", "size": 8}},
             "views.eval: image_crop draws at random",
@@ -99,3 +99,12 @@ def test_every_shipped_recipe_is_valid():
         tree = yaml.safe_load(path.read_text())
         tree["source"] = {"name": "digits"}  # its own may point to data that is not here
         parse(tree)
+
+
+def test_dotted_keys_and_trees_are_each_other():
+    tree = {"name": "a", "optim": {"lr": 0.1, "betas": [0.9, 0.99]}, "encoder": {"head": {"width": None}}}
+    keys = {"name": "a", "optim.lr": 0.1, "optim.betas": [0.9, 0.99], "encoder.head.width": None}
+    assert flat_tree(tree) == keys and list(flat_tree(tree)) == list(keys)
+    assert nested(keys) == tree
+    with pytest.raises(UserError, match="'name' lies inside a plain value"):
+        nested({"encoder": "vit", "encoder.name": "vit"})

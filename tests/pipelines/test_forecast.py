@@ -1,7 +1,6 @@
 """What a run will take, from measurements that are given."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,25 +12,21 @@ from pipelines.data.batches.order import Order
 from pipelines.data.shards.manifest import Manifest, ShardFile
 from pipelines.runtime.placement import Node, Placement, placement, placement_line
 from pipelines.train.plan import forecast
-from pipelines.train.plan.forecast import Measured
+from pipelines.train.plan.forecast import Rehearsed
 from tests.support.recipe import TREE
 
-SEEN = Measured(
-    share=32,
+REHEARSED = Rehearsed(
     step_s=0.1,
-    step_cpu_s=0.1,
-    sample_s=0.001,
-    sample_cpu_s=0.001,
-    sample_bytes=2000,
-    block_rows=320,
-    block_bytes=4e6,
+    data_wait=0.03,
     look_s=1.0,
     save_s=0.5,
     checkpoint_bytes=3_000_000,
     worker_bytes=1_000_000_000,
     gpu_bytes=0,
     reader_bytes=500_000_000,
-    cores={"a": 8, "b": 16},
+    sample_bytes=2000,
+    block_rows=320,
+    block_bytes=4e6,
 )
 ONE = [Node("a/1", "a", {"CPU": 8, "object_store_memory": 512_000_000})]
 
@@ -39,10 +34,6 @@ ONE = [Node("a/1", "a", {"CPU": 8, "object_store_memory": 512_000_000})]
 def config(**changes: object) -> RunConfig:
     train = {"train.global_batch_size": 64, "train.num_workers": 2, "train.steps": 100}
     return parse(TREE, {**train, **{name.replace("__", "."): value for name, value in changes.items()}})
-
-
-def placed_pace(config: RunConfig, seen: Measured, nodes: list[Node]) -> forecast.Pace:
-    return forecast.pace(config, seen, nodes, placement(config, nodes, use_gpu=False))
 
 
 def test_workers_are_packed_and_readers_take_what_is_left():
@@ -71,31 +62,13 @@ def test_workers_that_find_no_room_are_said():
     assert "1 find no room" in line and "room for none; that is 0, too few" in line
 
 
-def test_the_slowest_of_three_sets_the_pace():
-    pace = placed_pace(config(), SEEN, ONE)
-    assert pace.limit == "the step" and pace.seconds == 0.1
-    slow = placed_pace(config(), replace(SEEN, sample_s=0.01), ONE)
-    assert slow.limit == "reading" and slow.seconds == pytest.approx(0.32 + forecast.BLOCK_S / 10)
-    assert placed_pace(config(data__cpus=2), replace(SEEN, sample_s=0.01), ONE).read == pytest.approx(slow.read / 2)
-
-
-def test_workers_and_readers_share_the_processors_of_a_machine():
-    """On one processor: 2 workers of 0.1 s, 64 samples of 1 ms and two tenths of a block; however many nodes it has."""
-    few = replace(SEEN, cores={"a": 1})
-    pace = placed_pace(config(), few, ONE)
-    assert pace.limit == "the processors that both share"
-    assert pace.seconds == pytest.approx(0.2 + 0.064 + 0.2 * forecast.BLOCK_S)
-    split = [ONE[0]._replace(name=name, resources={"CPU": 2}) for name in ("a/1", "a/2")]
-    assert placed_pace(config(), few, split).processors == pytest.approx(pace.processors)
-
-
 def test_time_counts_looks_and_checkpoints():
     plain = config(train__monitor_samples=0)
-    assert forecast.seconds(plain, SEEN, per_step=0.1, steps=100) == pytest.approx(10 + 0.5)
+    assert forecast.seconds(plain, REHEARSED, steps=100) == pytest.approx(10 + 0.5)
     looking = config(train__monitor_samples=64, train__monitor_every=30)
-    assert forecast.seconds(looking, SEEN, per_step=0.1, steps=100) == pytest.approx(10 + 4 + 0.5)
+    assert forecast.seconds(looking, REHEARSED, steps=100) == pytest.approx(10 + 4 + 0.5)
     often = config(train__monitor_samples=0, train__checkpoint_seconds=4)
-    assert forecast.seconds(often, SEEN, per_step=0.1, steps=100) == pytest.approx(10 + 3 * 0.5)
+    assert forecast.seconds(often, REHEARSED, steps=100) == pytest.approx(10 + 3 * 0.5)
 
 
 @pytest.mark.parametrize(("num_bytes", "text"), [(12, "12 B"), (1234, "1.23 kB"), (5e9, "5 GB"), (2e15, "2e+03 TB")])
@@ -114,14 +87,12 @@ def test_the_table_says_what_is_needed():
     file = ShardFile(path="p", row_groups=(640,), num_bytes=640_000, sha256="", labels_path=None, labels_sha256=None)
     listing = Manifest(source={}, train=(file,), test=(), classes=None, num_quarantined=3, num_duplicates=0)
     order = Order(np.array([640]), "0" * 64, 0, 1024, 64)
-    table = dict(forecast.rows(config(train__monitor_samples=0), listing, order, SEEN, ONE, use_gpu=False))
+    table = dict(forecast.rows(config(train__monitor_samples=0), listing, order, REHEARSED, ONE, use_gpu=False))
     assert table["samples"] == "640 train, 0 test, 3 quarantined"
     assert table["steps"] == "100 of 64 samples: 10 epochs"
     assert table["workers"] == "2 of 1 CPU each: 2 on a/1"
     assert table["readers"] == "2 at once of 1 CPU each; room for 6 on a/1"
-    assert table["samples/s"].startswith("640, not rehearsed together; alone, readers could give ") and table[
-        "samples/s"
-    ].endswith("what limits is the step")
+    assert table["samples/s"] == "640; 3 % of the time steps wait for data"
     assert table["time"].startswith("10s of training")
     assert table["bytes read"] == "12.8 MB, 2 kB per sample"
     assert table["memory"] == "1 GB per worker, 500 MB per reader"
@@ -129,6 +100,12 @@ def test_the_table_says_what_is_needed():
         "32 MB needed (blocks of 4 MB), at most 80 MB filled ahead of slower steps, 512 MB there"
     )
     assert table["disk"] == "640 kB of shards, 6 MB of checkpoints and logs"
-    together = replace(SEEN, together_s=0.2)
-    table = dict(forecast.rows(config(train__monitor_samples=0), listing, order, together, ONE, use_gpu=False))
-    assert table["samples/s"].startswith("320; alone, ") and table["time"].startswith("20s of training")
+
+
+def test_no_room_is_said_in_place_of_numbers():
+    file = ShardFile(path="p", row_groups=(640,), num_bytes=640_000, sha256="", labels_path=None, labels_sha256=None)
+    listing = Manifest(source={}, train=(file,), test=(), classes=None, num_quarantined=3, num_duplicates=0)
+    order = Order(np.array([640]), "0" * 64, 0, 1024, 64)
+    table = dict(forecast.rows(config(train__num_workers=64), listing, order, None, ONE, use_gpu=False))
+    assert list(table) == ["samples", "shards", "steps", "workers", "readers", "time, memory"]
+    assert table["time, memory"] == "no room to rehearse 64 workers; free CPUs or lower train.num_workers"

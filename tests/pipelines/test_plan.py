@@ -17,7 +17,6 @@ from pipelines.storage import outbox
 from pipelines.tracking.display import repeating
 from pipelines.train import pretrain
 from pipelines.train.plan import forecast
-from pipelines.train.plan.forecast import Measured
 from tests.support.commands import until
 from tests.support.processes import ray_processes
 from tests.support.recipe import TREE
@@ -44,11 +43,12 @@ def shards(ray_session, tmp_path_factory) -> ShardSet:
 @pytest.mark.parametrize(("num_workers", "steps"), [(1, 120), (2, 120), (1, 500)])
 def test_a_run_takes_what_was_forecast(shards, tmp_path, num_workers, steps):
     """Rehearsed before and after, since other programs come and go on the machine: the run must lie about between."""
-    from pipelines.train.plan.parts import rehearse
+    from pipelines.train.plan.rehearsal import rehearse
 
     config = parse(TREE, CHANGES | {"train.num_workers": num_workers, "train.steps": steps})
     listing = manifest.load(shards.folder)
     before = rehearse(config, shards, use_gpu=False)
+    assert before is not None, "there is room for all here"
     resident: list[int] = []
     stored: list[int] = []
 
@@ -60,8 +60,9 @@ def test_a_run_takes_what_was_forecast(shards, tmp_path, num_workers, steps):
     with repeating(0.2, look):
         pretrain.run(config, shards, tmp_path)
     after = rehearse(config, shards, use_gpu=False)
+    assert after is not None
     took = _steady_seconds(tmp_path, config)
-    told = sorted(_forecast(config, measured) for measured in (before, after))
+    told = sorted(forecast.seconds(config, seen, steps) for seen in (before, after))
     print(f"\nforecast {told[0]:.1f} to {told[1]:.1f} s, took {took:.1f} s")
     print(f"memory forecast {before.worker_bytes / 1e6:.0f} MB, took {max(resident) / 1e6:.0f} MB")
     filled, used = forecast.store_filled(config, before, capacity.members(), steps), max(stored)
@@ -77,6 +78,14 @@ def test_a_run_takes_what_was_forecast(shards, tmp_path, num_workers, steps):
     assert f"workers: {num_workers} of 1 CPU each: {num_workers} on " in (tmp_path / outbox.NOTES).read_text()
 
 
+def test_no_room_for_all_workers_is_no_rehearsal(shards):
+    from pipelines.train.plan.rehearsal import rehearse
+
+    many = 2 * sum(node.has("CPU") for node in capacity.members())
+    config = parse(TREE, CHANGES | {"train.num_workers": many, "train.global_batch_size": many})
+    assert rehearse(config, shards, use_gpu=False) is None
+
+
 def _in_object_store() -> int:
     """Bytes, on all nodes."""
     from ray._private.internal_api import get_memory_info_reply, get_state_from_address
@@ -90,11 +99,6 @@ def _resident(process: psutil.Process) -> int:
         return int(process.memory_info().rss)
     except psutil.NoSuchProcess:  # it ended while we looked
         return 0
-
-
-def _forecast(config: RunConfig, seen: Measured) -> float:
-    assert seen.together_s is not None, "there is room for all here"
-    return forecast.seconds(config, seen, seen.together_s, config.train.steps or 0)
 
 
 def _steady_seconds(folder: Path, config: RunConfig) -> float:

@@ -8,7 +8,7 @@ import torch
 from pipelines.errors import UserError
 from pipelines.evaluate.features.feature_set import FeatureSet
 from pipelines.evaluate.scoring import outcomes, probing
-from pipelines.evaluate.scoring.probing import Measured
+from pipelines.evaluate.scoring.probing import ProbeResult
 from ssl_core.evaluate.calibration import Calibration
 from ssl_core.evaluate.knn import KNN
 from ssl_core.evaluate.linear_probe import LinearProbe
@@ -76,8 +76,8 @@ def test_the_gain_is_over_the_better_floor_and_paired(tmp_path: Path) -> None:
 
 def test_an_error_gains_by_falling() -> None:
     draws = torch.linspace(0.0, 0.1, 50, dtype=torch.float64)
-    low = Measured({"calibration_error": 0.05}, {}, {"calibration_error": draws}, {})
-    high = Measured({"calibration_error": 0.25}, {}, {"calibration_error": draws + 0.2}, {})
+    low = ProbeResult({"calibration_error": 0.05}, {}, {"calibration_error": draws}, {})
+    high = ProbeResult({"calibration_error": 0.25}, {}, {"calibration_error": draws + 0.2}, {})
     assert probing.gains(low, [high])["calibration_error"] == pytest.approx((0.2, 0.2))
     assert probing.gains(high, [low, high])["calibration_error"] == pytest.approx((-0.2, -0.2))
 

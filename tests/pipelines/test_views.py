@@ -221,7 +221,7 @@ def test_executions_side_by_side_each_have_their_cpus(shards, monkeypatch):
     session.data_context(cpus=4)  # other tests in this process may have set fewer
     limits = []
 
-    class Watched(pacing.Pace):
+    class Watched(pacing.PacedExecution):
         def on_execution_step(self, executor):
             limits.append(executor._resource_manager.get_global_limits().cpu)
             super().on_execution_step(executor)

@@ -66,6 +66,7 @@ def test_blur_smooths_and_solarize_inverts():
         ({"hue": 0.3, "strength": 2.0}, "hue"),
         ({"jitter": 1.5}, "jitter"),
         ({"mode": "fast"}, "mode"),
+        ({"mode": "exact", "where": "worker"}, "mode: exact runs in the Ray Data tasks only; set where: data"),
         ({"crop_min": 0}, "crop_min"),
     ],
 )

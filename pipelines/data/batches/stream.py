@@ -186,7 +186,7 @@ class PlannedSource(Datasource):  # type: ignore[misc]
 
 
 def _stream(pieces: Sequence[Piece], views: Views) -> Dataset:
-    # One block asked for: with more than there are tasks Ray would split blocks (ray.md, section 1.5).
+    # One block asked for: with more than there are tasks Ray would split blocks.
     data = read_datasource(PlannedSource(pieces, views), override_num_blocks=1)
     data.context.execution_options.preserve_order = True  # whatever this process has set: all who read count on it
     return data

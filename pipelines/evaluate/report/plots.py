@@ -7,8 +7,9 @@ Shapes: N samples, D feature width, Q queries, K neighbors, H x W pixels.
 """
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -207,6 +208,13 @@ def new_figure(width: float, height: float, title: str) -> "Figure":
     return figure
 
 
-def save(figure: Any, path: Path) -> None:
+def png(figure: "Figure", dpi: int = 130) -> bytes:
+    """The same points give the same bytes."""
+    into = BytesIO()
+    figure.savefig(into, dpi=dpi, format="png", metadata={"Software": None})
+    return into.getvalue()
+
+
+def save(figure: "Figure", path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130, format="png", metadata={"Software": None})  # the same points give the same bytes
+    path.write_bytes(png(figure))

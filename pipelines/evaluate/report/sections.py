@@ -2,6 +2,7 @@
 
 from pipelines.evaluate.scoring.scores import Leaks, Scores
 from pipelines.storage.printable import printable
+from pipelines.tracking.markdown import table
 
 MEANINGS = {
     "feature_std": "spread of the directions, 0 is collapse, 1 is even",
@@ -25,7 +26,7 @@ def health(scores: Scores) -> list[str]:
     if not scores.health:
         return []
     cells = [[f"`{n}`", MEANINGS.get(n, ""), f"{v:.4g}"] for n, v in scores.health.items()]
-    lines = ["", "## Health (no labels)", "", *table(("measure", "meaning", "value"), cells, texts=2)]
+    lines = ["", "## Health (no labels)", "", *table(("measure", "meaning", "value"), cells, numeric=(2,))]
     if "lidar" not in scores.health:
         lines += ["", UNVIEWED]
     if scores.outliers:
@@ -56,7 +57,7 @@ def _copies(found: Leaks) -> list[str]:
         [f"{p.test} {_code(p.test_origin)}", f"{p.train} {_code(p.train_origin)}", p.kind, f"{p.distance:.3g}"]
         for p in found.pairs
     ]
-    return [*lines, "", *table(("test sample", "train sample", "alike in", "distance"), cells, texts=3)]
+    return [*lines, "", *table(("test sample", "train sample", "alike in", "distance"), cells, numeric=(3,))]
 
 
 def classes(scores: Scores) -> list[str]:
@@ -70,13 +71,7 @@ def classes(scores: Scores) -> list[str]:
         said += f" The {SHOWN} classes with the lowest F1 of {len(scores.per_class)}."
     cells = [[_code(r.name), str(r.support), *map(r.shown, ("precision", "recall", "f1"))] for r in rows]
     header = ("class", "test samples", "precision", "recall", "F1")
-    return ["", "## Classes", "", said, "", *table(header, cells)]
-
-
-def table(header: tuple[str, ...], cells: list[list[str]], texts: int = 1) -> list[str]:
-    """A Markdown table: so many columns of text, then numbers, which line up on the right."""
-    rule = ["---"] * texts + ["---:"] * (len(header) - texts)
-    return ["| " + " | ".join(line) + " |" for line in (header, rule, *cells)]
+    return ["", "## Classes", "", said, "", *table(header, cells, numeric=range(1, len(header)))]
 
 
 def _code(text: str) -> str:

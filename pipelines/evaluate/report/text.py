@@ -14,6 +14,7 @@ from rich.table import Table
 
 from pipelines.evaluate.report import sections
 from pipelines.evaluate.scoring.scores import ClassScores, LeakPair, Leaks, Scores
+from pipelines.tracking.markdown import table
 from ssl_core.measures.measure import measure_of
 
 __all__ = [
@@ -113,7 +114,7 @@ def markdown(scores: Scores, title: str = "Evaluation", figures: Mapping[str, st
     cells = [[f"`{r.name}`", *_cells(scores, r)] for r in rows(scores)]
     lines = [f"# {title}", "", f"**{verdict(scores)}**"]
     if cells:
-        lines += ["", *sections.table(_COLUMNS, cells), "", _legend(scores)]
+        lines += ["", *table(_COLUMNS, cells, numeric=range(1, len(_COLUMNS))), "", _legend(scores)]
     lines += [*sections.health(scores), *sections.leaks(scores), *sections.classes(scores)]
     if scores.robustness:
         lines += ["", *scores.robustness.markdown()]

@@ -29,7 +29,7 @@ FORMAT = 4
 
 
 @dataclass(frozen=True)
-class Measured:
+class ProbeResult:
     """What one subject scored."""
 
     scores: dict[str, float] = field(default_factory=dict)
@@ -61,7 +61,7 @@ def measure(
     seed: int,
     resamples: int,
     done: Callable[[dict[str, float]], None],
-) -> Measured:
+) -> ProbeResult:
     """Run each probe that has not been run on these features.
 
     Args:
@@ -83,7 +83,7 @@ def measure(
         draws = replicates(every, len(sides[1].label), seed, resamples)  # one pass for all: drawing is the dear part
         for path, scores in found.items():
             _keep(path, scores, draws)
-    made = Measured()
+    made = ProbeResult()
     for path in paths:
         part = _read(path)
         for name in ("scores", "values", "replicates", "predicted"):
@@ -91,7 +91,7 @@ def measure(
     return made
 
 
-def gains(encoder: Measured, floors: Sequence[Measured]) -> dict[str, tuple[float, float]]:
+def gains(encoder: ProbeResult, floors: Sequence[ProbeResult]) -> dict[str, tuple[float, float]]:
     """Score -> 95 % interval of the encoder's gain over the better floor, on the same resamples of the test samples."""
     found = {}
     for name, draws in encoder.replicates.items():
@@ -122,9 +122,9 @@ def _keep(path: Path, scores: Mapping[str, Score], draws: Mapping[str, Tensor]) 
     write_tensors(path, tensors, {"scores": json.dumps(values)})
 
 
-def _read(path: Path) -> Measured:
+def _read(path: Path) -> ProbeResult:
     with safe_open(path, "pt") as file:
-        made = Measured(scores=json.loads(file.metadata()["scores"]))
+        made = ProbeResult(scores=json.loads(file.metadata()["scores"]))
         for key in file.keys():  # noqa: SIM118 - safe_open is no mapping
             kind, name = key.split("/", 1)
             getattr(made, kind)[name] = file.get_tensor(key)

@@ -13,7 +13,7 @@ from pipelines.config.evaluate import EvaluateConfig
 from pipelines.evaluate.features.feature_set import FeatureSet
 from pipelines.evaluate.report import text
 from pipelines.evaluate.scoring import probing
-from pipelines.evaluate.scoring.probing import Measured
+from pipelines.evaluate.scoring.probing import ProbeResult
 from ssl_core.evaluate._maths.per_class import class_intervals, per_class
 
 FLOORS = ("random_init", "raw_input")
@@ -27,7 +27,7 @@ def measure(
     features: Mapping[str, FeatureSet],
     labels: Mapping[str, Mapping[int, int]],
     done: Callable[[dict[str, float]], None],
-) -> dict[str, Measured]:
+) -> dict[str, ProbeResult]:
     """Every probe on the encoder and its floors.
 
     Args:
@@ -36,7 +36,7 @@ def measure(
         done: called after each probe, with its scores if it is the encoder's.
     """
 
-    def measured(name: str) -> Measured:
+    def measured(name: str) -> ProbeResult:
         def told(found: dict[str, float]) -> None:
             done(found if name == "encoder" else {})
 
@@ -46,7 +46,7 @@ def measure(
 
 
 def fields(
-    measured: Mapping[str, Measured],
+    measured: Mapping[str, ProbeResult],
     headline: str,
     sample_id: Tensor,
     labels: Mapping[int, int],

@@ -6,6 +6,7 @@ corruption error is relative to AlexNet, here the plain accuracy and its drop ar
 
 from collections.abc import Mapping, Sequence
 
+from pipelines.tracking.markdown import table
 from ssl_core.config import Config
 
 MEAN = "robust_top1"
@@ -60,8 +61,7 @@ class Robustness(Config):
         rows.append(["**all**", *every, f"{self.mean:.3f}", f"**{self.shown('robustness/drop')}**"])
         clean = self.shown("robustness/clean_top1")
         said = f"Linear probe fitted on clean train features; {self.num_test} test samples, clean {clean}."
-        rule = ["---"] + ["---:"] * (len(columns) - 1)
-        return ["## Robustness", "", said, "", *("| " + " | ".join(line) + " |" for line in (columns, rule, *rows))]
+        return ["## Robustness", "", said, "", *table(columns, rows, numeric=range(1, len(columns)))]
 
 
 def summed_up(

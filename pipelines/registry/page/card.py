@@ -3,7 +3,7 @@
 from pipelines.registry.page import tables
 from pipelines.registry.page.tables import Rows
 from pipelines.registry.review.outcome import Review
-from pipelines.storage.printable import printable
+from pipelines.tracking.markdown import plain, table
 from pipelines.tracking.ui import run_link
 from pipelines.tuning.candidate import campaign_line
 
@@ -48,10 +48,10 @@ def limits(review: Review) -> list[str]:
         said.append(f"Scored on {scores.num_test:,} test samples of its own source; other data may differ.")
     if scores and scores.per_class:
         weak = sorted(scores.per_class, key=lambda each: each.f1)[:3]
-        said.append("Weakest classes: " + ", ".join(f"{_plain(each.name)} (F1 {each.f1:.2f})" for each in weak) + ".")
+        said.append("Weakest classes: " + ", ".join(f"{plain(each.name)} (F1 {each.f1:.2f})" for each in weak) + ".")
     if scores and not scores.encoder and not facts.elsewhere:
         said.append("The data have no labels: what the features are good for has not been measured.")
-    return [*said, *(_plain(sentence) for sentence in facts.missing)]
+    return [*said, *(plain(sentence) for sentence in facts.missing)]
 
 
 def how_to_load(review: Review) -> str:
@@ -94,7 +94,7 @@ def _campaign(review: Review) -> list[str]:
     if (place := review.facts.campaign) is None:
         return []
     link = f" {run_link('The campaign', place.experiment_id, place.run_id)}" if place.run_id else ""
-    return [_plain(campaign_line(place.verdict, place.trial, place.num_trials)) + link]
+    return [plain(campaign_line(place.verdict, place.trial, place.num_trials)) + link]
 
 
 def _what(review: Review) -> str:
@@ -113,7 +113,7 @@ def _what(review: Review) -> str:
 
 def _protocols(review: Review) -> str:
     scores = review.facts.judged
-    return _bullets([_plain(line) for line in scores.protocols.values()]) if scores else ""
+    return _bullets([plain(line) for line in scores.protocols.values()]) if scores else ""
 
 
 def _heading(text: str) -> str:
@@ -129,12 +129,4 @@ def _code(text: str, language: str) -> str:
 
 
 def _table(rows: Rows) -> str:
-    rule = ["---:" if i in rows.numeric else "---" for i in range(len(rows.header))]
-    lines = [list(rows.header), rule, *([_plain(cell) for cell in line] for line in rows.cells)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _plain(text: str) -> str:
-    """Text that Markdown and its tables show as it is."""
-    flat = printable(" ".join(text.split())).replace("\\", "\\\\")
-    return flat.replace("|", "\\|").replace("<", "&lt;").replace("`", "'").replace("[", "\\[").replace("*", "\\*")
+    return "\n".join(table(rows.header, [[plain(cell) for cell in line] for line in rows.cells], rows.numeric))

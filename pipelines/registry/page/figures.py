@@ -1,17 +1,15 @@
 """The pictures of a review: gains with their intervals, both embedding maps, neighbors where the two differ."""
 
-from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from pipelines.evaluate.report import plots
 from pipelines.evaluate.report.samples import Samples
+from pipelines.model.examples import png
 from pipelines.registry.review.comparison import Comparison, wins_and_losses
 from pipelines.registry.review.facts import Subject
 from ssl_core.evaluate.knn import nearest
@@ -54,9 +52,7 @@ def gains(against: Comparison) -> bytes | None:
     axes.tick_params(labelsize=9)
     axes.grid(axis="x", alpha=0.25)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    into = BytesIO()
-    figure.savefig(into, dpi=130, format="png", metadata={"Software": None})
-    return into.getvalue()
+    return plots.png(figure)
 
 
 def embedding_map(subject: Subject) -> bytes | None:
@@ -129,8 +125,4 @@ def _case(sample: int, subject: Subject, champion: Subject | None) -> Case:
 
 def _shot(shown: Samples, row: int, query: int | None) -> Shot:
     same = None if query is None or shown.label is None else bool(shown.label[row] == shown.label[query])
-    return Shot(_png(shown.images[row]), shown.name(row), same)
-
-
-def _png(image: NDArray[np.uint8]) -> bytes:
-    return bytes(cv2.imencode(".png", np.ascontiguousarray(image[:, :, ::-1]))[1])
+    return Shot(png(shown.images[row]), shown.name(row), same)

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import ValidationError
 
 from pipelines.config import plain_yaml
+from pipelines.config.flat import flat_tree
 from pipelines.config.parse import with_changes
 from pipelines.config.review import ReviewConfig
 from pipelines.errors import UserError
@@ -163,7 +164,7 @@ def _subject(read: _Reader, report: Path, title: str, tree: dict[str, Any], trac
     facts = Facts(
         title=title,
         scores=scores,
-        config=_flat(tree),
+        config=flat_tree({key: value for key, value in tree.items() if key not in _UNCHANGED}),
         lineage=traced,
         data=data,
         campaign=campaigns.of_report(report / CAMPAIGN),
@@ -232,15 +233,3 @@ def _data(run: Run, tree: dict[str, Any]) -> Data:
     data = run.inputs.dataset_inputs[0].dataset
     place = unquote(urlsplit(json.loads(data.source).get("uri", "")).path)
     return Data(name=data.name, folder=place, **json.loads(data.profile or "{}"), **about)
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    made: dict[str, Any] = {}
-    for key, value in tree.items():
-        if not prefix and key in _UNCHANGED:
-            continue
-        if isinstance(value, dict):
-            made |= _flat(value, f"{prefix}{key}.")
-        else:
-            made[prefix + key] = value
-    return made

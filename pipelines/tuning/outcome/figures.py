@@ -1,11 +1,10 @@
 """The pictures of a campaign's report, as PNG bytes by caption. Matplotlib loads when they are drawn."""
 
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from pipelines.config.tune import Range
-from pipelines.evaluate.report.plots import GREY, INK, MUTED, new_figure
+from pipelines.evaluate.report.plots import GREY, INK, MUTED, new_figure, png
 from pipelines.tuning.outcome.findings import Findings
 from pipelines.tuning.records import Trial
 from pipelines.tuning.space import place
@@ -16,17 +15,18 @@ if TYPE_CHECKING:
 
 _BEST, _DEFAULT, _STOPPED, _FLOOR = MUTED[1], MUTED[2], MUTED[0], "#777777"
 _COLUMNS = 3
+DPI = 110
 _MARKS = {"done": "o", "stopped": "v", "collapsed": "x", "running": "."}
 
 
 def draw(found: Findings) -> dict[str, bytes]:
     """Caption -> PNG; only what can be drawn."""
-    pictures = {"Score against each searched key": _png(_scatter(found))}
-    pictures["Learning curves"] = _png(_curves(found))
+    pictures = {"Score against each searched key": png(_scatter(found), DPI)}
+    pictures["Learning curves"] = png(_curves(found), DPI)
     if len(found.space) > 1:
-        pictures["Parallel coordinates"] = _png(_parallel(found))
+        pictures["Parallel coordinates"] = png(_parallel(found), DPI)
     if found.importance:
-        pictures["Importance of each key"] = _png(_importance(found))
+        pictures["Importance of each key"] = png(_importance(found), DPI)
     return pictures
 
 
@@ -184,9 +184,3 @@ def _plain(axes: "Axes") -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.2)
     axes.tick_params(labelsize=8)
-
-
-def _png(figure: "Figure") -> bytes:
-    into = BytesIO()
-    figure.savefig(into, dpi=110, format="png", metadata={"Software": None})
-    return into.getvalue()

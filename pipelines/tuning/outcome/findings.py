@@ -149,7 +149,7 @@ def _own(campaign: Campaign) -> Changes:
     return values
 
 
-Seen = list[tuple[Trial, dict[str, float]]]
+Scored = list[tuple[Trial, dict[str, float]]]
 
 
 class Deep(NamedTuple):
@@ -157,7 +157,7 @@ class Deep(NamedTuple):
 
     share: float
     """Of a full training."""
-    seen: Seen
+    seen: Scored
 
 
 def _deepest(campaign: Campaign, fewest: int = 0) -> Deep:
@@ -190,7 +190,7 @@ def _agreements(deep: Deep) -> list[Agreement]:
     return found
 
 
-def _importance(space: Mapping[str, Range], metric: str, seen: Seen) -> dict[str, float]:
+def _importance(space: Mapping[str, Range], metric: str, seen: Scored) -> dict[str, float]:
     pairs = [(t, oriented(metric, v[metric])) for t, v in seen if metric in v]
     score = np.array([s for _, s in pairs])
     if len(pairs) < FEWEST or score.std() == 0:

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 from pipelines.errors import UserError
 from pipelines.registry.artifact import ModelVersion
 from pipelines.storage import outbox
-from pipelines.tracking import provenance, runs, shipping
+from pipelines.tracking import children, runs, shipping
 from pipelines.tracking import server as store
+from pipelines.tracking.children import Child
 from pipelines.tracking.server import Value, reached
 from pipelines.tracking.shipping import Shipper, Unreachable
 from pipelines.tuning import candidate, records
@@ -63,7 +64,9 @@ class TrialRuns:
         if self._tracked is None or trial.state == "waiting":
             return
         if trial.number not in self._shippers:
-            self._shippers[trial.number] = _shipper(self._tracked, folder, trial, trial.number in self._before)
+            self._shippers[trial.number] = children.shipper(
+                self._tracked, _child(folder, trial), go_on=store.runs_again, tried=trial.number in self._before
+            )
             if trial.state in OPEN:
                 self._shippers[trial.number].start()
         if trial.state not in OPEN:
@@ -155,55 +158,14 @@ def _reachable() -> "Tracked | None":
         return None
 
 
-def _shipper(tracked: "Tracked", folder: Path, trial: Trial, tried: bool) -> Shipper:
-    """tried: a run may have been made that nobody knows of; one is looked for before another is made."""
-    client = tracked.client
-
-    def open_run() -> str:
-        nonlocal tried
-        known = shipping.state(folder)
-        with reached():
-            if known and known.run_id and store.runs_again(client, known.run_id):
-                return known.run_id
-            found, tried = _find(tracked, folder) if tried else None, True
-            if found is not None:
-                store.log_params(client, found, _params(trial))
-                return found
-            return _create(tracked, folder, trial)
-
-    def send(run_id: str, points: list[outbox.Point]) -> None:
-        with reached():
-            values = [Value(key, p.time, p.step, value) for p in points for key, value in p.metrics.items()]
-            store.log_values(client, run_id, values)
-
-    return Shipper(folder, open_run, send)
-
-
-def _find(tracked: "Tracked", folder: Path) -> str | None:
-    mine = f"tags.mlflow.parentRunId = '{tracked.run_id}' and tags.`selfray.stage_folder` = '{folder.name}'"
-    found = tracked.client.search_runs([tracked.experiment_id], mine, max_results=1)
-    return str(found[0].info.run_id) if found else None
-
-
-def _create(tracked: "Tracked", folder: Path, trial: Trial) -> str:
-    client = tracked.client
-    tags = {
-        "mlflow.parentRunId": tracked.run_id,
-        "mlflow.user": provenance.user(),
-        "selfray.stage": "trial",
-        "selfray.stage_folder": folder.name,
-        "selfray.kind": trial.kind,
-        "selfray.identity": trial.identity,
-        "selfray.work": str(trial.work),
-    }
-    name = f"trial {trial.number}" if trial.kind == "search" else f"{trial.kind} {trial.number}"
-    run_id = str(client.create_run(tracked.experiment_id, tags=tags, run_name=name).info.run_id)
-    store.log_new(client, run_id, _params(trial))
-    return run_id
-
-
-def _params(trial: Trial) -> dict[str, object]:
-    return {"trial": trial.number, **trial.changes}
+def _child(folder: Path, trial: Trial) -> Child:
+    return Child(
+        folder,
+        stage="trial",
+        title=f"trial {trial.number}" if trial.kind == "search" else f"{trial.kind} {trial.number}",
+        tags={"selfray.kind": trial.kind, "selfray.identity": trial.identity, "selfray.work": str(trial.work)},
+        params={"trial": trial.number, **trial.changes},
+    )
 
 
 def _said(trial: Trial) -> str:

@@ -7,7 +7,6 @@ NumPy and OpenCV only: it runs in Ray Data's processes, on CPUs. B pictures.
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,24 +15,14 @@ from ssl_core.codecs._image.opencv import cv2
 from ssl_core.codecs._image.resize import Image, image_shapes
 
 _BLOCK = 1 << 22  # pairs compared at once: 32 MB
-_SIDE = 32  # what the cosine transform of `phash` sees
+_SIDE = 32  # what the cosine transform sees
 
 
-class Pairs(NamedTuple):
-    """Queries and keys whose hashes are near, by query, then by distance."""
-
-    query: NDArray[np.int64]  # [P] row of the queries
-    key: NDArray[np.int64]  # [P] row of the keys
-    distance: NDArray[np.int64]  # [P] bits that differ
-
-
-def perceptual_hash(images: Sequence[Image], kind: Literal["dhash", "phash"] = "phash") -> NDArray[np.uint64]:
+def perceptual_hash(images: Sequence[Image]) -> NDArray[np.uint64]:
     """One hash per picture: B pictures of any size -> [B] uint64.
 
-    phash: the signs, against their median, of the 8 x 8 lowest frequencies of a 32 x 32 gray picture (Zauner 2010,
-    "Implementation and benchmarking of perceptual image hash functions", section 3.2.1); stands more.
-    dhash: whether each of 8 x 8 gray cells is brighter than the one to its left (Krawetz 2013,
-    https://www.hackerfactor.com/blog/index.php?/archives/529-Kind-of-Like-That.html); four times faster.
+    The signs, against their median, of the 8 x 8 lowest frequencies of a 32 x 32 gray picture (pHash; Zauner 2010,
+    "Implementation and benchmarking of perceptual image hash functions", section 3.2.1).
 
     Args:
         images: [H, W, 3] uint8 each.
@@ -41,33 +30,10 @@ def perceptual_hash(images: Sequence[Image], kind: Literal["dhash", "phash"] = "
         ValueError: an image of another shape or type.
     """
     image_shapes(images)
-    bits = _phash_bits if kind == "phash" else _dhash_bits
     found = np.zeros((len(images), 64), np.bool_)
     for image, into in zip(images, found, strict=True):
-        into[:] = bits(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)).ravel()
+        into[:] = _bits(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)).ravel()
     return np.packbits(found, axis=1).view(">u8")[:, 0].astype(np.uint64)
-
-
-def hamming_pairs(queries: NDArray[np.uint64], keys: NDArray[np.uint64], radius: int = 6) -> Pairs:
-    """Every pair of a query and a key that differ in at most `radius` bits, compared in blocks of flat memory.
-
-    Args:
-        queries: [M] uint64, e.g. hashes of the test split.
-        keys: [N] uint64, e.g. hashes of the training shards.
-    Raises:
-        ValueError: a negative radius.
-    """
-    if radius < 0:
-        raise ValueError(f"radius must be 0 or more bits; got {radius}")
-    rows = max(1, _BLOCK // max(len(keys), 1))
-    parts = []
-    for first in range(0, len(queries), rows):
-        distance = np.bitwise_count(queries[first : first + rows, None] ^ keys)  # [rows, N] uint8
-        query, key = np.nonzero(distance <= radius)
-        parts.append((query + first, key, distance[query, key].astype(np.int64)))
-    query, key, bits = (np.concatenate([np.zeros(0, np.int64), *(p[i] for p in parts)]) for i in range(3))
-    order = np.lexsort((key, bits, query))
-    return Pairs(query[order], key[order], bits[order])
 
 
 def nearest_hashes(
@@ -100,17 +66,11 @@ def nearest_hashes(
     return bits, found
 
 
-def _phash_bits(gray: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def _bits(gray: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """[H, W] -> [8, 8]."""
     small = cv2.resize(gray, (_SIDE, _SIDE), interpolation=_filter(gray)).astype(np.float32)
     low = cv2.dct(small)[:8, :8]  # [8, 8]; the first is the mean brightness, which the median ignores
     return np.asarray(low > np.median(low))
-
-
-def _dhash_bits(gray: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """[H, W] -> [8, 8]."""
-    small = cv2.resize(gray, (9, 8), interpolation=_filter(gray))  # [8, 9]
-    return np.asarray(small[:, 1:] > small[:, :-1])
 
 
 def _filter(gray: NDArray[np.uint8]) -> int:
