@@ -28,8 +28,9 @@ from pipelines.runtime import session
 from pipelines.storage import lock, outbox
 from pipelines.storage.signals import DIVERGED, FAILURE
 from pipelines.tracking.display import repeating
-from pipelines.train.loop import chosen_precision, train
+from pipelines.train.loop import train
 from pipelines.train.monitor import Monitor
+from pipelines.train.precision import settled
 from pipelines.train.warm_start import Start
 from pipelines.train.worker import Worker
 from ssl_core.build import build_chains
@@ -114,8 +115,9 @@ def train_here(
         decoded: shared with other trainings on these shards.
     """
     _set_up(config)
+    config = settled(config, worker)
     if worker.rank == 0:
-        how = f"{chosen_precision(config.train.precision, worker.device)}, {torch.get_num_threads()} threads each"
+        how = f"{config.train.precision}, {torch.get_num_threads()} threads each"
         how += ", sharded" if worker.holds_shares(config.train) else ""
         outbox.note(worker.folder, f"workers: {worker.size} on {worker.device.type}, {how}")
     listing = manifest.load(shards.folder)
