@@ -9,8 +9,9 @@ export PYTHONUNBUFFERED = 1
 demo: env
 	$(BIN)/selfray run digits
 
+# Whole files go to either of two processes, each with a Ray of its own; in their order, so that long ones come first.
 test: env
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(or $(PROCESSES),2) --dist loadfile --no-loadscope-reorder
 
 test-all: env
 	$(BIN)/python -m pytest -m "not gpu and not soak"
