@@ -26,12 +26,12 @@ format: env
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.bench  # make bench NAMES="augment decode" for some of them
-	$(BIN)/python -m tests.benchmarks $(NAMES)
+bench: $(VENV)/.bench  # make bench NAMES="augment decode" for some of them; DATA=DIR for those on CIFAR-10
+	$(BIN)/python -m tests.benchmarks $(NAMES) $(if $(DATA),--data $(DATA))
 
 $(VENV)/.bench: $(VENV)/.installed
 	UV=$$(command -v uv || echo $(BIN)/uv); \
-	"$$UV" pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable ".[dev,bench]"
+	"$$UV" pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable ".[dev,bench,peers]"
 	touch $@
 
 results: env
