@@ -13,6 +13,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from pipelines.storage.atomic import write_text
+
 LOOPBACK = "127.0.0.1"
 QUICK = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000}
 """A node that was killed is noticed after some five seconds, not fifteen: there is no network between these."""
@@ -38,9 +40,7 @@ def main(spec: dict[str, Any], ready: Path) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, leave)  # Ray's own would drain for half a minute
-    part = ready.with_suffix(".part")
-    part.write_text(json.dumps({"node_id": node.node_id}))
-    part.replace(ready)
+    write_text(ready, json.dumps({"node_id": node.node_id}))
     while not (dead := node.dead_processes()):
         time.sleep(0.5)
     print("a part of this node died:", ", ".join(kind for kind, _ in dead), flush=True)

@@ -24,6 +24,7 @@ from cluster.local_node import LOOPBACK
 from pipelines.errors import UserError
 from pipelines.runtime import JOIN_AT, STATE
 from pipelines.storage import permissions
+from pipelines.storage.atomic import write_text
 from ssl_core.config import Config
 
 logger = logging.getLogger("selfray.ray")
@@ -168,9 +169,7 @@ def _start(folder: Path, made: Cluster, cpus: int, spec: dict[str, Any], prefix:
             process = subprocess.Popen(command, env=environment, stdout=file, stderr=file, start_new_session=True)
         node = Node(pid=process.pid, started=psutil.Process(process.pid).create_time(), cpus=cpus, log=log)
         grown = made.model_copy(update={"nodes": (*made.nodes, node)})
-        part = folder / f"{NAME}.part"
-        part.write_text(grown.model_dump_json(indent=1))
-        part.replace(folder / NAME)
+        write_text(folder / NAME, grown.model_dump_json(indent=1))
         try:
             _wait_for(node, ready, number)
             break

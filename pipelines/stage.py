@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 from pipelines.config.flat import fingerprint, flat
 from pipelines.config.run import SetupConfig
 from pipelines.storage import lock
+from pipelines.storage.atomic import write_text
 from pipelines.storage.inputs import RECORD, Inputs
 from pipelines.tracking import display, runs
 from pipelines.tracking.server import DatasetSummary
@@ -80,9 +81,7 @@ class Stage(Generic[Settings, Given, Made]):
             Inputs(run=config.name, keys=self.keys(config), given=given.model_dump(mode="json")).keep(folder)
             with display.watch(self.name, folder):
                 made = self.run(config, given, folder)
-            part = record.with_suffix(".part")
-            part.write_text(made.model_dump_json(indent=2))
-            part.replace(record)  # the record appears only when the stage is complete
+            write_text(record, made.model_dump_json(indent=2))  # the record appears only when the stage is complete
             return made
 
 

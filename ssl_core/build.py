@@ -29,22 +29,30 @@ def build_chain(config: NamedConfig) -> Augmentation:
 
 
 def build_chains(views: Mapping[str, NamedConfig]) -> dict[str, Augmentation]:
-    """One chain per view kind.
+    """One chain per view kind."""
+    return {kind: build_chain(config) for kind, config in views.items()}
+
+
+def check_views(method: NamedConfig, views: Mapping[str, NamedConfig]) -> None:
+    """Whether the chains give what the method reads.
 
     Raises:
-        ValueError: the chains do not produce views of one shape.
+        ValueError: a kind is missing, is not read by anyone, or the views differ where the method wants them alike.
     """
-    chains = {kind: build_chain(config) for kind, config in views.items()}
-    shapes = {kind: chain.view_shape for kind, chain in chains.items()}
-    if len(set(shapes.values())) > 1:
+    component = find("ssl_core.methods", method.name)
+    needed = component.kinds(method)
+    if missing := sorted({*needed, "eval"} - set(views)):
+        raise ValueError(f"views needs {', '.join(missing)}: method {method.name} reads {', '.join(needed)}")
+    specs = {kind: chain.spec._replace(nbytes=0) for kind, chain in build_chains(views).items()}
+    if len(set(specs.values())) > 1 and not component.mixes_specs:
         raise ValueError(
-            "views must agree on one shape: " + ", ".join(f"views.{k} gives {s}" for k, s in shapes.items())
+            f"method {method.name} reads views of one shape: "
+            + ", ".join(f"views.{kind} gives {spec}" for kind, spec in specs.items())
         )
-    return chains
 
 
 def build_encoder(config: NamedConfig, views: Mapping[str, NamedConfig]) -> Encoder:
-    encoder: Encoder = find("ssl_core.encoders", config.name)(config, build_chain(views["eval"]).view_shape)
+    encoder: Encoder = find("ssl_core.encoders", config.name)(config, build_chain(views["eval"]).spec)
     return encoder
 
 

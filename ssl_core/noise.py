@@ -27,6 +27,14 @@ def salt(*parts: int) -> int:
     return int(folded[0]) & (_SIGN - 1)
 
 
+def view_salt(seed: int, epoch: int, index: int) -> int:
+    """The salt of view number `index` of the samples of an epoch, for a chain's `__call__`, `reduction` and `finish`.
+
+    Views that are made once, for looks and evaluation, are those of epoch 0.
+    """
+    return salt(seed, epoch, index)
+
+
 def keyed_bits(sample_id: A, column: A, salt: int) -> A:
     """Int64 bits per (sample, column).
 

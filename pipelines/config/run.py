@@ -10,8 +10,8 @@ from pipelines.config.flat import fingerprint, flat
 from pipelines.config.review import ReviewConfig
 from pipelines.config.sections import DataConfig, IngestConfig, RayConfig, RegistryConfig, TrackingConfig, TrainConfig
 from pipelines.config.tune import TuneConfig
-from ssl_core.build import build_chains, build_method
-from ssl_core.catalog import find, named_in
+from ssl_core.build import build_method, check_views
+from ssl_core.catalog import named_in
 from ssl_core.config import Config, NamedConfig
 from ssl_core.optimize.optimizers import OptimConfig
 from ssl_core.optimize.sharding import check_shardable
@@ -60,10 +60,7 @@ class RunConfig(SetupConfig):
     @model_validator(mode="after")
     def _parts_agree(self) -> "RunConfig":
         """Build everything once without memory, so that what does not fit is said before Ray starts."""
-        needed = find("ssl_core.methods", self.method.name).view_kinds
-        if missing := sorted({*needed, "eval"} - set(self.views)):
-            raise ValueError(f"views needs {', '.join(missing)}: method {self.method.name} reads {', '.join(needed)}")
-        build_chains(self.views)
+        check_views(self.method, self.views)
         method = build_method(self.method, self.encoder, self.views, device="meta")
         if self.train.parallel == "fsdp":
             check_shardable(method)

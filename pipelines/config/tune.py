@@ -131,8 +131,12 @@ class TuneConfig(Config):
     confirm: ConfirmConfig = ConfirmConfig()
     max_concurrent: PositiveInt | None = None
     """Trials at a time; by default what the CPUs (GPUs) of the cluster hold."""
-    decoded_cache_mb: NonNegativeInt | Literal["auto"] = "auto"
-    """Decoded pixels that the trials share on each node; auto: a quarter of its free memory; 0: each decodes anew."""
+
+    @validator(mode="before")
+    @classmethod
+    def _without_retired(cls, raw: Any) -> Any:
+        """Records of older versions hold the size of a cache that never changed what trials compute."""
+        return {key: value for key, value in raw.items() if key != "decoded_cache_mb"} if isinstance(raw, dict) else raw
 
     @field_validator("space")
     @classmethod

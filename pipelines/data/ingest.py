@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from pipelines.config.run import SetupConfig
 from pipelines.data.shards import duplicates, writing
 from pipelines.data.shards import manifest as manifests
-from pipelines.data.shards.manifest import Manifest
+from pipelines.data.shards.manifest import ContentFile, Manifest, sha256_of
 from pipelines.data.shards.schema import QUARANTINE
 from pipelines.data.shards.shard_set import ShardSet
 from pipelines.data.shards.writing import Job, PartRecord, Rules
@@ -20,6 +20,7 @@ from pipelines.errors import UserError
 from pipelines.runtime import capacity, session
 from pipelines.stage import Nothing, Stage
 from pipelines.storage import outbox, parquet
+from pipelines.storage.atomic import ASIDE, write_aside, write_text
 from ssl_core.catalog import find
 
 PARTS_AT_ONCE = 4096
@@ -69,7 +70,7 @@ def _ingest(config: SetupConfig, folder: Path) -> ShardSet:
     if num_bad > allowed or num_bad == total:
         raise UserError(_too_many(config, folder, num_bad, total, complete=len(records) == len(jobs)))
     made = _finish(config, folder, records)
-    for left_by_a_kill in folder.rglob(f".*{writing.ASIDE}"):
+    for left_by_a_kill in folder.rglob(f".*{ASIDE}"):
         left_by_a_kill.unlink(missing_ok=True)
     return made
 
@@ -98,7 +99,7 @@ def _new_records(
 
 
 def _finish(config: SetupConfig, folder: Path, records: list[PartRecord]) -> ShardSet:
-    contents = (writing.content_path(folder, record.index) for record in records)
+    contents = [writing.content_path(folder, record.index) for record in records]
     num_samples = sum(record.num_samples for record in records)
     num_duplicates, num_test_in_train = duplicates.write(folder, contents, num_samples)
     texts = {text for record in records for text in record.labels}
@@ -110,10 +111,10 @@ def _finish(config: SetupConfig, folder: Path, records: list[PartRecord]) -> Sha
         num_quarantined=sum(record.num_bad for record in records),
         num_duplicates=num_duplicates,
         num_test_in_train=num_test_in_train,
+        content=tuple(ContentFile(path=str(p.relative_to(folder)), sha256=sha256_of(p)) for p in contents),
     )
     manifest = manifest.model_copy(update={"digest": manifest.compute_digest()})
-    with writing.write_aside(folder / manifests.NAME) as file:
-        file.write(manifest.model_dump_json(indent=2).encode())
+    write_text(folder / manifests.NAME, manifest.model_dump_json(indent=2))
     return ShardSet(
         digest=manifest.digest,
         folder=folder,
@@ -127,7 +128,7 @@ def _finish(config: SetupConfig, folder: Path, records: list[PartRecord]) -> Sha
 
 def _write_quarantine(folder: Path, records: list[PartRecord]) -> None:
     with (
-        writing.write_aside(folder / "quarantine.parquet") as file,
+        write_aside(folder / "quarantine.parquet") as file,
         pq.ParquetWriter(file, QUARANTINE) as writer,
     ):
         for record in records:

@@ -31,6 +31,7 @@ from pipelines.model.embedding_parts import Chunk, Embeddings, Settings
 from pipelines.model.loader import CARD, WEIGHTS, read_card
 from pipelines.runtime import capacity, nodes, session
 from pipelines.storage import lock, outbox
+from pipelines.storage.atomic import write_aside
 from pipelines.tracking import display
 from ssl_core.catalog import find
 from ssl_core.config import Config, NamedConfig
@@ -206,7 +207,7 @@ def _same_as_before(state: Path, settings: Settings) -> None:
     """Refuse to mix embeddings of two models or inputs in one folder."""
     path = state / embedding_parts.INPUTS
     if not path.exists():
-        with writing.write_aside(path) as file:
+        with write_aside(path) as file:
             file.write(settings.model_dump_json(indent=1).encode())
         return
     before = Settings.model_validate_json(path.read_text()).model_dump(mode="json")

@@ -22,10 +22,11 @@ from pydantic import ValidationError
 from pipelines.config.flat import fingerprint
 from pipelines.data.shards import writing
 from pipelines.data.shards.schema import QUARANTINE
-from pipelines.data.shards.writing import Job, write_aside
+from pipelines.data.shards.writing import Job
 from pipelines.data.sources.base import Raw, Source
 from pipelines.errors import UserError
 from pipelines.storage import parquet
+from pipelines.storage.atomic import ASIDE, write_aside
 from pipelines.storage.checksum import sha256_of
 from ssl_core.build import build_chain
 from ssl_core.codecs._image.decode import decode, image_shape
@@ -250,7 +251,7 @@ def finish(folder: Path, settings: Settings, records: Sequence[PartRecord]) -> E
     for stale in folder.glob("part-*.parquet"):  # of an earlier run that cut the input otherwise
         if stale.name not in listed:
             stale.unlink()
-    for left in (*(folder / PARTS).glob("*.chunk.parquet"), *folder.rglob(f".*{writing.ASIDE}")):
+    for left in (*(folder / PARTS).glob("*.chunk.parquet"), *folder.rglob(f".*{ASIDE}")):
         left.unlink(missing_ok=True)
     with write_aside(folder / NAME) as file:
         file.write(made.model_dump_json(indent=2).encode())

@@ -23,6 +23,7 @@ from pipelines.model import examples
 from pipelines.model.embedder import Embedder
 from pipelines.model.examples import EXAMPLES
 from pipelines.model.loader import CARD, WEIGHTS, load_encoder, read_card
+from pipelines.storage import journal
 from pipelines.storage.checksum import sha256_of
 from ssl_core.config import Config
 
@@ -110,6 +111,7 @@ def export(packed: Path, kind: str, output: Path, own: NDArray[np.uint8] | None 
         )
         (aside / f"{NAMES[kind]}.json").write_text(made.model_dump_json(indent=2))
         for path in sorted(aside.iterdir(), key=lambda path: path.name == NAMES[kind]):  # the program itself last
+            journal.flush(path)
             path.replace(output / path.name)
     return made
 

@@ -15,7 +15,7 @@ from pipelines.config.sections import IngestConfig
 from pipelines.errors import UserError
 from pipelines.model import loader, versions
 from pipelines.model.loader import CARD, WEIGHTS, Card
-from pipelines.storage import checkpoint, inputs
+from pipelines.storage import checkpoint, inputs, journal
 
 KINDS = "NAME@ALIAS, NAME/VERSION, models:/..., the folder of a checkpoint or of a packed model, or a YAML file"
 
@@ -120,8 +120,14 @@ def _settled(aside: Path, card: Card, root: Path) -> Path:
     """The folder under the name of its content; one that is there already stays."""
     final = root / "models" / fingerprint(card.model_dump(mode="json"))[:16]
     if not (final / CARD).exists():
+        for path in aside.iterdir():
+            journal.flush(path)
         shutil.rmtree(final, ignore_errors=True)
-        aside.replace(final)
+        try:
+            aside.replace(final)
+        except OSError:
+            if not (final / CARD).exists():  # else another evaluation was faster
+                raise
     return final
 
 

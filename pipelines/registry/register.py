@@ -154,7 +154,7 @@ def _logged(tracked: Tracked, config: RunConfig, given: ProbeReport, card: Card,
     client.log_outputs(tracked.run_id, models=[LoggedModelOutput(model.model_id, step=given.checkpoint.step)])
     shards = given.checkpoint.shards.folder
     store.log_values(
-        client, tracked.run_id, _scores(given), model.model_id, store.dataset(shards, manifest.load(shards))
+        client, tracked.run_id, _scores(given), model.model_id, store.dataset(shards, manifest.load(shards).summary())
     )
     return client.finalize_logged_model(model.model_id, "READY")
 

@@ -83,16 +83,6 @@ def ask(storage: Path, paths: Sequence[Path], tracking: str | None = None) -> li
     ]
 
 
-def on_all(function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
-    """`function(node id, *arguments)` on every node: the node's name -> its result.
-
-    Raises:
-        UserError: a node does not answer.
-    """
-    names = _names(_staying())
-    return {names[i]: result for i, result in _on_each(names, lambda _: (function, *arguments)).items()}
-
-
 def leaving() -> set[str]:
     """Ids of nodes that are about to be taken away."""
     import ray._private.state  # as Ray Train's own watcher asks; its public question is a barrier on all workers

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import UserError
+from pipelines.storage.atomic import write_text
 from ssl_core.config import Config
 
 NAME = "inputs.json"
@@ -20,9 +21,7 @@ class Inputs(Config):
     """The artifact that it read."""
 
     def keep(self, folder: Path) -> None:
-        part = folder / f".{NAME}.part"
-        part.write_text(self.model_dump_json(indent=1))
-        part.replace(folder / NAME)
+        write_text(folder / NAME, self.model_dump_json(indent=1))
 
 
 def load(folder: Path) -> Inputs:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from pipelines.errors import UserError
 from pipelines.storage import outbox
+from pipelines.storage.atomic import write_text
 from pipelines.storage.outbox import Point
 
 STATE = "outbox.json"
@@ -123,12 +124,11 @@ class Shipper:
         return run_id
 
     def _keep(self) -> None:
-        part = self._folder / f"{STATE}.part"
+        path = self._folder / STATE
         try:
-            part.write_text(json.dumps(State(self._run_id or "", self._offset, self.done)._asdict()))
-            part.replace(self._folder / STATE)
+            write_text(path, json.dumps(State(self._run_id or "", self._offset, self.done)._asdict()))
         except OSError as error:  # a full disk: the same points are sent again later, which changes nothing
-            raise Unreachable(f"{part}: {error.strerror}") from error
+            raise Unreachable(f"{path}: {error.strerror}") from error
 
     def _loop(self) -> None:
         while True:

@@ -36,12 +36,12 @@ class Recent:
         self.consumed.append((consumption.sum_of(planned), int((planned != arrays["sample_id"]).sum())))
         self.waited += waited
 
-    def add(self, out: LossOutput, loss: Tensor, ids: Tensor) -> None:
-        """A step was taken."""
-        self.losses.append(loss)
+    def add(self, out: LossOutput, ids: Tensor) -> None:
+        """A step was taken: its loss and metrics, each the mean over its micro-batches, detached."""
+        self.losses.append(out.loss)
         self.ids.append(ids)
         for name, value in out.metrics.items():
-            self.metrics.setdefault(name, []).append(value.detach())
+            self.metrics.setdefault(name, []).append(value)
 
     @torch.no_grad()
     def point(self, done: int, global_batch_size: int) -> tuple[dict[str, float], bool]:

@@ -9,6 +9,7 @@ Shapes: B samples of this worker per step.
 import time
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -31,7 +32,7 @@ from ssl_core.augment.base import Augmentation
 from ssl_core.build import build_chains, build_method
 from ssl_core.encoders.base import Encoder, PatchEncoder
 from ssl_core.methods.base import Method
-from ssl_core.noise import salt
+from ssl_core.noise import view_salt
 from ssl_core.optimize.collectives import from_first
 from ssl_core.optimize.optimizers import build_optimizer, peak_lr, set_lr_
 from ssl_core.optimize.schedules import warmup_cosine
@@ -76,7 +77,7 @@ def train(
     if sharded:  # rows of a weight in channels_last would not be contiguous
         shard_(method, worker.device, bf16=_halves_messages(settings, worker.device))
     else:
-        method.to(memory_format=torch.channels_last)
+        method.to(memory_format=method.encoder.memory_format)
     scales = begin.lr_scales(method) if begin else None
     optimizer = build_optimizer(config.optim, method, peak_lr(config.optim, settings.global_batch_size), scales)
     chains = build_chains(config.views)
@@ -97,7 +98,7 @@ def train(
         waiting = time.perf_counter()
         arrays = next(batches)
         recent.took(arrays, time.perf_counter() - waiting)
-        salts = [salt(config.seed, step // order.batches_per_epoch, view) for view in range(len(kinds))]
+        salts = [view_salt(config.seed, step // order.batches_per_epoch, view) for view in range(len(kinds))]
         batch = to_batch(arrays, kinds, salts, worker.device, labels)
         progress = Progress(step, total, config.seed)
         lr = _lr(config, progress)
@@ -201,6 +202,7 @@ def _step(
     """One optimizer step over `train.accumulate` micro-batches."""
     parts = _split(batch, config.train.accumulate)
     loss = torch.zeros((), device=batch.sample_id.device)
+    metrics: dict[str, Tensor] = {}
     for index, part in enumerate(parts):
         last = index == len(parts) - 1
         hold = net.no_sync() if isinstance(net, DistributedDataParallel) and not last else nullcontext()
@@ -209,19 +211,32 @@ def _step(
                 out: LossOutput = net(part, progress)
             (out.loss / len(parts)).backward()
         loss += out.loss.detach() / len(parts)
+        for name, value in out.metrics.items():
+            metrics[name] = metrics.get(name, 0) + value.detach().float() / len(parts)
     if config.optim.grad_clip is not None:
         clip_grad_norm_(net.parameters(), config.optim.grad_clip)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    recent.add(out, loss, batch.sample_id)
+    recent.add(LossOutput(loss, metrics), batch.sample_id)
 
 
 def _split(batch: Batch, parts: int) -> list[Batch]:
     if parts == 1:
         return [batch]
-    views = zip(*(view.chunk(parts) for view in batch.views), strict=True)
-    label = batch.label.chunk(parts) if batch.label is not None else [None] * parts
-    return [Batch(v, i, label=y) for v, i, y in zip(views, batch.sample_id.chunk(parts), label, strict=True)]
+
+    def of(tensor: Tensor | None, index: int) -> Tensor | None:
+        return None if tensor is None else tensor.chunk(parts)[index]
+
+    return [
+        replace(
+            batch,
+            views=tuple(view.chunk(parts)[index] for view in batch.views),
+            sample_id=batch.sample_id.chunk(parts)[index],
+            valid=tuple(of(valid, index) for valid in batch.valid),
+            label=of(batch.label, index),
+        )
+        for index in range(parts)
+    ]
 
 
 def _within_budget(num_replaced: int, steps: int, order: Order, fraction: float) -> None:

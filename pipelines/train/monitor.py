@@ -17,7 +17,7 @@ from ssl_core.evaluate.base import Labelled
 from ssl_core.evaluate.knn import KNN
 from ssl_core.measures.gauges import alignment, feature_std, rankme, uniformity
 from ssl_core.methods.base import Method
-from ssl_core.noise import salt
+from ssl_core.noise import view_salt
 
 NEIGHBOURS = 20
 PART = 256  # samples encoded at once
@@ -33,7 +33,7 @@ class Monitor:
         seed: int,
     ):
         """arrays: `sample_id` and `view0` (eval), `view1`, `view2` (two draws of a training view); chains likewise."""
-        self._keys, self._salts = arrays["planned_id"], [salt(seed, 0, i) for i in range(len(chains))]
+        self._keys, self._salts = arrays["planned_id"], [view_salt(seed, 0, i) for i in range(len(chains))]
         self._views = [torch.from_numpy(np.array(arrays[f"view{i}"])) for i in range(len(chains))]  # [N, S, S, 3] each
         self._chains, self._device = chains, device
         ids = arrays["sample_id"].tolist()

@@ -17,7 +17,6 @@ from ray.train.torch import get_device
 
 from pipelines.config.parse import parse
 from pipelines.config.run import RunConfig
-from pipelines.data.batches.decoded_cache import DecodedCache
 from pipelines.data.batches.reading import Arrays
 from pipelines.data.batches.stream import some_rows, training_batches, training_order
 from pipelines.data.shards import manifest
@@ -26,6 +25,7 @@ from pipelines.data.shards.shard_set import ShardSet
 from pipelines.errors import Diverged, Interrupted, UserError
 from pipelines.runtime import session
 from pipelines.storage import lock, outbox
+from pipelines.storage.atomic import write_text
 from pipelines.storage.signals import DIVERGED, FAILURE
 from pipelines.tracking.display import repeating
 from pipelines.train.loop import train
@@ -72,9 +72,7 @@ def work(given: dict[str, Any], train: TrainHere | None = None) -> None:
         if isinstance(error, Diverged):
             (folder / DIVERGED).touch()
         try:
-            part = folder / f"{FAILURE}.part"
-            part.write_text(text)
-            part.replace(folder / FAILURE)
+            write_text(folder / FAILURE, text)
         except OSError:
             raise error from None  # a full disk: Ray carries it to the driver
         if worker.size > 1:
@@ -104,7 +102,6 @@ def train_here(
     look: Callable[[Method], dict[str, float]] | None = None,
     milestones: Collection[int] = (),
     begin: Start | None = None,
-    decoded: DecodedCache | None = None,
 ) -> None:
     """This worker's part of a pre-training, in this process.
 
@@ -112,7 +109,6 @@ def train_here(
         look: takes the place of the usual monitor; as there, for those who look.
         milestones: steps at which it looks and a checkpoint is saved.
         begin: of fine-tuning.
-        decoded: shared with other trainings on these shards.
     """
     _set_up(config)
     config = settled(config, worker)
@@ -128,7 +124,7 @@ def train_here(
 
     def open_batches(start: int, stop: int) -> Iterator[Arrays]:
         place = shards.folder, listing, worker.rank, worker.size
-        return told(training_batches(config, *place, start, stop, worker.folder, decoded), worker.folder)
+        return told(training_batches(config, *place, start, stop, worker.folder), worker.folder)
 
     order = training_order(config, listing)
     monitor = look or usual_monitor(config, shards, listing, labels, worker)
@@ -174,7 +170,7 @@ def usual_monitor(
     if not is_looking(config, worker) or not config.train.monitor_samples:
         return None
     chains = build_chains(config.views)
-    view = find("ssl_core.methods", config.method.name).view_kinds[0]
+    view = find("ssl_core.methods", config.method.name).kinds(config.method)[0]
     looked_at = ("eval", view, view)
     arrays = some_rows(config, shards.folder, listing, "train", config.train.monitor_samples, looked_at)
     return Monitor(arrays, [chains[kind] for kind in looked_at], labels, worker.device, config.seed)

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+from pydantic import model_validator
+
 from pipelines.config.flat import fingerprint
 from pipelines.config.parse import parse
 from pipelines.config.run import RunConfig
 from pipelines.config.tune import TuneConfig
-from pipelines.data.batches.decoded_cache import MADE_BY, DecodedCache
 from pipelines.data.shards.shard_set import ShardSet
 from pipelines.errors import UserError
 from pipelines.tuning import records
@@ -15,7 +16,7 @@ from pipelines.tuning.space import Changes, section, tree
 from ssl_core.config import Config
 
 NAME = "campaign.json"
-GROWS = ("num_trials", "confirm", "max_concurrent", "decoded_cache_mb")
+GROWS = ("num_trials", "confirm", "max_concurrent")
 """Keys of `tune:` that extend or hasten a campaign instead of making it another one."""
 
 
@@ -26,8 +27,12 @@ class Plan(Config):
     shards: ShardSet
     at_a_time: int | None = None
     """Trials that the cluster runs at a time: each has its share of a node's CPU threads. None: one thread each."""
-    decoded: DecodedCache | None = None
-    """Pixels that the trials share; None: each decodes its own."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_retired(cls, raw: Any) -> Any:
+        """Campaigns recorded by older versions name a cache of decoded images; there is none any more."""
+        return {key: value for key, value in raw.items() if key != "decoded"} if isinstance(raw, dict) else raw
 
     @property
     def prefix(self) -> str:
@@ -71,14 +76,6 @@ def folder(config: RunConfig, data: str, root: Path) -> Path:
     searched = section(config).model_dump(mode="json", exclude=set(GROWS))
     recipe = {key: value for key, value in tree(config).items() if key not in ("storage", "tracking", "ray")}
     return root / "tune" / fingerprint([recipe, searched, data])[:16]
-
-
-def decoded_cache(tune: TuneConfig, shards: ShardSet, campaign: Path) -> DecodedCache | None:
-    """That of a campaign's trials; None: `tune.decoded_cache_mb` is 0."""
-    limit = None if tune.decoded_cache_mb == "auto" else tune.decoded_cache_mb
-    if limit == 0:
-        return None
-    return DecodedCache(name=fingerprint([campaign.absolute(), shards.digest, MADE_BY])[:16], limit_mb=limit)
 
 
 def milestones(total: int, looks: int) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from pipelines.errors import UserError
-from pipelines.storage import journal
+from pipelines.storage import atomic
 from pipelines.tuning.space import Changes
 from ssl_core.config import Config
 
@@ -111,10 +111,7 @@ def trials(campaign: Path) -> list[Trial]:
 
 def write(path: Path, text: str) -> None:
     """Whole or not at all, also when the machine loses its power."""
-    part = path.with_suffix(".part")
-    part.write_text(text)
-    journal.flush(part)
-    part.replace(path)
+    atomic.write_text(path, text)
 
 
 def _folders(campaign: Path) -> Iterator[Path]:

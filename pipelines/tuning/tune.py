@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from pipelines import flow
-from pipelines.config.parse import parse
+from pipelines.config.parse import parse, with_changes
 from pipelines.config.run import RunConfig
 from pipelines.config.tune import TuneConfig
 from pipelines.data.ingest import INGEST
@@ -67,13 +67,12 @@ def tune(config: RunConfig, root: Path, *, resume: bool = False) -> tuple[Findin
 def _search_and_confirm(
     config: RunConfig, settings: TuneConfig, shards: ShardSet, root: Path, folder: Path, troubles: Troubles
 ) -> tuple[Findings, Plan]:
-    from pipelines.tuning.trials import sharing, trial
+    from pipelines.tuning.trials import trial
     from pipelines.tuning.trials.ray_tune import max_concurrent, run_trials
 
     session.connect(config)
     at_a_time, why = max_concurrent(config, settings.max_concurrent)
-    decoded = plan.decoded_cache(settings, shards, folder)
-    shared = Plan(recipe=space.tree(config), tune=settings, shards=shards, at_a_time=at_a_time, decoded=decoded)
+    shared = Plan(recipe=space.tree(config), tune=settings, shards=shards, at_a_time=at_a_time)
     shared.keep(folder)
     runs = TrialRuns(folder)
     campaign = Campaign(shared, folder, config.seed, work_of(shards, root), [runs])
@@ -82,7 +81,7 @@ def _search_and_confirm(
     for line in cautions(settings, shards):
         say(f"tune: {line}")
     try:
-        with sharing.on_all_nodes(decoded), table.watch(campaign, at_a_time):
+        with table.watch(campaign, at_a_time):
             run_trials(campaign, campaign.next_search, config, at_a_time)
             troubles.say(campaign.trials)
             plan_confirmation(campaign)
@@ -99,7 +98,7 @@ def _search_and_confirm(
 
 def winner_of(config: RunConfig, found: Findings, shared: Plan) -> RunConfig:
     """The recipe with the winner's values; what is on disk holds no login, so where to track comes from `config`."""
-    return parse(report.apply(shared.recipe, found.best.changes)).model_copy(update={"tracking": config.tracking})
+    return parse(with_changes(shared.recipe, found.best.changes)).model_copy(update={"tracking": config.tracking})
 
 
 def work_of(shards: ShardSet, root: Path) -> Work:

@@ -19,6 +19,8 @@ from ssl_core.config import NamedConfig
 class ImageEval(ImageAugmentation):
     """Center crop and resize, the same every time: for evaluation and serving."""
 
+    draws = False
+
     class Config(NamedConfig):
         name: Literal["image_eval"] = "image_eval"
         size: PositiveInt = 224

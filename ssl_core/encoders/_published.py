@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ssl_core.nn.norm import BatchNorm2d
+from ssl_core.spec import ViewSpec
 
 WRAPPERS = ("state_dict", "model")
 """Keys under which training scripts keep the weights beside other things."""
@@ -106,13 +107,13 @@ def as_rgb(x: Tensor) -> Tensor:
     return x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
 
 
-def check_view(name: str, view_shape: tuple[int, ...]) -> None:
+def check_view(name: str, spec: ViewSpec) -> None:
     """
     Raises:
-        ValueError: views that are no gray or RGB images.
+        ValueError: images that are neither gray nor RGB.
     """
-    if len(view_shape) != 3 or view_shape[0] not in (1, 3):
-        raise ValueError(f"encoder.name: {name} reads gray or RGB images (C, H, W); the views have shape {view_shape}")
+    if spec.shape[0] not in (1, 3):
+        raise ValueError(f"encoder.name: {name} reads gray or RGB images; the views are {spec}")
 
 
 def _load_pt(path: Path) -> Any:

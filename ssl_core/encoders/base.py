@@ -3,25 +3,49 @@
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
+from ssl_core.spec import IMAGE_AXES, ViewSpec
 from ssl_core.types import Features
 
 
 class Encoder(nn.Module, ABC):
     """Maps [B, *view_shape] to Features. All that joint-embedding methods need.
 
-    Every subclass is built as `cls(config, view_shape)` and raises ValueError, naming the config key,
-    when it cannot read views of that shape. `view_shape` is channels first: (3, 32, 32).
+    Every subclass is built as `cls(config, spec)` and raises ValueError, naming the config key,
+    when it cannot read views of that spec.
     """
 
     embed_dim: int  # D
+    axes: ClassVar[tuple[str, ...]] = IMAGE_AXES
+    """Of the views that it reads."""
+    reads_valid: ClassVar[bool] = False
+    """Whether `valid` changes what it computes; False: ragged views are refused."""
     package: ClassVar[str | None] = None
     """The library whose networks it wraps; None: its lines are ours."""
 
-    def __init__(self, view_shape: tuple[int, ...]):
+    def __init__(self, spec: ViewSpec):
+        """
+        Raises:
+            ValueError: it reads other axes, or would take padding for data.
+        """
         super().__init__()
-        self.view_shape = view_shape
+        name = type(self).__module__.rpartition(".")[2]
+        if spec.axes != self.axes:
+            raise ValueError(f"encoder.name: {name} reads {' x '.join(self.axes)}; the views are {spec}")
+        if spec.ragged and not self.reads_valid:
+            raise ValueError(f"encoder.name: {name} would take padding for data; the views are {spec}")
+        self.spec = spec
+
+    @property
+    def view_shape(self) -> tuple[int, ...]:
+        return self.spec.shape
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """In which its convolutions are fastest."""
+        return torch.channels_last if self.axes == IMAGE_AXES else torch.contiguous_format
 
     @abstractmethod
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Features:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ssl_core.config import NamedConfig
 from ssl_core.encoders.base import Encoder
 from ssl_core.nn.norm import BatchNorm2d
+from ssl_core.spec import ViewSpec
 from ssl_core.types import Features
 
 
@@ -24,10 +25,9 @@ class ConvNet(Encoder):
         depth: PositiveInt = 4
         """Stages: 3x3 convolution, BatchNorm, ReLU."""
 
-    def __init__(self, config: Config, view_shape: tuple[int, ...]):
-        super().__init__(view_shape)
-        if len(view_shape) != 3:
-            raise ValueError(f"encoder.name: convnet reads images (C, H, W); the views have shape {view_shape}")
+    def __init__(self, config: Config, spec: ViewSpec):
+        super().__init__(spec)
+        view_shape = spec.shape
         needed = 2 ** (config.depth - 1)
         if min(view_shape[1:]) < needed:
             size = min(view_shape[1:])

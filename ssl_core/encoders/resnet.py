@@ -12,6 +12,7 @@ from ssl_core.config import NamedConfig
 from ssl_core.encoders._residual import BasicBlock, Bottleneck, conv1x1
 from ssl_core.encoders.base import Encoder
 from ssl_core.nn.norm import BatchNorm2d
+from ssl_core.spec import ViewSpec
 from ssl_core.types import Features
 
 LAYERS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # table 1
@@ -30,10 +31,9 @@ class ResNet(Encoder):
         zero_init_residual: bool = False
         """Start each residual branch at zero (Goyal et al., 2017, section 5.1)."""
 
-    def __init__(self, config: Config, view_shape: tuple[int, ...]):
-        super().__init__(view_shape)
-        if len(view_shape) != 3:
-            raise ValueError(f"encoder.name: resnet reads images (C, H, W); the views have shape {view_shape}")
+    def __init__(self, config: Config, spec: ViewSpec):
+        super().__init__(spec)
+        view_shape = spec.shape
         small = config.stem == "small" or (config.stem == "auto" and max(view_shape[1:]) <= 64)
         block = BasicBlock if config.depth < 50 else Bottleneck
         width = config.width

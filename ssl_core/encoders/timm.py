@@ -14,6 +14,7 @@ from ssl_core.augment._image.base import MEAN, STD
 from ssl_core.config import NamedConfig
 from ssl_core.encoders._published import as_rgb, check_view, deterministic_, load_weights_
 from ssl_core.encoders.base import Encoder, opened
+from ssl_core.spec import ViewSpec
 from ssl_core.types import Features
 
 
@@ -31,9 +32,10 @@ class Timm(Encoder):
         weights: Path | None = None
         """File with its state_dict (.safetensors, .pt, .pth); null: random weights. Nothing is downloaded."""
 
-    def __init__(self, config: Config, view_shape: tuple[int, ...]):
-        super().__init__(view_shape)
-        check_view("timm", view_shape)
+    def __init__(self, config: Config, spec: ViewSpec):
+        super().__init__(spec)
+        view_shape = spec.shape
+        check_view("timm", spec)
         if find_spec("timm") is None:
             raise ValueError(
                 "encoder.name: timm is not installed; `pip install timm`, or take encoder.name torchvision"

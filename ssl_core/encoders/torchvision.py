@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ssl_core.config import NamedConfig
 from ssl_core.encoders._published import as_rgb, check_view, deterministic_, load_weights_, without_head_
 from ssl_core.encoders.base import Encoder, opened
+from ssl_core.spec import ViewSpec
 from ssl_core.types import Features
 
 AUXILIARY = {"googlenet", "inception_v3"}  # while they train they return several outputs
@@ -31,11 +32,12 @@ class TorchVision(Encoder):
         Published weights expect views of 224 px with ImageNet's mean and deviation, which is what image_eval gives.
         """
 
-    def __init__(self, config: Config, view_shape: tuple[int, ...]):
+    def __init__(self, config: Config, spec: ViewSpec):
         from torchvision import models  # imports torch's compiler: five seconds, for those who ask for it
 
-        super().__init__(view_shape)
-        check_view("torchvision", view_shape)
+        super().__init__(spec)
+        view_shape = spec.shape
+        check_view("torchvision", spec)
         if config.model not in set(models.list_models(module=models)) - AUXILIARY:
             raise ValueError(f"encoder.model: torchvision has no classification network '{config.model}'")
         sized = {"image_size": view_shape[1]} if config.model.startswith("vit_") else {}

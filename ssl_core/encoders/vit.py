@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ssl_core.config import NamedConfig
 from ssl_core.encoders.base import PatchEncoder
 from ssl_core.nn.transformer import Block, initialize_, sincos_positions
+from ssl_core.spec import ViewSpec
 from ssl_core.types import Features
 
 SIZES = {  # dim, depth, heads: table 1 of the paper; DeiT (Touvron et al., 2021), table 1
@@ -40,13 +41,12 @@ class ViT(PatchEncoder):
         class_token: bool = False
         """Pool by a learned token that attends to all patches, instead of by their mean."""
 
-    def __init__(self, config: Config, view_shape: tuple[int, ...]):
-        super().__init__(view_shape)
+    def __init__(self, config: Config, spec: ViewSpec):
+        super().__init__(spec)
+        view_shape = spec.shape
         dim, depth, heads = SIZES[config.size]
         dim, depth, heads = config.dim or dim, config.depth or depth, config.heads or heads
         self.patch_size = size = config.patch_size
-        if len(view_shape) != 3:
-            raise ValueError(f"encoder.name: vit reads images (C, H, W); the views have shape {view_shape}")
         for side in view_shape[1:]:
             if side % size:
                 raise ValueError(f"encoder.patch_size: {size} does not divide the view size {side}")

@@ -29,9 +29,7 @@ class Autoencoder(Method):
 
     def __init__(self, config: Config, encoder: Encoder):
         super().__init__(encoder)
-        if len(encoder.view_shape) != 3:
-            raise ValueError(f"method.name: autoencoder paints images (C, H, W); the views are {encoder.view_shape}")
-        self.decoder = ConvDecoder(encoder.embed_dim, encoder.view_shape, config.decoder_width)
+        self.decoder = ConvDecoder(encoder.embed_dim, encoder.spec, config.decoder_width)
 
     def forward(self, batch: Batch, progress: Progress) -> LossOutput:
         (view,) = batch.views

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from ssl_core.config import NamedConfig
 from ssl_core.encoders.base import Encoder
 from ssl_core.types import Batch, LossOutput, Progress
 
@@ -13,7 +14,8 @@ class Method(nn.Module, ABC):
     """An encoder plus whatever a pre-training objective adds to it; forward returns the loss.
 
     Subclass contract (tests/contracts/test_methods.py runs it on every file of this folder):
-      view_kinds    which views forward reads, in order; each is a key under `views:` in the YAML
+      view_kinds    which views forward reads, in order; each is a key under `views:` in the YAML;
+                    where that depends on the config, `kinds` says so
       encoder_type  the weakest encoder it can work with
       reads_labels  True only for `supervised`: its batches then carry `label`
       Config        nested settings; its `name` is the file name
@@ -25,6 +27,14 @@ class Method(nn.Module, ABC):
     view_kinds: ClassVar[tuple[str, ...]]
     encoder_type: ClassVar[type] = Encoder
     reads_labels: ClassVar[bool] = False
+
+    mixes_specs: ClassVar[bool] = False
+    """Whether its views may have several specs (crops of two sizes); False: all are that of the evaluation view."""
+
+    @classmethod
+    def kinds(cls, config: NamedConfig) -> tuple[str, ...]:
+        """The view kinds that forward reads with this config, in order."""
+        return cls.view_kinds
 
     def __init__(self, encoder: Encoder):
         super().__init__()

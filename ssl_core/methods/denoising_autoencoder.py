@@ -37,11 +37,8 @@ class DenoisingAutoencoder(Method):
 
     def __init__(self, config: Config, encoder: Encoder):
         super().__init__(encoder)
-        if len(encoder.view_shape) != 3:
-            shape = encoder.view_shape
-            raise ValueError(f"method.name: denoising_autoencoder paints images (C, H, W); the views are {shape}")
         self.noise_std, self.mask_ratio = config.noise_std, config.mask_ratio
-        self.decoder = ConvDecoder(encoder.embed_dim, encoder.view_shape, config.decoder_width)
+        self.decoder = ConvDecoder(encoder.embed_dim, encoder.spec, config.decoder_width)
 
     def forward(self, batch: Batch, progress: Progress) -> LossOutput:
         (clean,) = batch.views

@@ -4,6 +4,7 @@ Shapes: B samples, N patches of P values, K kept, M hidden, E class tokens, D en
 """
 
 from itertools import pairwise
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch.nn.functional import interpolate
 from ssl_core.nn.masking import take
 from ssl_core.nn.norm import BatchNorm1d, BatchNorm2d
 from ssl_core.nn.transformer import Block, initialize_, sincos_positions
+from ssl_core.spec import IMAGE_AXES, SERIES_AXES, ViewSpec
 
 
 def mlp(*widths: int, batch_norm: bool = True) -> nn.Sequential:
@@ -64,36 +66,41 @@ class MaskedDecoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """Paint an image from one vector: a 4 px or smaller map, doubled until it has the view's size.
+    """Paint an image or a series from one vector: a map of at most 4 a side, doubled until it has the view's size.
 
     Nearest-neighbor upsampling and a 3x3 convolution instead of a transposed one, which leaves
     checkerboards (Odena et al., 2016, https://distill.pub/2016/deconv-checkerboard).
 
     Args:
         latent_dim: width of the vector.
-        view_shape: (C, H, W) of the image.
+        spec: of the view: channels, then one or two axes.
         width: channels at full size; doubles with every halving, up to 8 times as many.
+    Raises:
+        ValueError: views of another kind.
     """
 
-    def __init__(self, latent_dim: int, view_shape: tuple[int, ...], width: int):
+    def __init__(self, latent_dim: int, spec: ViewSpec, width: int):
         super().__init__()
-        channels, *size = view_shape
+        if spec.axes not in (IMAGE_AXES, SERIES_AXES) or spec.ragged:
+            raise ValueError(f"method.name: its decoder paints images and series of one size; the views are {spec}")
+        conv, norm = (nn.Conv2d, BatchNorm2d) if spec.axes == IMAGE_AXES else (nn.Conv1d, BatchNorm1d)
+        channels, *size = spec.shape
         self.sizes = [tuple(size)]  # from full size down to the first map
         while max(self.sizes[-1]) > 4:
             self.sizes.append(tuple(-(-side // 2) for side in self.sizes[-1]))
         widths = [width * min(2**level, 8) for level in range(len(self.sizes))]
         self.sizes.reverse()
         widths.reverse()
-        self.start = nn.Linear(latent_dim, widths[0] * self.sizes[0][0] * self.sizes[0][1])
+        self.start = nn.Linear(latent_dim, widths[0] * prod(self.sizes[0]))
         self.stages = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(a, b, 3, padding=1, bias=False), BatchNorm2d(b), nn.ReLU(inplace=True))
+            nn.Sequential(conv(a, b, 3, padding=1, bias=False), norm(b), nn.ReLU(inplace=True))
             for a, b in zip([widths[0], *widths], widths, strict=False)
         )
-        self.paint = nn.Conv2d(widths[-1], channels, 3, padding=1)
+        self.paint = conv(widths[-1], channels, 3, padding=1)
 
     def forward(self, latent: Tensor) -> Tensor:
-        """[B, latent_dim] -> [B, C, H, W] float32."""
-        x = self.start(latent).unflatten(1, (-1, *self.sizes[0]))  # [B, width, h, w]
+        """[B, latent_dim] -> [B, *spec.shape] float32."""
+        x = self.start(latent).unflatten(1, (-1, *self.sizes[0]))  # [B, width, *sizes[0]]
         for size, stage in zip(self.sizes, self.stages, strict=True):
             x = stage(interpolate(x, size=size) if x.shape[2:] != size else x)
         painted: Tensor = self.paint(x).float()

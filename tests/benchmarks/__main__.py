@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHMARKS = ("augment", "decode", "stream", "wait", "memory", "startup", "placement", "decoded")
+BENCHMARKS = ("augment", "decode", "stream", "wait", "memory", "startup", "placement")
 LONG = ("modes", "precision", "peer", "probes", "campaign", "scaling", "step")  # only when asked for by name
 
 

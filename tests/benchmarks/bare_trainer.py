@@ -60,10 +60,11 @@ def train(given: dict[str, str]) -> None:
 
     from ssl_core.encoders.resnet import ResNet
     from ssl_core.methods.simclr import SimCLR
+    from ssl_core.spec import IMAGE_AXES, ViewSpec
     from ssl_core.types import Batch, Progress
 
     scratch = Path(given["scratch"])
-    encoder = ResNet(ResNet.Config(width=WIDTH), (3, SIZE, SIZE))
+    encoder = ResNet(ResNet.Config(width=WIDTH), ViewSpec(IMAGE_AXES, (3, SIZE, SIZE)))
     model = prepare_model(SimCLR(SimCLR.Config(), encoder))
     optimizer = torch.optim.AdamW(model.parameters())
     shard = ray.train.get_dataset_shard("train")

@@ -28,6 +28,7 @@ from pipelines.runtime.session import refusal
 from pipelines.tracking import provenance
 from pipelines.tracking.provenance import BROUGHT
 from tests.support.recipe import TREE
+from tests.support.tiny import image_spec
 
 
 def test_the_id_follows_verb_and_config_but_not_the_way_there():
@@ -77,7 +78,7 @@ def test_weights_are_found_and_missed_like_data(monkeypatch, tmp_path):
 
     monkeypatch.chdir(tmp_path)
     network = find("ssl_core.encoders", "torchvision")(
-        find("ssl_core.encoders", "torchvision").Config(model="resnet18"), (3, 32, 32)
+        find("ssl_core.encoders", "torchvision").Config(model="resnet18"), image_spec(3, 32, 32)
     )
     save_file(network.network.state_dict(), "resnet18.safetensors")
     views = {"global": {"name": "image_crop_jitter", "size": 32}, "eval": {"name": "image_eval", "size": 32}}

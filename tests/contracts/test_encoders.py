@@ -7,15 +7,16 @@ from ssl_core import catalog
 from ssl_core.encoders.base import Encoder, PatchEncoder
 from ssl_core.nn.masking import random_split, take
 from ssl_core.noise import salt
-from tests.support.tiny import SMALL_ENCODERS, VIEW_SHAPE, installed_encoders, tiny_encoder
+from ssl_core.spec import IMAGE_AXES, SERIES_AXES, ViewSpec
+from tests.support.tiny import SMALL_ENCODERS, installed_encoders, tiny_encoder, tiny_spec
 
 ENCODERS = installed_encoders()
 every_encoder = pytest.mark.parametrize("name", ENCODERS)
 patch_encoders = pytest.mark.parametrize("name", [n for n in ENCODERS if isinstance(tiny_encoder(n), PatchEncoder)])
 
 
-def _views(count: int = 4, seed: int = 0) -> torch.Tensor:
-    return torch.randn(count, *VIEW_SHAPE, generator=torch.Generator().manual_seed(seed))
+def _views(name: str, count: int = 4, seed: int = 0) -> torch.Tensor:
+    return torch.randn(count, *tiny_spec(name).shape, generator=torch.Generator().manual_seed(seed))
 
 
 @every_encoder
@@ -28,8 +29,8 @@ def test_says_what_it_is(name: str) -> None:
 @every_encoder
 def test_features_have_the_promised_shapes(name: str) -> None:
     encoder = tiny_encoder(name)
-    pooled, tokens = encoder(_views())
-    assert encoder.view_shape == VIEW_SHAPE
+    pooled, tokens = encoder(_views(name))
+    assert encoder.spec == tiny_spec(name)
     assert pooled.shape == (4, encoder.embed_dim)
     assert tokens.ndim == 3 and tokens.shape[0] == 4 and tokens.shape[2] == encoder.embed_dim
     assert pooled.isfinite().all() and tokens.isfinite().all()
@@ -39,7 +40,7 @@ def test_features_have_the_promised_shapes(name: str) -> None:
 def test_every_parameter_shapes_the_pooled_vector(name: str) -> None:
     encoder = tiny_encoder(name)
     weight = torch.randn(encoder.embed_dim, generator=torch.Generator().manual_seed(2))
-    (encoder(_views()).pooled * weight).square().sum().backward()
+    (encoder(_views(name)).pooled * weight).square().sum().backward()
     idle = [n for n, p in encoder.named_parameters() if p.grad is None]
     assert not idle
 
@@ -47,28 +48,43 @@ def test_every_parameter_shapes_the_pooled_vector(name: str) -> None:
 @every_encoder
 def test_in_eval_mode_a_sample_does_not_see_its_neighbors(name: str) -> None:
     encoder = tiny_encoder(name).eval()
-    views = _views()
+    views = _views(name)
     torch.testing.assert_close(encoder(views).pooled[1:3], encoder(views[1:3]).pooled, rtol=1e-4, atol=1e-5)
 
 
+OTHER_SHAPES = {IMAGE_AXES: ((3, 32, 32), (1, 16, 24)), SERIES_AXES: ((1, 32), (3, 48))}
+
+
 @every_encoder
-@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 16, 24)])
-def test_reads_other_sizes_and_channels(name: str, shape: tuple[int, int, int]) -> None:
-    encoder = tiny_encoder(name, shape).eval()
+@pytest.mark.parametrize("which", [0, 1])
+def test_reads_other_sizes_and_channels(name: str, which: int) -> None:
+    axes = tiny_spec(name).axes
+    shape = OTHER_SHAPES[axes][which]
+    encoder = tiny_encoder(name, ViewSpec(axes, shape)).eval()
     assert encoder(torch.zeros(2, *shape)).pooled.shape == (2, encoder.embed_dim)
 
 
 @every_encoder
-def test_refuses_views_that_are_no_images_by_naming_the_key(name: str) -> None:
-    with pytest.raises(ValueError, match=r"encoder\.\w+: .*\(80,\)"):
-        tiny_encoder(name, (80,))
+def test_refuses_views_of_other_axes_by_naming_the_key(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"encoder\.name: {name} reads .*the views are token 80, ids below 9"):
+        tiny_encoder(name, ViewSpec(("token",), (80,), num_ids=9))
+
+
+@every_encoder
+def test_refuses_padding_that_it_would_take_for_data(name: str) -> None:
+    spec = tiny_spec(name)._replace(ragged=True)
+    if catalog.find("ssl_core.encoders", name).reads_valid:
+        tiny_encoder(name, spec)
+        return
+    with pytest.raises(ValueError, match="would take padding for data"):
+        tiny_encoder(name, spec)
 
 
 @patch_encoders
 def test_unpatchify_undoes_patchify(name: str) -> None:
     encoder = tiny_encoder(name)
     assert isinstance(encoder, PatchEncoder)
-    views = _views().to(memory_format=torch.channels_last)
+    views = _views(name).to(memory_format=encoder.memory_format)
     patches = encoder.patchify(views)
     assert patches.shape == (4, encoder.num_tokens, encoder.patch_dim)
     assert torch.equal(encoder.unpatchify(patches), views)
@@ -78,16 +94,16 @@ def test_unpatchify_undoes_patchify(name: str) -> None:
 def test_forward_is_embed_then_encode(name: str) -> None:
     encoder = tiny_encoder(name)
     assert isinstance(encoder, PatchEncoder)
-    encoded = encoder.encode(encoder.embed(encoder.patchify(_views())))
+    encoded = encoder.encode(encoder.embed(encoder.patchify(_views(name))))
     assert encoded.shape[1] == encoder.num_class_tokens + encoder.num_tokens
-    torch.testing.assert_close(encoder(_views()).tokens, encoded[:, encoder.num_class_tokens :])
+    torch.testing.assert_close(encoder(_views(name)).tokens, encoded[:, encoder.num_class_tokens :])
 
 
 @patch_encoders
 def test_encode_takes_any_subset_in_any_order(name: str) -> None:
     encoder = tiny_encoder(name)
     assert isinstance(encoder, PatchEncoder)
-    embedded = encoder.embed(encoder.patchify(_views()))
+    embedded = encoder.embed(encoder.patchify(_views(name)))
     kept, _ = random_split(torch.arange(4), encoder.num_tokens, 0.5, salt(0))
     ahead = encoder.num_class_tokens
     some = encoder.encode(take(embedded, kept))

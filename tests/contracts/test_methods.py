@@ -14,7 +14,7 @@ from ssl_core.optimize.collectives import mean_over_workers
 from ssl_core.optimize.optimizers import OptimConfig, build_optimizer, load_optimizer_tensors_, optimizer_tensors
 from ssl_core.optimize.sharding import check_shardable, shard_, whole
 from ssl_core.types import Batch, Progress
-from tests.support.tiny import SMALL_METHODS, VIEW_SHAPE, rows, suitable_encoders, tiny_batch, tiny_method
+from tests.support.tiny import SMALL_METHODS, rows, suitable_encoders, tiny_batch, tiny_method
 from tests.support.workers import on_workers
 
 METHODS = catalog.names("ssl_core.methods")
@@ -105,12 +105,13 @@ def test_bf16_autocast_is_close_to_float32(name: str, encoder: str) -> None:
 
 
 @every_pair
-def test_channels_last_changes_nothing(name: str, encoder: str) -> None:
+def test_memory_format_changes_nothing(name: str, encoder: str) -> None:
     method = tiny_method(name, encoder)
+    memory_format = method.encoder.memory_format
     batch = tiny_batch(method)
     want = copy.deepcopy(method)(batch, Progress(0, 10)).loss
-    views = tuple(v.to(memory_format=torch.channels_last) for v in batch.views)
-    turned = method.to(memory_format=torch.channels_last)
+    views = tuple(v.to(memory_format=memory_format) for v in batch.views)
+    turned = method.to(memory_format=memory_format)
     got = turned(Batch(views, batch.sample_id, batch.valid, batch.label), Progress(0, 10)).loss
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
 
@@ -121,7 +122,9 @@ def test_reconstructions_have_the_shape_of_the_view(name: str, encoder: str) -> 
     pictures = method.reconstruct(tiny_batch(method))
     assert (pictures is None) == (type(method).reconstruct is Method.reconstruct)
     for picture in pictures or ():
-        assert picture.shape == (8, *VIEW_SHAPE) and picture.isfinite().all() and not picture.requires_grad
+        assert (
+            picture.shape == (8, *method.encoder.view_shape) and picture.isfinite().all() and not picture.requires_grad
+        )
 
 
 @every_pair

@@ -1,5 +1,6 @@
 """Copies of train samples in test: found when planted, by every kind of evidence, and not where there are none."""
 
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,14 +10,24 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pipelines.data.shards import writing
+from pipelines import content
+from pipelines.config.parse import parse
+from pipelines.data import ingest
+from pipelines.data.shards import manifest, writing
 from pipelines.data.shards.manifest import Manifest
+from pipelines.data.shards.writing import Job, Rules
+from pipelines.data.sources.image_folder import ImageFolder
 from pipelines.evaluate.leaks import pairs as leaks
 from pipelines.evaluate.leaks.hashes import Hashes
-from pipelines.evaluate.leaks.pairs import Pairs
+from pipelines.evaluate.leaks.pairs import Pairs, Shards
+from pipelines.evaluate.report.text import markdown
+from pipelines.evaluate.scoring.scores import Leaks, Scores
+from pipelines.registry.review import gates, overlaps
 from ssl_core.codecs._image.opencv import cv2
 from ssl_core.codecs._image.perceptual_hash import nearest_hashes, perceptual_hash
+from tests.support.images import good_tree
 from tests.support.pictures import picture
+from tests.support.recipe import TREE
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -112,9 +123,31 @@ def test_equal_bytes_by_what_ingest_noted(tmp_path: Path, monkeypatch: pytest.Mo
         path = writing.content_path(tmp_path, index)
         path.parent.mkdir(exist_ok=True)
         pq.write_table(pa.table(columns, schema=writing.CONTENT), path)
-    assert ids(leaks.equal_bytes(tmp_path, tmp_path)) == [(3, 1), (5, 0)]
-    for test, train in ((tmp_path / "elsewhere", tmp_path), (tmp_path, tmp_path / "elsewhere")):
-        assert ids(leaks.equal_bytes(test, train)) == []
+    tables = [writing.content_path(tmp_path, index) for index in range(2)]
+    assert ids(leaks.equal_bytes(tables, tables)) == [(3, 1), (5, 0)]
+
+
+@pytest.mark.parametrize("listed", [True, False], ids=["new manifest", "older manifest"])
+def test_bytes_that_ingest_noted_and_that_are_gone_are_said(tmp_path: Path, listed: bool) -> None:
+    source = ImageFolder(ImageFolder.Config(path=good_tree(tmp_path / "raw", 20)))
+    (part,) = source.parts(1)
+    config = parse({**TREE, "source": {"name": "image_folder", "path": str(tmp_path / "raw")}})
+    folder = tmp_path / "shards"
+    rules = Rules(max_pixels=1_000_000, test_fraction=0.25, row_group_bytes=1 << 20)
+    made = ingest._finish(config, folder, [writing.write(source, Job(0, 0, part), rules, folder)])
+    listing = manifest.load(folder)
+    listing = listing if listed else listing.model_copy(update={"content": None})
+    assert listing.compute_digest() == made.digest
+    assert content.missing(folder, listing) == "" and len(content.paths(folder, listing)) == 1
+    shutil.copytree(folder, tmp_path / "copied", ignore=shutil.ignore_patterns("parts"))
+    assert "bytes" in content.missing(tmp_path / "copied", listing)
+    found = leaks.summarize({}, 5, Shards(folder, listing), Shards(folder, listing), "they are not there")
+    scores = Scores(leaks=found)
+    assert "Exact copies were not looked for" in markdown(scores, "run", {})
+    (look,) = overlaps.of(scores)
+    (gate,) = gates._leaks(0.0, (look,))
+    assert gate.passed is False and "they are not there" in gate.why
+    assert Leaks.model_validate_json(found.model_copy(update={"missing": ""}).model_dump_json()).missing == ""
 
 
 def test_each_test_sample_counts_once_by_its_strongest_evidence(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """The shipper alone: what it sends, what it remembers, what it survives."""
 
-import shutil
+import resource
 
 import pytest
 
@@ -78,9 +78,12 @@ def test_done_lasts_until_there_is_more_to_send(tmp_path):
 def test_a_state_that_cannot_be_written_is_no_crash(tmp_path):
     receiver = Receiver()
     log(tmp_path, [1])
-    (tmp_path / f"{shipping.STATE}.part").mkdir()
-    with pytest.raises(Unreachable, match="directory"):
-        shipper(tmp_path, receiver).close(0)
-    shutil.rmtree(tmp_path / f"{shipping.STATE}.part")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))  # what a full disk does
+    try:
+        with pytest.raises(Unreachable, match="too large"):
+            shipper(tmp_path, receiver).close(0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     shipper(tmp_path, receiver).close(0)
     assert [p.step for p in receiver.points] == [1]

@@ -12,13 +12,14 @@ from torch.nn.functional import conv2d
 from ssl_core.encoders.convnet import ConvNet
 from ssl_core.encoders.resnet import ResNet
 from ssl_core.encoders.vit import SIZES, ViT
+from tests.support.tiny import image_spec
 
 
 @pytest.mark.parametrize("depth", [18, 50])
 def test_resnet_of_width_64_is_torchvisions(depth: int) -> None:
     reference = getattr(torchvision.models, f"resnet{depth}")().eval()
     weights = {k: v for k, v in reference.state_dict().items() if not k.startswith("fc.")}
-    resnet = ResNet(ResNet.Config.model_validate({"depth": depth, "stem": "imagenet"}), (3, 64, 64)).eval()
+    resnet = ResNet(ResNet.Config.model_validate({"depth": depth, "stem": "imagenet"}), image_spec(3, 64, 64)).eval()
     assert {k: v.shape for k, v in resnet.state_dict().items()} == {k: v.shape for k, v in weights.items()}
     resnet.load_state_dict(weights)
     reference.fc = nn.Identity()
@@ -28,14 +29,14 @@ def test_resnet_of_width_64_is_torchvisions(depth: int) -> None:
 
 @pytest.mark.parametrize(("size", "small"), [(32, True), (64, True), (65, False), (224, False)])
 def test_auto_stem_depends_on_the_view(size: int, small: bool) -> None:
-    resnet = ResNet(ResNet.Config(width=4), (3, size, size))
+    resnet = ResNet(ResNet.Config(width=4), image_spec(3, size, size))
     assert resnet.conv1.kernel_size == ((3, 3) if small else (7, 7))
     assert isinstance(resnet.maxpool, nn.MaxPool2d) is not small
 
 
 def test_zero_init_residual_makes_every_block_its_shortcut() -> None:
     for depth in (18, 50):
-        resnet = ResNet(ResNet.Config(depth=depth, width=4, zero_init_residual=True), (3, 8, 8))
+        resnet = ResNet(ResNet.Config(depth=depth, width=4, zero_init_residual=True), image_spec(3, 8, 8))
         block, channels = resnet.layer1[1], 4 if depth == 18 else 16
         x = torch.rand(2, channels, 8, 8)
         assert torch.equal(block(x), x)
@@ -43,32 +44,32 @@ def test_zero_init_residual_makes_every_block_its_shortcut() -> None:
 
 def test_vit_sizes_and_overrides() -> None:
     dim, depth, heads = SIZES["tiny"]
-    vit = ViT(ViT.Config(), (3, 32, 32))
+    vit = ViT(ViT.Config(), image_spec(3, 32, 32))
     attention = vit.get_submodule("blocks.0.attn")
     assert [vit.embed_dim, len(vit.blocks), attention.heads] == [dim, depth, heads]
-    small = ViT(ViT.Config(size="base", dim=16, depth=1, heads=2), (3, 32, 32))
+    small = ViT(ViT.Config(size="base", dim=16, depth=1, heads=2), image_spec(3, 32, 32))
     assert (small.embed_dim, len(small.blocks), small.num_tokens) == (16, 1, 64)
 
 
 def test_vit_base_has_the_parameters_of_the_paper() -> None:
     with torch.device("meta"):
-        vit = ViT(ViT.Config(size="base", patch_size=16, class_token=True), (3, 224, 224))
+        vit = ViT(ViT.Config(size="base", patch_size=16, class_token=True), image_spec(3, 224, 224))
     head, positions = 768 * 1000 + 1000, 197 * 768  # ViT-B/16 counts a classifier, and learns its positions
     assert sum(p.numel() for p in vit.parameters()) + head + positions == 86_567_656
 
 
 def test_vit_pools_by_mean_or_class_token() -> None:
     x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    mean = ViT(ViT.Config(dim=16, depth=1, heads=2), (3, 8, 8))(x)
+    mean = ViT(ViT.Config(dim=16, depth=1, heads=2), image_spec(3, 8, 8))(x)
     torch.testing.assert_close(mean.pooled, mean.tokens.mean(1))
-    vit = ViT(ViT.Config(dim=16, depth=1, heads=2, class_token=True), (3, 8, 8))
+    vit = ViT(ViT.Config(dim=16, depth=1, heads=2, class_token=True), image_spec(3, 8, 8))
     features = vit(x)
     assert features.tokens.shape == (2, 4, 16)
     assert torch.equal(features.pooled, vit.encode(vit.embed(vit.patchify(x)))[:, 0])
 
 
 def test_vit_patch_embedding_is_a_strided_convolution() -> None:
-    vit = ViT(ViT.Config(dim=16, depth=1, heads=2), (3, 8, 8))
+    vit = ViT(ViT.Config(dim=16, depth=1, heads=2), image_spec(3, 8, 8))
     x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     mapped = conv2d(x, vit.patch_embed.weight.view(16, 3, 4, 4), vit.patch_embed.bias, stride=4)
     torch.testing.assert_close(vit.embed(vit.patchify(x)), mapped.flatten(2).mT + vit.position, rtol=1e-4, atol=1e-5)
@@ -84,12 +85,12 @@ def test_vit_patch_embedding_is_a_strided_convolution() -> None:
 )
 def test_vit_names_the_key_that_does_not_fit(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        ViT(ViT.Config(**settings), (3, 32, 32))
+        ViT(ViT.Config(**settings), image_spec(3, 32, 32))
 
 
 def test_convnet_names_the_key_that_does_not_fit() -> None:
     with pytest.raises(ValueError, match=r"encoder.depth: 5 stages need views of 16 px or more, not 8 px"):
-        ConvNet(ConvNet.Config(depth=5), (3, 8, 8))
+        ConvNet(ConvNet.Config(depth=5), image_spec(3, 8, 8))
 
 
 def test_unknown_depths_are_refused() -> None:

@@ -6,6 +6,7 @@ from ssl_core.nn.heads import ConvDecoder, MaskedDecoder, mlp
 from ssl_core.nn.masking import random_split
 from ssl_core.nn.norm import BatchNorm1d
 from ssl_core.noise import salt
+from ssl_core.spec import IMAGE_AXES, SERIES_AXES, ViewSpec
 
 
 def test_mlp_layers() -> None:
@@ -32,9 +33,9 @@ def test_masked_decoder_answers_in_the_order_of_the_question(class_tokens: int) 
     assert not torch.allclose(decoder(seen, kept.flip(1), hidden), answers)  # which patch is where matters
 
 
-@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 28, 28), (3, 32, 48), (2, 3, 5)])
-def test_conv_decoder_paints_any_size(shape: tuple[int, int, int]) -> None:
-    decoder = ConvDecoder(10, shape, width=4)
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 28, 28), (3, 32, 48), (2, 3, 5), (2, 50), (1, 7)])
+def test_conv_decoder_paints_images_and_series_of_any_size(shape: tuple[int, ...]) -> None:
+    decoder = ConvDecoder(10, ViewSpec(IMAGE_AXES if len(shape) == 3 else SERIES_AXES, shape), width=4)
     painted = decoder(torch.randn(2, 10))
     assert painted.shape == (2, *shape)
     painted.sum().backward()

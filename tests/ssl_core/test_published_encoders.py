@@ -16,6 +16,7 @@ from ssl_core.encoders.torchvision import TorchVision
 from ssl_core.methods.supervised import Supervised
 from ssl_core.nn.norm import BatchNorm2d
 from ssl_core.optimize.layer_decay import lr_scales
+from tests.support.tiny import image_spec
 
 SIDE = 32
 
@@ -27,7 +28,7 @@ def published(model: str, **settings: object) -> nn.Module:
 
 
 def encoder(model: str, weights: Path | None = None) -> TorchVision:
-    return TorchVision(TorchVision.Config(model=model, weights=weights), (3, SIDE, SIDE))
+    return TorchVision(TorchVision.Config(model=model, weights=weights), image_spec(3, SIDE, SIDE))
 
 
 def read_by_classifier(network: nn.Module, x: Tensor) -> Tensor:
@@ -130,13 +131,13 @@ def test_a_file_that_is_no_state_dict_is_refused_without_running_it(
 def test_networks_that_cannot_be_used_are_named(model: str, words: str) -> None:
     side = 24 if model.startswith("vit") else SIDE
     with pytest.raises(ValueError, match=rf"encoder\.model: .*{words}"):
-        TorchVision(TorchVision.Config(model=model), (3, side, side))
+        TorchVision(TorchVision.Config(model=model), image_spec(3, side, side))
 
 
 @pytest.mark.skipif(find_spec("timm") is not None, reason="timm is installed")
 def test_without_timm_it_says_what_to_do() -> None:
     with pytest.raises(ValueError, match=r"encoder\.name: timm is not installed; `pip install timm`"):
-        Timm(Timm.Config(), (3, SIDE, SIDE))
+        Timm(Timm.Config(), image_spec(3, SIDE, SIDE))
 
 
 def test_a_config_is_checked_without_memory() -> None:

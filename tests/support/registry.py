@@ -27,7 +27,7 @@ from ssl_core.catalog import find
 from ssl_core.encoders.base import Encoder
 from ssl_core.optimize.optimizers import build_optimizer
 from tests.support.recipe import TREE
-from tests.support.tiny import SMALL_ENCODERS, tiny_encoder
+from tests.support.tiny import SMALL_ENCODERS, image_spec, tiny_encoder
 
 
 def recipe(root: Path, name: str, **changes: Any) -> RunConfig:
@@ -72,7 +72,7 @@ def pack_tiny(folder: Path, encoder: str = "convnet", seed: int = 0, size: int =
     """A packed model of random weights, with drawn examples, as `register` leaves it."""
     chain = {"name": "image_eval", "size": size}
     torch.manual_seed(seed)
-    module = tiny_encoder(encoder, (3, size, size)).eval()
+    module = tiny_encoder(encoder, image_spec(3, size, size)).eval()
     config = find("ssl_core.encoders", encoder).Config(**SMALL_ENCODERS.get(encoder, {}))
     card = Card(
         name="tiny",

@@ -8,9 +8,13 @@ import torch
 from ssl_core import catalog
 from ssl_core.encoders.base import Encoder
 from ssl_core.methods.base import Method
+from ssl_core.spec import IMAGE_AXES, SERIES_AXES, ViewSpec
 from ssl_core.types import Batch
 
-VIEW_SHAPE = (3, 8, 8)
+SPECS = {  # the smallest views of each kind
+    IMAGE_AXES: ViewSpec(IMAGE_AXES, (3, 8, 8), nbytes=192),
+    SERIES_AXES: ViewSpec(SERIES_AXES, (2, 16), nbytes=128),
+}
 NUM_CLASSES = 4
 
 SMALL_ENCODERS: dict[str, dict[str, Any]] = {  # overrides that only shrink; one absent here is tested at its defaults
@@ -29,10 +33,19 @@ SMALL_METHODS: dict[str, dict[str, Any]] = {
 }
 
 
-def tiny_encoder(name: str = "convnet", view_shape: tuple[int, ...] = VIEW_SHAPE, **overrides: Any) -> Encoder:
+def image_spec(*shape: int) -> ViewSpec:
+    return ViewSpec(IMAGE_AXES, shape)
+
+
+def tiny_spec(encoder: str) -> ViewSpec:
+    """The smallest views that an encoder of this name reads."""
+    return SPECS[catalog.find("ssl_core.encoders", encoder).axes]
+
+
+def tiny_encoder(name: str = "convnet", spec: ViewSpec | None = None, **overrides: Any) -> Encoder:
     component = catalog.find("ssl_core.encoders", name)
     config = component.Config(**{**SMALL_ENCODERS.get(name, {}), **overrides})
-    encoder: Encoder = component(config, view_shape)
+    encoder: Encoder = component(config, spec or tiny_spec(name))
     return encoder
 
 
@@ -60,7 +73,8 @@ def installed_encoders() -> list[str]:
 
 def tiny_batch(method: Method, size: int = 8, seed: int = 1) -> Batch:
     generator = torch.Generator().manual_seed(seed)
-    views = tuple(torch.randn(size, *VIEW_SHAPE, generator=generator) for _ in method.view_kinds)
+    shape = method.encoder.view_shape
+    views = tuple(torch.randn(size, *shape, generator=generator) for _ in method.view_kinds)
     label = torch.randint(NUM_CLASSES, (size,), generator=generator) if method.reads_labels else None
     return Batch(views, torch.arange(size) + 100, tuple(None for _ in views), label)
 

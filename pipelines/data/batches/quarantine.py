@@ -6,8 +6,8 @@ others would write the same. What ingest itself turns away lies in quarantine.pa
 
 from pathlib import Path
 
-from pipelines.data.shards.writing import write_aside
 from pipelines.storage import outbox
+from pipelines.storage.atomic import write_aside
 from ssl_core.config import Config
 
 FOLDER = "quarantine"

@@ -6,7 +6,6 @@ Shapes: n rows of a piece.
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +14,17 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.data.batches import malloc, quarantine
-from pipelines.data.batches.decoded_cache import DecodedCache
 from pipelines.data.batches.order import Ints, Rows
-from pipelines.data.batches.pixel_file import Pixels
 from pipelines.data.batches.quarantine import Quarantined
 from pipelines.data.batches.row_groups import Group, RowGroups
 from pipelines.errors import UserError
-from pipelines.storage import outbox
 from ssl_core.augment.base import Augmentation
 from ssl_core.build import build_chain
 from ssl_core.codecs._image.container import JPEG_START
 from ssl_core.codecs._image.decode import DecodeError, decode, image_shape
 from ssl_core.codecs._image.resize import Image
 from ssl_core.config import NamedConfig
-from ssl_core.noise import salt
+from ssl_core.noise import view_salt
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -46,8 +42,6 @@ class Views:
     slow_read_seconds: float
     stage: Path | None = None
     """Folder that keeps rows which do not decode; None: such a row is an error."""
-    decoded: DecodedCache | None = None
-    """Where decoded pixels are kept and looked for; used with a stage, which is told when it is full."""
 
 
 @dataclass(frozen=True)
@@ -69,22 +63,18 @@ def read_piece(piece: Piece, views: Views) -> Arrays:
     """
     malloc.keep_freed()
     chains = [build_chain(config) for config in views.chains]
-    salts = [salt(views.seed, piece.epoch, index) for index in range(len(chains))]
+    salts = [view_salt(views.seed, piece.epoch, index) for index in range(len(chains))]
     with RowGroups(views.stage, views.slow_read_seconds) as files:
         planned, encoded = _encoded(piece, files)
         taken = planned.copy()
         arrays: Arrays = {"sample_id": taken, "planned_id": planned}
         reductions = _reductions(encoded, planned, chains, salts, views)
-        kept = _kept(piece, files, reductions, views)
         held: list[Image] = []
         for number, (data, reduction) in enumerate(zip(encoded, reductions.tolist(), strict=True)):
-            whole = kept[piece.rows.group[number]] if reduction == 1 else None
-            image = whole.row(int(piece.rows.row[number])) if whole else None
-            if image is None:
-                try:
-                    image = decode(data, max_pixels=views.max_pixels, reduction=reduction)
-                except DecodeError as error:
-                    image, taken[number] = _stand_in(files, piece, number, views, str(error))
+            try:
+                image = decode(data, max_pixels=views.max_pixels, reduction=reduction)
+            except DecodeError as error:
+                image, taken[number] = _stand_in(files, piece, number, views, str(error))
             held.append(image)
             if number + 1 < len(encoded) and len(held) * image.nbytes < HELD_BYTES:
                 continue
@@ -125,26 +115,6 @@ def _reductions(
             shapes[row] = image_shape(encoded[row], max_pixels=views.max_pixels)
     allowed = [chain.reduction(shapes, ids, key) for chain, key in zip(chains, salts, strict=True)]
     return np.min(allowed, axis=0)
-
-
-def _kept(piece: Piece, files: RowGroups, reductions: Ints, views: Views) -> list[Pixels | None]:
-    """What this node has of each row group of a piece, decoded.
-
-    A row group that it lacks is decoded as a whole and kept, as sooner or later every row of it will be asked for;
-    but not where most of the piece's rows shrink while they are decoded, since that is less work than what is kept.
-    """
-    cache = views.decoded
-    if cache is None or views.stage is None:
-        return [None] * len(piece.groups)
-    kept = [cache.find(group) for group in piece.groups]
-    if 2 * np.count_nonzero(reductions == 1) < len(reductions):
-        return kept
-    note = partial(outbox.note, views.stage)
-    for number, group in enumerate(piece.groups):
-        if kept[number] is None and not cache.is_full:
-            images = files.read(group, ["image"])["image"].to_pylist()
-            kept[number] = cache.keep(group, images, views.max_pixels, note)
-    return kept
 
 
 def _stand_in(files: RowGroups, piece: Piece, number: int, views: Views, fault: str) -> tuple[Image, int]:

@@ -7,7 +7,6 @@ it gets never depends on how Ray schedules (invariant 1), and a restart simply p
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -20,7 +19,6 @@ from ray.data.block import Block, BlockAccessor, BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
 from pipelines.config.run import RunConfig, SetupConfig
-from pipelines.data.batches.decoded_cache import DecodedCache
 from pipelines.data.batches.layout import GROUPS_AT_ONCE, Layout, sizes, windows
 from pipelines.data.batches.order import Order
 from pipelines.data.batches.reading import Arrays, Piece, Views, read_piece
@@ -64,17 +62,15 @@ def training_batches(
     start: int,
     stop: int,
     stage: Path,
-    decoded: DecodedCache | None = None,
 ) -> Iterator[Arrays]:
     """One worker's share of the global batches start..stop, counted over epochs, already augmented.
 
     Args:
         stage: folder that keeps rows which do not decode.
-        decoded: pixels that other readers of these shards have decoded, or may need.
     Yields: `view0`, `view1`, ... [B, size, size, 3] uint8, one per view kind, `planned_id` [B] int64, the samples of
     the order, and `sample_id` [B], the same but where a sample did not decode: there it is the one in its place.
     """
-    views = replace(_training_views(config, stage), decoded=decoded)
+    views = _training_views(config, stage)
     order = training_order(config, manifest)
     share = config.train.global_batch_size // size
     layout = Layout(folder, manifest, "train")
@@ -206,11 +202,11 @@ def _set_up(config: SetupConfig) -> None:
 
 
 def _training_views(config: RunConfig, stage: Path | None) -> Views:
-    return _views(config, find("ssl_core.methods", config.method.name).view_kinds, stage)
+    return _views(config, find("ssl_core.methods", config.method.name).kinds(config.method), stage)
 
 
 def _batches_per_block(config: RunConfig, views: Views, share: int) -> int:
-    sample_bytes = sum(int(np.prod(build_chain(view).view_shape)) for view in views.chains)
+    sample_bytes = sum(build_chain(view).spec.nbytes for view in views.chains)
     return max(1, (config.data.block_mb << 20) // (sample_bytes * share))
 
 

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipelines.data.shards.schema import CONTENT, DUPLICATES
-from pipelines.data.shards.writing import write_aside
 from pipelines.storage import parquet
+from pipelines.storage.atomic import write_aside
 
 NAME = "duplicates.parquet"
 BUCKET_ROWS = 4_000_000

@@ -48,6 +48,14 @@ class ShardFile(Config):
         return sum(self.row_groups)
 
 
+class ContentFile(Config):
+    """What ingest noted of the bytes of some samples, see CONTENT in pipelines/data/shards/schema.py."""
+
+    path: Inside
+    """Relative to the manifest."""
+    sha256: str
+
+
 class Manifest(Config):
     format: int = FORMAT
     source: dict[str, object]
@@ -61,6 +69,8 @@ class Manifest(Config):
     """Samples whose bytes equal those of an earlier sample."""
     num_test_in_train: int = 0
     """Test samples whose bytes equal those of a train sample: scores on them are not honest."""
+    content: tuple[ContentFile, ...] | None = None
+    """By it exact copies are found; None: a manifest older than this list. No part of the digest."""
     digest: str = ""
     """Hash of every file's path, sha256 and row groups: the name of this data set."""
 

@@ -6,13 +6,9 @@ part with a record is finished, one without is simply written again.
 
 import hashlib
 import json
-import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
-from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +19,7 @@ from pipelines.data.shards.manifest import ShardFile
 from pipelines.data.shards.schema import CONTENT, LABELS, QUARANTINE, SAMPLES
 from pipelines.data.sources.base import Part, Raw, Source, Split
 from pipelines.errors import UserError
+from pipelines.storage.atomic import write_aside
 from pipelines.storage.checksum import sha256_of
 from ssl_core.codecs._image.decode import DecodeError, clean
 from ssl_core.config import Config
@@ -30,7 +27,6 @@ from ssl_core.noise import keyed_uniform, salt
 
 SPLITS: tuple[Split, Split] = ("train", "test")
 MAX_GROUP_ROWS = 256
-ASIDE = ".aside"
 _HELD_OUT = salt(0x7E57)
 """Fixed, so that the held-out samples do not change with the run's seed."""
 
@@ -191,21 +187,6 @@ def quarantine_path(folder: Path, index: int) -> Path:
 
 def content_path(folder: Path, index: int) -> Path:
     return folder / "parts" / f"{index:05d}-content.parquet"
-
-
-@contextmanager
-def write_aside(path: Path) -> Iterator[IO[bytes]]:
-    """A file that appears under its name only when it is complete and on the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{uuid4().hex}{ASIDE}")
-    try:
-        with aside.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _record_path(folder: Path, index: int) -> Path:

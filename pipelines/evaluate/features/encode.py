@@ -19,7 +19,7 @@ from pipelines.config.flat import fingerprint
 from pipelines.config.run import RunConfig, SetupConfig
 from pipelines.data.shards.manifest import Manifest
 from pipelines.data.shards.shard_set import ShardSet
-from pipelines.evaluate.features.feature_set import FeatureSet, raw_input
+from pipelines.evaluate.features.feature_set import FeatureSet
 from pipelines.model import loader
 from pipelines.runtime import capacity, session
 from pipelines.train.artifact import Checkpoint
@@ -76,7 +76,7 @@ def subjects_of(config: SetupConfig, given: Checkpoint) -> list[Subject]:
     return [
         Subject("encoder", fingerprint([trained, given.digest]), str(given.folder)),
         Subject("random_init", fingerprint([drawn, config.seed])),
-        Subject("raw_input", "pixels"),
+        Subject("raw_input", build_chain(config.views["eval"]).floor_name),
     ]
 
 
@@ -92,7 +92,7 @@ class Encode:
             self._encoders[subject.name] = None
             if subject.name != "raw_input":
                 encoder = network.build(subject).to(self._device)
-                self._encoders[subject.name] = encoder.to(memory_format=torch.channels_last)
+                self._encoders[subject.name] = encoder.to(memory_format=encoder.memory_format)
 
     @torch.no_grad()
     def __call__(self, batch: Columns) -> dict[str, NDArray[Any]]:
@@ -102,7 +102,7 @@ class Encode:
             raw = torch.from_numpy(np.array(batch[f"view{index}"])).to(self._device)  # [B, S, S, 3] uint8
             view = self._chain.finish(raw)
             for name, encoder in self._encoders.items():
-                features = raw_input(raw) if encoder is None else encoder(view).pooled  # [B, D]
+                features = self._chain.floor(raw) if encoder is None else encoder(view).pooled  # [B, D]
                 made[f"{name}/{index}"] = features.float().cpu().numpy()
         return made
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
+from pipelines.storage.atomic import write_tensors
 from ssl_core.config import Config
 from ssl_core.evaluate.base import Labelled
 
@@ -33,18 +34,4 @@ class FeatureSet(Config):
         return Labelled(features, torch.tensor([labels[i] for i in sample_id.tolist()]))
 
     def keep(self, split: str, features: Tensor, sample_id: Tensor) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        part = self.folder / f".{split}.part"
-        save_file({"features": features.contiguous(), "sample_id": sample_id.contiguous()}, part)
-        part.replace(self.folder / f"{split}.safetensors")
-
-
-def raw_input(view: Tensor, side: int = 32) -> Tensor:
-    """The floor without any encoder: pixels in [0, 1], averaged down to at most `side` pixels a side.
-
-    view: [N, S, S, 3] uint8 -> [N, 3 * min(S, side)^2] float32.
-    """
-    x = view.movedim(-1, 1).float() / 255  # [N, 3, S, S]
-    if x.shape[-1] > side:
-        x = torch.nn.functional.adaptive_avg_pool2d(x, side)
-    return x.flatten(1)
+        write_tensors(self.folder / f"{split}.safetensors", {"features": features, "sample_id": sample_id})

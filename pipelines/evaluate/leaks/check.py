@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines import content
 from pipelines.config.run import SetupConfig
 from pipelines.data.shards import manifest
 from pipelines.data.shards.manifest import Manifest
@@ -69,9 +70,10 @@ def _compared(config: SetupConfig, test: Shards, train: Shards, root: Path, more
 
     of_train, _ = hashing.of_splits(config, *train, root)
     _, of_test = hashing.of_splits(config, *test, root)
+    missing = content.missing(*test) or content.missing(*train)
     found: dict[LeakKind, Pairs] = {
-        "bytes": pairs.equal_bytes(test.folder, train.folder),
+        **({} if missing else {"bytes": pairs.equal_bytes(content.paths(*test), content.paths(*train))}),
         "phash": pairs.alike_pictures(of_train, of_test, gray),
         **more,
     }
-    return pairs.summarize(found, test.listing.num_rows("test"), test, train)
+    return pairs.summarize(found, test.listing.num_rows("test"), test, train, missing)

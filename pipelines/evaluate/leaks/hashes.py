@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from pipelines.data.shards.writing import write_aside
 from pipelines.data.sources.base import Split
+from pipelines.storage.atomic import write_aside
 
 
 class Hashes(NamedTuple):

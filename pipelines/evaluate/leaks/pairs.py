@@ -6,7 +6,7 @@ Shapes: N train samples, M test samples, P pairs, m test samples looked at at on
 S side of a small gray picture.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -66,19 +66,19 @@ class Shards(NamedTuple):
     listing: Manifest
 
 
-def equal_bytes(test: Path, train: Path) -> Pairs:
+def equal_bytes(test: Sequence[Path], train: Sequence[Path]) -> Pairs:
     """Test samples whose stored bytes equal those of a train sample, by what ingest noted of every sample.
 
     Args:
-        test, train: folders of the shards of either; mostly the same.
+        test, train: the tables of the shards of either, see pipelines/content.py; mostly the same.
     """
     return _joined(_equal_bytes(ids, content, train) for ids, content in _some_noted(test))
 
 
-def _some_noted(folder: Path) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def _some_noted(tables: Sequence[Path]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """(sample ids, hashes of the bytes) of the test samples, some `_TESTS_AT_ONCE` at a time."""
     held, num_held = [_NOBODY], 0
-    for path in sorted((folder / "parts").glob("*-content.parquet")):
+    for path in tables:
         if len((noted := _noted(path, True))[0]):
             held.append(noted)
             num_held += len(noted[0])
@@ -88,11 +88,11 @@ def _some_noted(folder: Path) -> Iterator[tuple[NDArray[np.int64], NDArray[np.in
     yield np.concatenate([ids for ids, _ in held]), np.concatenate([content for _, content in held])
 
 
-def _equal_bytes(ids: NDArray[np.int64], content: NDArray[np.int64], train: Path) -> Pairs:
+def _equal_bytes(ids: NDArray[np.int64], content: NDArray[np.int64], train: Sequence[Path]) -> Pairs:
     """The same for [m] test samples, against one part of the train samples after the other."""
     wanted = np.unique(content)  # [U]
     twin = np.full(len(wanted), -1)  # [U] the first train sample with this content
-    for path in sorted((train / "parts").glob("*-content.parquet")) if len(wanted) else ():
+    for path in train if len(wanted) else ():
         train_ids, seen = _noted(path, False)  # [n] each
         place = np.searchsorted(wanted, seen).clip(max=len(wanted) - 1)
         new = np.flatnonzero((wanted[place] == seen) & (twin[place] < 0))
@@ -185,12 +185,15 @@ def alike_features(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) ->
     return Pairs(train[1][found].numpy(), test[1][close].numpy(), first[close].clamp_min(0).double().numpy())
 
 
-def summarize(found: Mapping[LeakKind, Pairs], num_checked: int, test: Shards, train: Shards) -> Leaks:
+def summarize(
+    found: Mapping[LeakKind, Pairs], num_checked: int, test: Shards, train: Shards, missing: str = ""
+) -> Leaks:
     """Count each test sample once, by the strongest evidence, and name the closest pairs.
 
     Args:
         found: `bytes`, `phash`, `features` -> pairs, strongest evidence first.
         num_checked: test samples looked at.
+        missing: why their bytes were not compared.
     """
     strength = np.repeat(np.arange(len(found)), [len(pairs.test) for pairs in found.values()])  # [P]
     train_id, test_id, distance = _joined(found.values())  # [P] each
@@ -218,6 +221,7 @@ def summarize(found: Mapping[LeakKind, Pairs], num_checked: int, test: Shards, t
             )
             for row in listed
         ],
+        missing=missing,
     )
 
 

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from pipelines.errors import UserError
+from pipelines.storage.atomic import aside
 
 NAME = "samples.safetensors"
 LIMIT, SIDE = 400, 64
@@ -63,9 +64,8 @@ def save(
     }
     if label is not None:
         tensors["label"] = label[kept].astype(np.int64)
-    part = folder / f"{NAME}.part"
-    save_file(tensors, part, metadata={"classes": json.dumps(list(classes or ()))})
-    part.replace(folder / NAME)
+    with aside(folder / NAME) as part:
+        save_file(tensors, part, metadata={"classes": json.dumps(list(classes or ()))})
 
 
 def load(folder: Path) -> Samples | None:

@@ -42,6 +42,9 @@ def leaks(scores: Scores) -> list[str]:
 
 
 def _copies(found: Leaks) -> list[str]:
+    if found.missing:
+        rest = found.model_copy(update={"missing": ""})
+        return [f"**Exact copies were not looked for**: {found.missing}.", "", *_copies(rest)]
     if not found.num_exact + found.num_near:
         return [f"None of {found.num_checked} test samples is a copy, or nearly one, of a train sample."]
     lines = [

@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from pipelines.errors import UserError
+from pipelines.storage.atomic import write_tensors
 
 NAME = "outcomes.safetensors"
 _IDS = "sample_id"
@@ -43,11 +44,9 @@ def save(folder: Path, sample_id: Tensor, values: Mapping[str, Tensor], some: Ma
         values: score -> [M], or [m] where `some` names the samples.
         some: as in `Outcomes`.
     """
-    tensors = {name: value.to(torch.float32).contiguous() for name, value in values.items()}
-    tensors |= {f"{_IDS}/{name}": ids.contiguous() for name, ids in some.items()}
-    part = folder / f"{NAME}.part"
-    save_file({_IDS: sample_id.contiguous(), **tensors}, part)
-    part.replace(folder / NAME)
+    tensors = {name: value.to(torch.float32) for name, value in values.items()}
+    tensors |= {f"{_IDS}/{name}": ids for name, ids in some.items()}
+    write_tensors(folder / NAME, {_IDS: sample_id, **tensors})
 
 
 def load(folder: Path) -> Outcomes:

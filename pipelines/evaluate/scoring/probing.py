@@ -12,12 +12,12 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from pipelines.config.flat import fingerprint
 from pipelines.evaluate.features.feature_set import FeatureSet
 from pipelines.evaluate.scoring.scores import is_compared, is_error
+from pipelines.storage.atomic import write_tensors
 from ssl_core.catalog import find
 from ssl_core.config import NamedConfig
 from ssl_core.evaluate._maths.resample import replicates
@@ -118,10 +118,8 @@ def _keep(path: Path, scores: Mapping[str, Score], draws: Mapping[str, Tensor]) 
             tensors[f"values/{name}"] = score.per_sample.to(torch.float32)
         if score.predicted is not None:
             tensors[f"predicted/{name}"] = score.predicted
-    part = path.with_suffix(".part")
     values = {name: score.value for name, score in scores.items()}
-    save_file({n: t.contiguous() for n, t in tensors.items()}, part, {"scores": json.dumps(values)})
-    part.replace(path)
+    write_tensors(path, tensors, {"scores": json.dumps(values)})
 
 
 def _read(path: Path) -> Measured:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from pipelines.evaluate.tasks.robustness import Robustness
 from ssl_core.config import Config
@@ -59,6 +59,8 @@ class Leaks(Config):
     """Share of those checked that are exact or near copies."""
     pairs: tuple[LeakPair, ...] = ()
     """The closest, at most 20."""
+    missing: str = Field(default="", exclude_if=lambda text: not text)
+    """Why exact copies were not looked for by their bytes."""
 
 
 class Pretraining(Config):

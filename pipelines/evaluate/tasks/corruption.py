@@ -3,7 +3,6 @@
 Shapes: N samples of the test split that are looked at, K corrupted copies of each, D feature width.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -118,7 +117,7 @@ def _features(
     from pipelines.data.batches.stream import one_split
 
     kept: dict[tuple[str, Case], FeatureSet] = {}
-    at_once = max(1, PASS_BYTES // (MAX_GROUP_ROWS * math.prod(build_chain(config.views["eval"]).view_shape)))
+    at_once = max(1, PASS_BYTES // (MAX_GROUP_ROWS * build_chain(config.views["eval"]).spec.nbytes))
     for first in range(0, len(cases), at_once):
         part = cases[first : first + at_once]
         for subject, (place, case) in product(subjects, enumerate(part)):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from pipelines.config.evaluate import FineTuneConfig
@@ -27,6 +27,7 @@ from pipelines.evaluate.features import encode
 from pipelines.evaluate.features.encode import Subject
 from pipelines.runtime import session
 from pipelines.storage import checkpoint, lock, outbox
+from pipelines.storage.atomic import write_tensors
 from pipelines.tracking import display, runs
 from pipelines.train import pretrain
 from pipelines.train.artifact import Checkpoint
@@ -125,11 +126,10 @@ def _hits(
     if not kept.exists():
         (work / "begin.json").write_text(json.dumps(asdict(begin)))
         made = pretrain.run(tuned, shards, work, begin)
-        part, right = kept.with_suffix(".part"), hits(tuned, made, listing, labels)
+        right = hits(tuned, made, listing, labels)
         score = {SCORE: float(right.double().mean())}
         outbox.append(work, step=made.step, total=made.step, metrics=score, final=True)
-        save_file({"hits": right}, part)
-        part.replace(kept)
+        write_tensors(kept, {"hits": right})
     return load_file(kept)["hits"]
 
 

@@ -140,8 +140,9 @@ def _champions(review: Review) -> Scores | None:
 def _leaks(review: Review) -> str:
     parts = []
     for look in seen(review.facts, review.against):
-        if (found := look.leaks) is None:
+        if look.missing or look.leaks is None:
             parts.append(html.paragraph(f"Whether test samples are also in {look.where}: {look.missing}.", "warn"))
+        if (found := look.leaks) is None:
             continue
         copies = f"{found.num_exact} are exact and {found.num_near} near copies of samples in {look.where}"
         parts.append(html.paragraph(f"Of {found.num_checked:,} test samples looked at, {copies}."))

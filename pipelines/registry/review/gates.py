@@ -187,7 +187,7 @@ def _leaks(most: float | None, looks: tuple[Overlap, ...]) -> Iterator[Judged]:
     if most is None:
         return
     wanted = f"at most {most:.1%} of test also in train or pre-training"
-    bad = [look for look in looks if look.leaks is None or look.leaks.rate > most]
+    bad = [look for look in looks if look.missing or look.leaks is None or look.leaks.rate > most]
     if not looks:
         yield _gate("max_leak_rate", wanted, _UNMEASURED, False, "there is no evaluation: run `selfray evaluate`")
         return
@@ -201,7 +201,7 @@ def _leaks(most: float | None, looks: tuple[Overlap, ...]) -> Iterator[Judged]:
 
 def _overlap(look: Overlap) -> str:
     """What is wrong with one, with the closest samples."""
-    if look.leaks is None:
+    if look.missing or look.leaks is None:
         return f"{look.where}: not checked: {look.missing}"
     closest = look.leaks.pairs[:3]
     pairs = (f"{p.test_origin or f'test {p.test}'} = {p.train_origin or f'train {p.train}'}" for p in closest)

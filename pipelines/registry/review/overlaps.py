@@ -1,6 +1,6 @@
 """Test samples that an encoder or its probes have seen, in each evaluation that a review rests on."""
 
-from pipelines.evaluate.scoring.scores import Leaks, Scores
+from pipelines.evaluate.scoring.scores import Leaks, Pretraining, Scores
 from ssl_core.config import Config
 
 
@@ -11,7 +11,7 @@ class Overlap(Config):
     """What they were held against, e.g. `train`."""
     leaks: Leaks | None
     missing: str = ""
-    """Why that was not checked."""
+    """Why that, or a part of it, was not checked."""
 
 
 def of(scores: Scores, by: str = "") -> tuple[Overlap, ...]:
@@ -20,8 +20,16 @@ def of(scores: Scores, by: str = "") -> tuple[Overlap, ...]:
     Args:
         by: tells the evaluation from the version's own, e.g. ` of m version 1, run 0123abcd`.
     """
-    unasked = "" if scores.leaks else "the report holds no leak check: evaluate again"
+    unasked = _unchecked(scores.leaks) if scores.leaks else "the report holds no leak check: evaluate again"
     found = [Overlap(where=f"train{by}", leaks=scores.leaks, missing=unasked)]
     if (other := scores.pretraining) is not None:
-        found.append(Overlap(where=f"pre-training{by}", leaks=other.leaks, missing=other.missing))
+        found.append(Overlap(where=f"pre-training{by}", leaks=other.leaks, missing=_missing(other)))
     return tuple(found)
+
+
+def _missing(other: Pretraining) -> str:
+    return other.missing or (_unchecked(other.leaks) if other.leaks else "")
+
+
+def _unchecked(leaks: Leaks) -> str:
+    return f"exact copies were not looked for: {leaks.missing}" if leaks.missing else ""

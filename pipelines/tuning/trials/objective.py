@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipelines.evaluate.features.feature_set import raw_input
 from ssl_core.augment.base import Augmentation
 from ssl_core.evaluate._maths.features import stratified_slice
 from ssl_core.evaluate.base import Labelled
@@ -27,7 +26,7 @@ from ssl_core.evaluate.linear_probe import LinearProbe
 from ssl_core.measures.gauges import alignment, feature_std, rankme, uniformity
 from ssl_core.measures.health import alpha_req, lidar
 from ssl_core.methods.base import Method
-from ssl_core.noise import salt
+from ssl_core.noise import salt, view_salt
 
 Arrays = Mapping[str, NDArray[Any]]
 Encode = Callable[[Tensor, Augmentation], Tensor]
@@ -52,6 +51,7 @@ class Objective:
         holdout: float,
         device: torch.device,
         *,
+        seed: int,
         prefix: str = "",
         spent: float = 0.0,
         reading: float = 0.0,
@@ -63,6 +63,7 @@ class Objective:
             chains: of the eval view and of the training view.
             labels: sample id -> class number; None: no probe is fitted.
             holdout: share of the N that is held out.
+            seed: by which the views were drawn.
             prefix: of the names of all metrics.
             spent: seconds that earlier processes of this trial took.
             reading: seconds that this one took to read what is given here; they count as part of its first look.
@@ -71,7 +72,7 @@ class Objective:
         self._label = None if labels is None else torch.tensor([labels[i] for i in plain["sample_id"].tolist()])
         if self._label is not None:
             self._held = stratified_slice(self._label, max(2, round(1 / holdout)), salt(_HOLDOUT))  # [N] bool
-        self._prefix, self._reading, self._since = prefix, reading, time.monotonic() - spent - reading
+        self._seed, self._prefix, self._reading, self._since = seed, prefix, reading, time.monotonic() - spent - reading
 
     @torch.no_grad()
     def __call__(self, method: Method) -> dict[str, float]:
@@ -89,7 +90,7 @@ class Objective:
 
     def of_pixels(self) -> dict[str, float]:
         """Of the same views without any encoder."""
-        return self._of(lambda x, chain: raw_input(chain.restore(x)))
+        return self._of(lambda x, chain: chain.floor(chain.restore(x)))
 
     @torch.no_grad()
     def _of(self, encode: Encode) -> dict[str, float]:
@@ -109,7 +110,7 @@ class Objective:
     def _features(self, encode: Encode, arrays: Arrays, index: int, chain: Augmentation) -> Tensor:
         view, keys = torch.from_numpy(np.array(arrays[f"view{index}"])), arrays["planned_id"]
         parts = [
-            encode(chain.finish(part.to(self._device), ids, salt(_HOLDOUT, index)), chain)
+            encode(chain.finish(part.to(self._device), ids, view_salt(self._seed, 0, index)), chain)
             for part, ids in zip(view.split(_PART), np.split(keys, range(_PART, len(view), _PART)), strict=True)
         ]
         return torch.cat(parts).float().cpu()  # [N, D]

@@ -60,7 +60,7 @@ def run(given: dict[str, Any]) -> None:
 def objective(config: RunConfig, shared: Plan, device: torch.device, spent: float = 0.0) -> Objective:
     """The eyes of the looks; reads its samples from the shards, in this process."""
     began, listing, tune = time.monotonic(), manifest.load(shared.shards.folder), shared.tune
-    kind = find("ssl_core.methods", config.method.name).view_kinds[0]
+    kind = find("ssl_core.methods", config.method.name).kinds(config.method)[0]
     seen = config.model_copy(update={"views": looked_at(config, shared)})
 
     def read(count: int, kinds: tuple[str, ...]) -> Any:
@@ -74,6 +74,7 @@ def objective(config: RunConfig, shared: Plan, device: torch.device, spent: floa
         manifest.labels(shared.shards.folder, listing, "train"),
         tune.holdout,
         device,
+        seed=seen.seed,
         prefix=shared.prefix,
         spent=spent,
         reading=time.monotonic() - began,
@@ -107,7 +108,7 @@ def train_trial(config: RunConfig, worker: TrialWorker) -> None:
     shared, spent = worker.plan, known[-1].seconds if known else 0.0
     eye = objective(config, shared, worker.device, spent) if is_looking(config, worker) else None
     milestones = plan.milestones(worker.total, shared.tune.looks)
-    train_here(config, shared.shards, worker, eye, milestones, decoded=shared.decoded)
+    train_here(config, shared.shards, worker, eye, milestones)
     if eye and worker.rank == 0 and all(look.step < worker.total for look in worker.looks()):
         _look_at_the_end(config, worker, eye)
 

@@ -264,7 +264,7 @@ def test_the_confirmation_runs_the_best_and_the_recipe_on_fresh_seeds_once(tmp_p
 
 def test_more_trials_extend_a_campaign_other_ranges_begin_another(tmp_path):
     folder = plan.folder(recipe(), "data", tmp_path)
-    assert plan.folder(recipe(num_trials=50, max_concurrent=2, decoded_cache_mb=0), "data", tmp_path) == folder
+    assert plan.folder(recipe(num_trials=50, max_concurrent=2), "data", tmp_path) == folder
     assert plan.folder(recipe(metric="rankme"), "data", tmp_path) != folder
     assert plan.folder(recipe(), "other data", tmp_path) != folder
     made = campaign(tmp_path, recipe(num_trials=4))
