@@ -19,6 +19,7 @@ from tests.support.recipe import TREE
 from tests.support.workers import on_workers
 
 CPU = torch.device("cpu")
+AUTO = {"train.precision": "auto"}
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def _settled_where(rank: int, folder: Path, strong: tuple[int, ...]) -> str:
 def test_a_run_goes_on_elsewhere_in_the_precision_it_began_in(tmp_path, cpu_has, there, here):
     cpu_has(*(CPU_TESTS if there == "bf16" else ()))
     assert precision(tmp_path) == there
-    run(tmp_path)
+    run(tmp_path, AUTO)
     cpu_has(*(CPU_TESTS if here == "bf16" else ()))
     assert precision(tmp_path) == there
     assert f"train.precision: {there}, in which this run began; {here} would be faster here" in notes(tmp_path)
@@ -99,13 +100,13 @@ def test_a_run_goes_on_elsewhere_in_the_precision_it_began_in(tmp_path, cpu_has,
 
 def test_all_workers_go_on_in_what_rank_0_finds_in_the_checkpoint(tmp_path, cpu_has):
     cpu_has()
-    run(tmp_path)
+    run(tmp_path, AUTO)
     assert on_workers(2, _settled_where, tmp_path, (0, 1)) == ["fp32", "fp32"]
 
 
 def test_a_checkpoint_from_before_precision_was_recorded_and_a_torn_one_do_not_stand_in_the_way(tmp_path, cpu_has):
     cpu_has()
-    run(tmp_path, {"train.checkpoint_seconds": 1e-9})
+    run(tmp_path, {**AUTO, "train.checkpoint_seconds": 1e-9})
     cpu_has(*CPU_TESTS)
     before, newest = sorted((tmp_path / "checkpoints").glob("step_*"))
     (newest / checkpoint.STATE).write_text("{")
@@ -117,7 +118,7 @@ def test_a_checkpoint_from_before_precision_was_recorded_and_a_torn_one_do_not_s
 
 
 def test_a_checkpoint_that_cannot_be_read_just_now_is_no_missing_one(tmp_path, monkeypatch):
-    run(tmp_path)
+    run(tmp_path, AUTO)
     monkeypatch.setattr(retry, "PATIENCE_S", 0.0)
 
     def stale(path: Path) -> None:
