@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from ssl_core.encoders.resnet import ResNet
+from ssl_core.spec import IMAGE_AXES, ViewSpec
 
 LEARNING_RATE = 0.06
 """Of the documentation's SGD; no part of the speed."""
@@ -60,7 +61,7 @@ class SimCLR(nn.Module):
         super().__init__()
         from lightly.models.modules import SimCLRProjectionHead
 
-        self.backbone = ResNet(ResNet.Config(width=spec.width), (3, spec.size, spec.size))
+        self.backbone = ResNet(ResNet.Config(width=spec.width), ViewSpec(IMAGE_AXES, (3, spec.size, spec.size)))
         self.projection_head = SimCLRProjectionHead(self.backbone.embed_dim, spec.hidden_dim, spec.projection_dim)
 
     def forward(self, x: Tensor) -> Tensor:
