@@ -9,8 +9,9 @@ export PYTHONUNBUFFERED = 1
 demo: env
 	$(BIN)/selfray run digits
 
+# Whole files go to either of two processes, each with a Ray of its own; in their order, so that long ones come first.
 test: env
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(or $(PROCESSES),2) --dist loadfile --no-loadscope-reorder
 
 test-all: env
 	$(BIN)/python -m pytest -m "not gpu and not soak"
@@ -25,12 +26,12 @@ format: env
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.bench  # make bench NAMES="augment decode" for some of them
-	$(BIN)/python -m tests.benchmarks $(NAMES)
+bench: $(VENV)/.bench  # make bench NAMES="augment decode" for some of them; DATA=DIR for those on CIFAR-10
+	$(BIN)/python -m tests.benchmarks $(NAMES) $(if $(DATA),--data $(DATA))
 
 $(VENV)/.bench: $(VENV)/.installed
 	UV=$$(command -v uv || echo $(BIN)/uv); \
-	"$$UV" pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable ".[dev,bench]"
+	"$$UV" pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable ".[dev,bench,peers]"
 	touch $@
 
 results: env

@@ -46,7 +46,8 @@ class TrainConfig(Config):
     """ddp: each worker holds the whole method; fsdp: its share of weights, gradients and optimizer state."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto: bf16 autocast on CUDA and on CPUs with AMX, else fp32."""
+    """auto: bf16 autocast on CUDA and where all workers' CPUs have AVX512-BF16 or AMX, else fp32. What a run began in
+    it keeps, also when it goes on elsewhere."""
     accumulate: PositiveInt = 1
     """Micro-batches per optimizer step; a contrastive loss then sees the negatives of one micro-batch."""
     compile: bool = False

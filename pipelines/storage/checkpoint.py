@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,18 @@ def goes_on(folder: Path) -> str:
 def state_of(path: Path) -> dict[str, Any]:
     state: dict[str, Any] = json.loads((path / STATE).read_text())
     return state
+
+
+def newest_state(folder: Path) -> dict[str, Any]:
+    """What the newest checkpoint whose state can be read says of itself; {}: there is none. No file is hashed.
+
+    Raises:
+        OSError: the storage does not say; see TORN.
+    """
+    for path in reversed(_found(folder)):
+        with suppress(*TORN):
+            return dict(state_of(path))
+    return {}
 
 
 def restore_(path: Path, method: Method, optimizer: torch.optim.Optimizer) -> int:

@@ -25,6 +25,7 @@ from pipelines.data.batches.order import Order
 from pipelines.data.batches.reading import Arrays
 from pipelines.errors import Interrupted, UserError
 from pipelines.train.interval import Recent
+from pipelines.train.precision import is_fast_in_bf16
 from pipelines.train.warm_start import Start
 from pipelines.train.worker import Worker
 from ssl_core.augment.base import Augmentation
@@ -122,7 +123,9 @@ def train(
         due = time.monotonic() - saved > settings.checkpoint_seconds or worker.asked_to_save()
         due = bool(from_first(due, worker.device))  # sharded, each worker has a part in it
         if last or stop or done in milestones or due:
-            worker.save(done, method, optimizer, {"total": total, "order": order.identity})
+            precision = chosen_precision(settings.precision, worker.device)
+            facts = {"total": total, "order": order.identity, "precision": precision}
+            worker.save(done, method, optimizer, facts)
             saved = time.monotonic()
         if stop and not last:
             raise Interrupted(f"stopped at step {done} of {total}")
@@ -153,10 +156,10 @@ def _sent(x: Tensor, device: torch.device) -> Tensor:
 
 
 def chosen_precision(precision: str, device: torch.device) -> str:
-    """What `auto` means here: bf16 on CUDA and on CPUs with AMX; without AMX narrow networks gained nothing from it."""
+    """What `auto` means to a process alone; workers agree on it, see pipelines/train/precision.py."""
     if precision != "auto":
         return precision
-    return "bf16" if device.type == "cuda" or torch.cpu._is_amx_tile_supported() else "fp32"
+    return "bf16" if is_fast_in_bf16(device) else "fp32"
 
 
 def autocast(precision: str, device: torch.device) -> Any:

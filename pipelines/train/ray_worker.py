@@ -29,8 +29,9 @@ from pipelines.storage import lock, outbox
 from pipelines.storage.atomic import write_text
 from pipelines.storage.signals import DIVERGED, FAILURE
 from pipelines.tracking.display import repeating
-from pipelines.train.loop import chosen_precision, train
+from pipelines.train.loop import train
 from pipelines.train.monitor import Monitor
+from pipelines.train.precision import settled
 from pipelines.train.warm_start import Start
 from pipelines.train.worker import Worker
 from ssl_core.build import build_chains
@@ -113,8 +114,9 @@ def train_here(
         around: passes the batches on, as a rehearsal does, which times the steps there.
     """
     _set_up(config)
+    config = settled(config, worker)
     if worker.rank == 0:
-        how = f"{chosen_precision(config.train.precision, worker.device)}, {torch.get_num_threads()} threads each"
+        how = f"{config.train.precision}, {torch.get_num_threads()} threads each"
         how += ", sharded" if worker.holds_shares(config.train) else ""
         if ray.is_initialized():  # where it was planned is not where it came
             how += f"; rank 0 on {ray.util.get_node_ip_address()}/{ray.get_runtime_context().get_node_id()[:6]}"

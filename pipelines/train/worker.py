@@ -59,10 +59,7 @@ class Worker:
         try:
             step, passed = patiently(lambda: self._newest_(method, optimizer, order), noted_in(self.folder))
         except OSError as error:
-            raise UserError(
-                f"{self.checkpoints}: cannot be read ({error.strerror or error}); {self.last_good()}; run the same "
-                "command again when the storage is back"
-            ) from None
+            raise self._unread(error) from None
         step = from_first(step, self.device)
 
         def begin() -> None:
@@ -73,6 +70,24 @@ class Worker:
 
         self._write("the logs", step, begin)
         return step
+
+    def precision_so_far(self) -> str | None:
+        """That of the newest checkpoint; None: there is none, or it is from before it was recorded.
+
+        Raises:
+            UserError: the storage fails and stays so.
+        """
+        try:
+            state = patiently(lambda: checkpoint.newest_state(self.checkpoints), noted_in(self.folder))
+        except OSError as error:
+            raise self._unread(error) from None
+        return state.get("precision")
+
+    def _unread(self, error: OSError) -> UserError:
+        return UserError(
+            f"{self.checkpoints}: cannot be read ({error.strerror or error}); {self.last_good()}; run the same "
+            "command again when the storage is back"
+        )
 
     def _newest_(self, method: Method, optimizer: torch.optim.Optimizer, order: Order) -> tuple[int, list[str]]:
         """Load the newest whole checkpoint; its step (0: there is none), and a line for each one passed over."""

@@ -42,6 +42,15 @@ def from_first(number: int, device: torch.device) -> int:
     return int(shared)
 
 
+def least(number: int, device: torch.device) -> int:
+    """The least of what the workers passed, on every worker."""
+    if world_size() == 1:
+        return number
+    shared = torch.tensor([number], dtype=torch.int64, device=device)
+    dist.all_reduce(shared, op=dist.ReduceOp.MIN)
+    return int(shared)
+
+
 class _Gather(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

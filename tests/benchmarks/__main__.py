@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 BENCHMARKS = ("augment", "decode", "stream", "wait", "memory", "startup", "placement")
-LONG = ("modes", "probes", "campaign", "scaling", "step")  # only when asked for by name
+LONG = ("modes", "precision", "peer", "probes", "campaign", "scaling", "step")  # only when asked for by name
 
 
 def main() -> int:
@@ -18,23 +18,26 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join((*BENCHMARKS, *LONG)))
     parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that it runs; README stays as it is")
     parser.add_argument("--json", type=Path, help="keep the outcome here and leave the README as it is")
+    parser.add_argument("--data", type=Path, help="folder of train.parquet and test.parquet, for those on CIFAR-10")
     options = parser.parse_args()
     names = options.names or BENCHMARKS
     if unknown := [name for name in names if name not in BENCHMARKS + LONG]:
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS + LONG)}")
     if len(names) == 1:
-        _one(names[0], options.quick, options.json)
+        _one(names[0], options.quick, options.json, options.data)
         return 0
     flags = [*(["--quick"] if options.quick else []), *(["--json", str(options.json)] if options.json else [])]
+    flags += ["--data", str(options.data)] if options.data else []
     failed = [n for n in names if subprocess.call([sys.executable, "-m", "tests.benchmarks", n, *flags])]
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
 
 
-def _one(name: str, quick: bool, file: Path | None) -> None:
-    from tests.benchmarks import record, tables
+def _one(name: str, quick: bool, file: Path | None, data: Path | None) -> None:
+    from tests.benchmarks import corpus, record, tables
 
+    corpus.CIFAR10 = (data or corpus.CIFAR10).resolve()
     benchmark = importlib.import_module(f"tests.benchmarks.{name}")
     entry = record.measured(benchmark.__doc__ or name, benchmark.run, quick)
     print(tables.section({name: entry}), flush=True)

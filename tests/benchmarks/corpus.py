@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image as Pillow
 
-from pipelines.config.parse import parse
+from pipelines.config.parse import load, parse
 from pipelines.config.run import RunConfig
 from pipelines.data import ingest
 from pipelines.data.shards import writing
@@ -15,6 +15,8 @@ from pipelines.data.shards.writing import Job, Rules
 from pipelines.stage import Nothing
 from tests.support.pictures import picture
 
+CIFAR10 = Path(__file__).parents[3] / "shared" / "data" / "cifar10"
+"""Where train.parquet and test.parquet lie, unless `--data` says where."""
 DISTINCT = 256
 """Different pictures in a folder; more files repeat them, since drawing one takes as long as decoding it ten times."""
 
@@ -41,6 +43,14 @@ def image_files(folder: Path, count: int, height: int, width: int) -> list[Path]
     for i, path in enumerate(paths):
         path.write_bytes(distinct[i % len(distinct)])
     return paths
+
+
+def cifar10(changes: dict[str, Any]) -> RunConfig:
+    """The recipe cifar10_simclr on the files of CIFAR10."""
+    if missing := [path for name in ("train", "test") if not (path := CIFAR10 / f"{name}.parquet").exists()]:
+        raise SystemExit(f"{missing[0]} is not there: give the folder of CIFAR-10 as Parquet, --data DIR")
+    source = {"source.path": str(CIFAR10 / "train.parquet"), "source.test_path": str(CIFAR10 / "test.parquet")}
+    return load("cifar10_simclr", source | changes)
 
 
 def simclr(files: Path, storage: Path, size: int, batch: int, changes: dict[str, Any] | None = None) -> RunConfig:

@@ -13,9 +13,9 @@ from pipelines import flow
 from pipelines.config.parse import load
 from pipelines.evaluate.artifact import ProbeReport
 from pipelines.runtime import session
+from tests.benchmarks.corpus import cifar10
 from tests.benchmarks.runner import Outcome, Row, goal, spread
 
-DATA = Path(__file__).parents[3] / "shared" / "data" / "cifar10"
 STORAGE = Path(gettempdir()) / f"selfray-modes-{os.getuid()}"
 SEEDS = (0, 1, 2)
 SCORES = {"knn_top1_k20": "kNN k=20", "linear_top1": "linear"}
@@ -23,8 +23,6 @@ QUICK = {"source": {"name": "digits"}, "train.epochs": None, "train.steps": 4, "
 
 
 def run(quick: bool = False) -> Outcome:
-    if not quick and not DATA.exists():
-        raise SystemExit(f"modes: needs CIFAR-10 as Parquet in {DATA}")
     scores = {
         mode: [_scores(mode, seed, quick) for seed in SEEDS[: 1 if quick else None]] for mode in ("exact", "fused")
     }
@@ -38,12 +36,8 @@ def run(quick: bool = False) -> Outcome:
 
 
 def _scores(mode: str, seed: int, quick: bool) -> dict[str, float]:
-    source = {"source.path": str(DATA / "train.parquet"), "source.test_path": str(DATA / "test.parquet")}
-    changes = {"train.epochs": 2, **source, **(QUICK if quick else {})}
-    if quick:
-        changes = {key: value for key, value in changes.items() if key not in source}
-    changes |= {"views.global.mode": mode, "seed": seed, "name": f"modes-{mode}"}
-    config = load("cifar10_simclr", changes)
+    changes = {"train.epochs": 2, "views.global.mode": mode, "seed": seed, "name": f"modes-{mode}"}
+    config = load("cifar10_simclr", changes | QUICK) if quick else cifar10(changes)
     made = flow.up_to("evaluate", config, STORAGE / ("quick" if quick else "whole"))
     assert isinstance(made, ProbeReport)
     return dict(made.scores.encoder)

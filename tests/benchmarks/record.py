@@ -13,7 +13,7 @@ from tests.benchmarks.runner import Outcome
 FILE = Path(__file__).with_name("bench.json")
 PACKAGES = (
     *("torch", "torchvision", "numpy", "opencv-python-headless", "pillow", "pyarrow", "ray"),
-    *("albumentations", "kornia", "simplejpeg"),
+    *("albumentations", "kornia", "simplejpeg", "lightly"),
 )
 
 

@@ -117,7 +117,7 @@ def test_the_benchmark_of_a_gpu_runs_on_a_cpu_at_tiny_sizes():
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", ["stream", "wait", "memory", "startup", "placement", "scaling"])
+@pytest.mark.parametrize("name", ["stream", "wait", "memory", "startup", "placement", "scaling", "precision"])
 def test_those_that_start_ray_run_at_tiny_sizes(name, tmp_path):
     command = [sys.executable, "-m", "tests.benchmarks", name, "--quick", "--json", str(tmp_path / "bench.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=580)

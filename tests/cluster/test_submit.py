@@ -94,7 +94,7 @@ def test_weights_are_found_and_missed_like_data(monkeypatch, tmp_path):
 def test_what_ran_is_known_where_there_is_no_checkout(tmp_path):
     """The commit, its changes without what is secret, and who submitted it."""
     pack(of_recipe("run", parse(TREE)), tmp_path)
-    script = "from pipelines import provenance as p; print(repr((tuple(p.commit()), p.user())))"
+    script = "from pipelines.tracking import provenance as p; print(repr((tuple(p.commit()), p.user())))"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "USER": "cluster", "LOGNAME": "cluster"}
     told = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, check=True

@@ -295,11 +295,11 @@ def test_a_full_disk_is_a_clear_problem_and_leaves_nothing(tmp_path: Path) -> No
     code = (
         "import resource, sys\n"
         "from pathlib import Path\n"
-        "from tests.pipelines.test_ingest import RULES, folder_job, shards\n"
+        "from tests.pipelines.test_ingest import RULES, folder_job, writing\n"
         "root = Path(sys.argv[1])\n"
         "source, job = folder_job(root / 'raw')\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
-        "print(shards.task({'job': job.dumps()}, source=source, rules=RULES, folder=root / 'out')['problem'])\n"
+        "print(writing.task({'job': job.dumps()}, source=source, rules=RULES, folder=root / 'out')['problem'])\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], cwd=REPOSITORY, capture_output=True, text=True, check=True

@@ -16,7 +16,7 @@ from pipelines.storage import outbox
 WRITER = """
 import sys, time
 from pathlib import Path
-from pipelines import outbox
+from pipelines.storage import outbox
 folder, restored, last, pause = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
 outbox.rewind(folder, restored)
 for step in range(restored + 1, last + 1):

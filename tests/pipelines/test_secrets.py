@@ -93,7 +93,10 @@ def test_the_token_file_is_ours_alone(tmp_path):
 
 
 def test_two_processes_agree_on_one_token(tmp_path):
-    script = "import sys; from pathlib import Path; from pipelines import private; private.token(Path(sys.argv[1]))"
+    script = (
+        "import sys; from pathlib import Path; from pipelines.storage import permissions\n"
+        "permissions.token(Path(sys.argv[1]))"
+    )
     makers = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "token")]) for _ in range(4)]
     assert [maker.wait(60) for maker in makers] == [0] * 4
     assert [path.name for path in tmp_path.iterdir()] == ["token"]

@@ -19,7 +19,7 @@ from ssl_core.methods.base import Method
 from ssl_core.optimize.optimizers import build_optimizer, optimizer_tensors
 from ssl_core.optimize.sharding import check_shardable, shard_, whole
 from ssl_core.types import Batch, Progress
-from tests.support.loop import losses, order_of, run, weights
+from tests.support.loop import EXACT, losses, order_of, run, weights
 from tests.support.recipe import TREE
 from tests.support.tiny import tiny_batch, tiny_method
 from tests.support.workers import on_workers
@@ -27,7 +27,6 @@ from tests.support.workers import on_workers
 VIT = {"name": "vit", "dim": 16, "depth": 2, "heads": 2, "patch_size": 4, "class_token": True}
 MOCO = {"name": "moco", "hidden_dim": 18, "projection_dim": 7, "queue_size": 40, "momentum": 0.9}  # 7: uneven shares
 MAE = {"name": "mae", "decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2}
-EXACT = {"train.precision": "fp32"}
 KINDS: dict[str, dict[str, object]] = {
     "adamw, clipped": {"encoder": VIT, "method": MOCO, "optim.grad_clip": 0.05},
     "lars": {"encoder": VIT, "method": MOCO, "optim.name": "lars", "optim.lr": 1.0},

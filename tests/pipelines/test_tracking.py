@@ -166,9 +166,9 @@ def test_links_and_the_command_of_the_pages(tmp_path):
 def test_mlflow_says_nothing_on_the_terminal(tmp_path):
     script = (
         "import sys; from pathlib import Path\n"
-        "from pipelines.config.parse import load; from pipelines.tracking import runs as tracking\n"
+        "from pipelines.config.parse import load; from pipelines.tracking import runs\n"
         "root = Path(sys.argv[1])\n"
-        "with tracking.run(load('digits', {'storage': str(root)}), root): pass\n"
+        "with runs.run(load('digits', {'storage': str(root)}), root): pass\n"
     )
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")

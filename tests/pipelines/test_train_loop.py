@@ -44,10 +44,11 @@ def test_it_learns_and_logs_every_interval(undisturbed):
     assert all(np.isfinite(loss) for _, loss in seen)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd", "lars"])
 @pytest.mark.parametrize("method", ["simclr", "moco"])
-def test_a_resume_is_bit_identical(tmp_path, optimizer, method):
-    changes = {"optim.name": optimizer, "train.checkpoint_seconds": 1e-9}
+def test_a_resume_is_bit_identical(tmp_path, optimizer, method, precision):
+    changes = {"optim.name": optimizer, "train.checkpoint_seconds": 1e-9, "train.precision": precision}
     if method == "moco":
         changes["method"] = {"name": "moco", "hidden_dim": 16, "projection_dim": 8, "queue_size": 40}
     run(tmp_path / "whole", changes)

@@ -98,7 +98,7 @@ def test_a_server_cannot_write_outside_the_download(monkeypatch, tmp_path):
 
 def test_pickled_mlflow_models_are_not_loaded_in_our_processes():
     script = (
-        "from pipelines import mlflow_store; mlflow_store.mlflow()\n"
+        "from pipelines.tracking import server; server.mlflow()\n"
         "from mlflow.environment_variables import MLFLOW_ALLOW_PICKLE_DESERIALIZATION as allowed\n"
         "print(allowed.get())"
     )
