@@ -19,7 +19,9 @@ NUM_CLASSES = 4
 
 SMALL_ENCODERS: dict[str, dict[str, Any]] = {  # overrides that only shrink; one absent here is tested at its defaults
     "convnet": {"width": 8, "depth": 3},
+    "patch_transformer": {"patch_size": 4, "dim": 16, "depth": 1, "heads": 2, "class_token": True},
     "resnet": {"width": 4},
+    "series_conv": {"width": 8, "depth": 3},
     "torchvision": {"model": "shufflenet_v2_x0_5"},
     "vit": {"dim": 16, "depth": 1, "heads": 2, "class_token": True},
 }
