@@ -35,7 +35,10 @@ def test_same_values_same_bytes():
     odd_nan = other.copy()
     odd_nan.view(np.uint32)[0, 1] = 0x7FC00123
     tagged = save({"values": same}, metadata={"who": "me"})
-    found = {CODEC.encode(v) for v in (other, same, odd_nan)} | {CODEC.clean(tagged), CODEC.clean(save({"values": same}))}
+    found = {CODEC.encode(v) for v in (other, same, odd_nan)} | {
+        CODEC.clean(tagged),
+        CODEC.clean(save({"values": same})),
+    }
     assert len(found) == 1
     assert b"who" not in found.pop()
 
