@@ -3,9 +3,9 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 Split = Literal["train", "test"]
 
@@ -35,6 +35,8 @@ class Raw:
     label: str | None = None
     error: str | None = None
     """Why data is None."""
+    group: str | None = None
+    """What samples that belong together share (machine, person, a series that they were cut from)."""
 
     @property
     def origin(self) -> str:
@@ -43,6 +45,9 @@ class Raw:
 
 class Source(ABC):
     """Built as `cls(config)`; pickled into Ray tasks, so it holds plain values only."""
+
+    fields: ClassVar[Mapping[str, str]] = {"image": "image"}
+    """Field of a sample -> the codec of its bytes."""
 
     @abstractmethod
     def fingerprint(self) -> str:
