@@ -41,25 +41,27 @@ def series_of(path: Path, columns: Columns, run: Run, config: Any) -> Iterator[P
         config: of the source: label, group, window, stride.
     """
     starts, length = run.starts(config.window, config.stride), run.length(config.window)
-    named = [name for name in (columns.time, config.label, config.group) if name is not None]
+    said = list(dict.fromkeys(name for name in (config.label, config.group) if name is not None))
+    wanted = [*columns.values, *([columns.time] if columns.time else []), *said]
     held: deque[tuple[Block, Numbers]] = deque()
     done = 0
     try:
-        source = blocks(path, columns.names, list(dict.fromkeys([*columns.values, *named])), run.offset, run.row)
+        _check_size(length or 0, columns)
         num_rows = 0
-        for block in source:
+        for block in blocks(path, columns.names, list(dict.fromkeys(wanted)), run.offset, run.row):
             read = block.row + len(block.table)
             if read <= starts[done]:
                 continue
-            held.append((block, numbers(block.table, columns, block.row)))
-            num_rows += len(block.table)
-            if num_rows * len(columns.values) > 2 * MAX_VALUES:
-                raise Bad(f"more than {MAX_BYTES >> 20} MB of values in one series; set source.window to cut it")
+            found = numbers(block.table, columns, block.row)
+            held.append((block._replace(table=block.table.select(said)), found))  # the text of numbers is not kept
+            num_rows += len(found.values)
+            if length is None:
+                _check_size(num_rows, columns)
             while done < len(starts) and length is not None and starts[done] + length <= read:
                 yield _piece(held, starts[done], starts[done] + length, columns, config)
                 done += 1
-                while done < len(starts) and held and held[0][0].row + len(held[0][0].table) <= starts[done]:
-                    num_rows -= len(held.popleft()[0].table)
+                while done < len(starts) and held and held[0][0].row + len(held[0][1].values) <= starts[done]:
+                    held.popleft()
             if done == len(starts):
                 return
         if length is None and held:
@@ -70,6 +72,11 @@ def series_of(path: Path, columns: Columns, run: Run, config: Any) -> Iterator[P
         why = reason(error)
     for start in starts[done:]:
         yield Piece(start, error=why)
+
+
+def _check_size(rows: int, columns: Columns) -> None:
+    if rows * len(columns.values) > MAX_VALUES:
+        raise Bad(f"more than {MAX_BYTES >> 20} MB of values in one series; set source.window to cut it")
 
 
 def _piece(held: deque[tuple[Block, Numbers]], start: int, stop: int, columns: Columns, config: Any) -> Piece:
