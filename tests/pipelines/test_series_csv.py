@@ -147,7 +147,8 @@ class TestWindows:
         found = samples(made("series_csv", path=table(tmp_path, LONG), id="id", window=3))
         assert [raw.row for raw in found] == [0, 2, 5, 7, 10, 12, 15, 17]
 
-    def test_etth1(self) -> None:
+    def test_etth1(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(_series_table, "BLOCK_BYTES", 1 << 16)
         source = made("series_csv", path=shared("ett", "raw", "ETTh1.csv"), time="date", window=336, stride=100)
         found = samples(source)
         assert len(found) == 172 and all(raw.error is None for raw in found)
@@ -214,7 +215,8 @@ def test_a_line_without_end_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_long_file_is_read_in_flat_memory(tmp_path: Path) -> None:
+def test_a_long_file_is_read_in_flat_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_series_table, "BLOCK_BYTES", 4 << 20)
     rows = b"".join(b"%d,%d\n" % (i % 97, i % 13) for i in range(100_000))
     with (tmp_path / "x.csv").open("wb") as file:
         file.write(b"a,b\n")
