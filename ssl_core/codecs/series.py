@@ -22,7 +22,7 @@ _WAVES = 3
 
 
 class Series(Codec[SeriesValue]):
-    """Series of real numbers in safetensors: `values` [T, C], NaN where missing, and `time` [T] where steps are uneven."""
+    """Series of real numbers in safetensors: `values` [T, C], NaN where missing, and `time` [T] if steps are uneven."""
 
     version = 1
     compression = "zstd"

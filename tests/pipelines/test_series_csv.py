@@ -41,7 +41,9 @@ LONG = "id,t,a,b,y\n" + "".join(f"{i // 5},{10 * i},{i},{-i},{'pq'[i // 5 % 2]}\
 class TestFolder:
     def test_a_file_is_a_series_and_its_folder_the_label(self, tmp_path: Path) -> None:
         text = "\ufeffx,name,y\n1,one,\n2.5,two,NaN\n -3e2 ,three,4\n"
-        write_tree(tmp_path / "d", {f"{name}.csv": text.encode() for name in ("b/2", "a/1", "a/deep/3", ".h/x", "a/.y")})
+        write_tree(
+            tmp_path / "d", {f"{name}.csv": text.encode() for name in ("b/2", "a/1", "a/deep/3", ".h/x", "a/.y")}
+        )
         write_tree(tmp_path / "d", {"a/4.tsv": b"x\ty\r\n7\t8\r\n9\t10\r\n", "a/readme.md": b"hello"})
         found = samples(made("series_csv", path=tmp_path / "d", labels="folder"))
         assert [raw.origin for raw in found] == ["d/a/1.csv", "d/a/4.tsv", "d/a/deep/3.csv", "d/b/2.csv"]
@@ -65,7 +67,9 @@ class TestFolder:
             "infinite.csv": "t,x\n1,5\n2,inf\n",
         }
         write_tree(tmp_path, {name: text.encode() for name, text in bad.items()})
-        write_tree(tmp_path, {"binary.csv": b"t,x\n1,\xff\xfe\n", "good.csv": b"t,x\n1,5\n2,6\n", "0.csv": b"t,x\n1,5\n3,6\n"})
+        write_tree(
+            tmp_path, {"binary.csv": b"t,x\n1,\xff\xfe\n", "good.csv": b"t,x\n1,5\n2,6\n", "0.csv": b"t,x\n1,5\n3,6\n"}
+        )
         found = {raw.file.split("/")[-1]: raw for raw in samples(made("series_csv", path=tmp_path, time="t"))}
         said = {name: str(raw.error) for name, raw in found.items() if raw.error}
         assert set(found) - set(said) == {"good.csv", "0.csv"}
@@ -226,5 +230,7 @@ def test_a_long_file_is_read_in_flat_memory(tmp_path: Path, monkeypatch: pytest.
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     parts = source.parts(16)
     assert sum(part.count for part in parts) == 10_000
-    assert sum(raw.data is not None for part in parts[:2] for raw in source.read(part)) == sum(p.count for p in parts[:2])
+    assert sum(raw.data is not None for part in parts[:2] for raw in source.read(part)) == sum(
+        p.count for p in parts[:2]
+    )
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 << 10  # kB

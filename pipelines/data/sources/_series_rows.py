@@ -12,8 +12,9 @@ import pyarrow as pa
 from pipelines.data.sources._files import MAX_BYTES, printable, reason
 from pipelines.data.sources._series_scan import Run
 from pipelines.data.sources._series_table import MISSING, Bad, Block, Columns, Numbers, blocks, numbers
+from ssl_core.codecs._series.stored import SeriesValue
 from ssl_core.codecs.base import DecodeError
-from ssl_core.codecs.series import Series, SeriesValue
+from ssl_core.codecs.series import Series
 
 MAX_VALUES = MAX_BYTES // 4
 CODEC = Series(Series.Config(max_values=MAX_VALUES))  # the limit of the run's config is held where it is stored

@@ -21,8 +21,8 @@ class Run(NamedTuple):
     """Row of the file at which the series begins."""
     start: int = 0
     """Number of its first window."""
-    count: int = 1
-    """Windows."""
+    windows: int = 1
+    """How many of them."""
     offset: int = 0
     """Byte of the file to read from, 0 for its header ..."""
     row: int = 0
@@ -33,7 +33,7 @@ class Run(NamedTuple):
         if window is None or self.rows is None:
             return [self.first]
         last, step = max(self.rows - window, 0), stride or window
-        return [self.first + min(k * step, last) for k in range(self.start, self.start + self.count)]
+        return [self.first + min(k * step, last) for k in range(self.start, self.start + self.windows)]
 
     def length(self, window: int | None) -> int | None:
         """Rows of a sample; None: all."""

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from pyarrow import csv as arrow_csv
 
 from pipelines.data.sources._files import missing_column, reason
-from pipelines.errors import UserError
 
 BLOCK_BYTES = 4 << 20
 """Read at once; the longest line, too."""

@@ -39,7 +39,7 @@ class SeriesCsv(Source):
         values: tuple[str, ...] = ()
         """Columns of the channels; by default all but those below whose first value is a number."""
         time: str | None = None
-        """Column of times, ever later: whole numbers, seconds with a fraction, or dates (then nanoseconds are stored)."""
+        """Column of times, ever later: whole numbers as they are; seconds with a fraction or dates as nanoseconds."""
         label: str | None = None
         """Column of the label: the first one that a sample has."""
         labels: Literal["folder", "none"] = "none"
@@ -79,7 +79,7 @@ class SeriesCsv(Source):
                 runs = [Run(str(path.relative_to(root)), stamp(path)[0]) for path in files]
             else:
                 runs = [run for path in files for run in self._scanned(split, root, path)]
-            sizes, counts = [run.num_bytes for run in runs], [run.count for run in runs]
+            sizes, counts = [run.num_bytes for run in runs], [run.windows for run in runs]
             for some in cut(sizes, shard_mb, counts):
                 what = {"split": split, "runs": [list(run) for run in runs[some]]}
                 count = sum(counts[some])

@@ -11,8 +11,9 @@ from pipelines.data.sources._files import MAX_BYTES, missing_column, printable
 from pipelines.data.sources.base import Raw
 from pipelines.data.sources.parquet import Parquet, is_label
 from pipelines.errors import UserError
+from ssl_core.codecs._series.stored import SeriesValue
 from ssl_core.codecs.base import DecodeError
-from ssl_core.codecs.series import Series, SeriesValue
+from ssl_core.codecs.series import Series
 from ssl_core.config import NamedConfig
 
 CODEC = Series(Series.Config(max_values=MAX_BYTES // 4))  # the limit of the run's config is held where it is stored
@@ -34,7 +35,7 @@ class SeriesParquet(Parquet):
         order: Literal["channel_time", "time_channel"] = "channel_time"
         """Of a list of lists: a list per channel, or one per time step."""
         time: str | None = None
-        """Column of the times: a list of integers or timestamps as long as the series; timestamps become nanoseconds."""
+        """Column of the times: a list as long as the series, of integers or timestamps; these become nanoseconds."""
         label: str | None = None
         """Column with the labels: integers, text or booleans; null means not labelled."""
         group: str | None = None

@@ -32,8 +32,8 @@ class SeriesConfig(NamedConfig):
     channels: PositiveInt = 1
     """Channels of every series."""
     normalize: Literal["series", "view", "given", "none"] = "series"
-    """Each channel to mean 0 and deviation 1: over the whole series; over what the view shows of it; by `mean` and `std`
-    (levels stay comparable between samples); or not at all."""
+    """Each channel to mean 0 and deviation 1: over the whole series; over what the view shows of it; by `mean` and
+    `std` (levels stay comparable between samples); or not at all."""
     mean: tuple[float, ...] = ()
     """Per channel, for normalize: given. Take them from train."""
     std: tuple[PositiveFloat, ...] = ()
@@ -53,7 +53,7 @@ class SeriesConfig(NamedConfig):
 
 
 class SeriesAugmentation(Augmentation):
-    """A chain whose views are `length` even steps of `channels`: [B, C, L] float32 as they travel, NaN where missing."""
+    """A chain whose views are `length` even steps: [B, C, L] float32 as they travel, NaN where missing."""
 
     field = "series"
     codec = "series"
@@ -77,7 +77,7 @@ class SeriesAugmentation(Augmentation):
         if scale.normalize == "series":
             given = _standardized(given)
         elif scale.normalize == "given":
-            given = ((given - np.float32(scale.mean)) / np.float32(scale.std)).astype(np.float32)
+            given = ((given - np.array(scale.mean)) / np.array(scale.std)).astype(np.float32)
         time = value.time if scale.clock == "time" else None
         seen = steps_as_rows(given, time, start, stop, scale.length)
         return _standardized(seen) if scale.normalize == "view" else seen

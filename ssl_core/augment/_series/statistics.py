@@ -14,8 +14,8 @@ _LEAST = 1e-8
 
 
 def statistics(view: "Tensor") -> "Tensor":
-    """[B, C, L], NaN where missing -> [B, 17 C]: for each channel mean, deviation, five quantiles, slope over the view,
-    log energies of eight bands from one cycle a view up, share missing; zeros but for that of a channel without values."""
+    """Each channel's mean, deviation, five quantiles, slope over the view, log energies of eight bands from one cycle
+    a view up, and share missing: [B, C, L], NaN where missing -> [B, 17 C]."""
     import torch
 
     known = ~view.isnan()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 def steps_as_rows(
     values: NDArray[np.float32], time: NDArray[np.int64] | None, start: float, stop: float, length: int
 ) -> NDArray[np.float32]:
-    """Resample rows `start` to `stop`: between rows linearly, and by the mean of several where there are more than steps.
+    """Resample rows `start` to `stop`: linearly between rows; where there are more rows than steps, by their means.
 
     Args:
         values: [T, C], NaN where missing.
@@ -22,13 +22,14 @@ def steps_as_rows(
     """
     if time is None and float(start).is_integer() and stop - start == length:
         return _rows(values, int(start), length)
-    edges = start + np.arange(length + 1) * ((stop - start) / length)  # [L + 1]; row r reaches from r to r + 1
+    step = (stop - start) / length
+    edges = (start + np.arange(length + 1) * step).astype(np.float64)  # [L + 1]; row r reaches from r to r + 1
     if time is None:
         return _means(values, edges) if stop - start > length else _between(values, _middles(edges) - 0.5)
     row = np.arange(len(time))
     since = (time - time[0]).astype(np.float64)  # [T]
     first, last = np.interp([start, stop - 1], row, since)
-    marks = np.linspace(first, last, length + 1)  # of the time from the first row to the last
+    marks: NDArray[np.float64] = np.linspace(first, last, length + 1)  # of the time from the first row to the last
     if stop - start <= length:
         return _between(values, np.interp(_middles(marks), since, row))
     edges[1:-1] = np.interp(marks[1:-1], since, row + 0.5)

@@ -13,7 +13,7 @@ _SHIFT = 3  # OpenCV draws at eighths of a pixel
 
 
 def line_plot(value: SeriesValue, side: int) -> bytes:
-    """PNG of `side` x `side` pixels: the first eight channels, each over its own range; gaps where values are missing."""
+    """PNG of `side` x `side` pixels: eight channels at most, each over its own range; gaps where values are missing."""
     canvas = np.full((side, side, 3), 255, np.uint8)
     steps = len(value.values)
     place = np.arange(steps) if value.time is None else value.time
