@@ -61,10 +61,11 @@ def tiny_method(name: str, encoder: str | None = None, seed: int = 0) -> Method:
 
 
 def suitable_encoders(method: str) -> list[str]:
-    """Names of our own encoders that a method's `encoder_type` allows."""
+    """Names of our own encoders that a method's `encoder_type` allows, those of images first."""
     wanted = catalog.find("ssl_core.methods", method).encoder_type
     found = {n: catalog.find("ssl_core.encoders", n) for n in catalog.names("ssl_core.encoders")}
-    return [name for name, encoder in found.items() if issubclass(encoder, wanted) and encoder.package is None]
+    own = [name for name, encoder in found.items() if issubclass(encoder, wanted) and encoder.package is None]
+    return sorted(own, key=lambda name: found[name].axes != IMAGE_AXES)
 
 
 def installed_encoders() -> list[str]:
