@@ -62,3 +62,11 @@ def test_a_task_on_another_process_reads_the_same(source: Source) -> None:
 def test_splits_are_all_or_none(source: Source) -> None:
     splits = {part.split for part in source.parts(1)}
     assert splits in ({None}, {"train"}, {"train", "test"})
+
+
+def test_it_says_the_codec_of_each_field(source: Source) -> None:
+    """And gives bytes which that codec reads, where the codec is there."""
+    assert type(source).fields and all(isinstance(name, str) for name in type(source).fields)
+    for codec in set(type(source).fields.values()) & set(catalog.names("ssl_core.codecs")):
+        component = catalog.find("ssl_core.codecs", codec)
+        assert all(component(component.Config()).clean(raw.data) for raw in listed(source) if raw.data is not None)

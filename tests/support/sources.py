@@ -30,10 +30,25 @@ def _torchvision(folder: Path) -> dict[str, Any]:
     return {"dataset": "FakeData", "root": folder, "options": {"size": 5, "image_size": [3, 8, 8]}}
 
 
+def _series_csv(folder: Path) -> dict[str, Any]:
+    rows = [f"{'abcde'[i // 6]},{i},{i * i},{'' if i == 3 else i / 7},{i // 6 % 2}" for i in range(30)]
+    (folder / "long.csv").write_text("\n".join(["id,t,x,y,kind", *rows]) + "\n")
+    return {"path": folder / "long.csv", "id": "id", "time": "t", "label": "kind", "window": 4, "stride": 2}
+
+
+def _series_parquet(folder: Path) -> dict[str, Any]:
+    series = [[[float(i * t) for t in range(3 + i)], [1.0] * (3 + i)] for i in range(7)]
+    table = pa.table({"series": series, "y": [i % 2 for i in range(7)]})
+    pq.write_table(table, folder / "x.parquet", row_group_size=2)
+    return {"path": folder / "x.parquet", "label": "y"}
+
+
 EXAMPLES: dict[str, Callable[[Path], dict[str, Any]]] = {  # a source that is absent here needs no settings
     "csv_manifest": _csv_manifest,
     "image_folder": _image_folder,
     "parquet": _parquet,
+    "series_csv": _series_csv,
+    "series_parquet": _series_parquet,
     "torchvision": _torchvision,
 }
 

@@ -19,7 +19,9 @@ NUM_CLASSES = 4
 
 SMALL_ENCODERS: dict[str, dict[str, Any]] = {  # overrides that only shrink; one absent here is tested at its defaults
     "convnet": {"width": 8, "depth": 3},
+    "patch_transformer": {"patch_size": 4, "dim": 16, "depth": 1, "heads": 2, "class_token": True},
     "resnet": {"width": 4},
+    "series_conv": {"width": 8, "depth": 3},
     "torchvision": {"model": "shufflenet_v2_x0_5"},
     "vit": {"dim": 16, "depth": 1, "heads": 2, "class_token": True},
 }
@@ -59,10 +61,11 @@ def tiny_method(name: str, encoder: str | None = None, seed: int = 0) -> Method:
 
 
 def suitable_encoders(method: str) -> list[str]:
-    """Names of our own encoders that a method's `encoder_type` allows."""
+    """Names of our own encoders that a method's `encoder_type` allows, those of images first."""
     wanted = catalog.find("ssl_core.methods", method).encoder_type
     found = {n: catalog.find("ssl_core.encoders", n) for n in catalog.names("ssl_core.encoders")}
-    return [name for name, encoder in found.items() if issubclass(encoder, wanted) and encoder.package is None]
+    own = [name for name, encoder in found.items() if issubclass(encoder, wanted) and encoder.package is None]
+    return sorted(own, key=lambda name: found[name].axes != IMAGE_AXES)
 
 
 def installed_encoders() -> list[str]:

@@ -3,9 +3,9 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pipelines.storage.printable import printable
 
@@ -59,6 +59,8 @@ class Source(ABC):
 
     remarks: tuple[str, ...] = ()
     """What people should know about the listing, one line each; set by `parts`."""
+    fields: ClassVar[Mapping[str, str]] = {"image": "image"}
+    """Field of a sample -> the codec of its bytes."""
 
     @abstractmethod
     def fingerprint(self) -> str:

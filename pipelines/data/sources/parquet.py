@@ -1,7 +1,7 @@
 """Parquet files with an image column, as Hugging Face and others publish data sets."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from glob import glob, has_magic
 from pathlib import Path
 from typing import Any, Literal
@@ -73,7 +73,7 @@ class Parquet(Source):
                     largest = parquet_pages.check(path, file.metadata, group, self._columns())
                     rows = max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, largest)))
                     for batch in file.iter_batches(rows, [group], self._columns(), use_threads=False):
-                        for sample in batch.to_pylist():
+                        for sample in self._rows(batch):
                             yield self._sample(path, part.what["file"], row, sample)
                             row += 1
             except (OSError, pa.ArrowException) as error:  # a damaged page: the rest of the row group is lost
@@ -83,6 +83,18 @@ class Parquet(Source):
 
     def _columns(self) -> list[str]:
         return [self.image] if self.label is None else list(dict.fromkeys([self.image, self.label]))
+
+    def _rows(self, batch: pa.RecordBatch) -> Iterable[dict[str, Any]]:
+        """Each row's column -> value."""
+        rows: list[dict[str, Any]] = batch.to_pylist()
+        return rows
+
+    def _check(self, schema: pa.Schema, path: Path) -> None:
+        """
+        Raises:
+            UserError: a column is not there, or does not hold what it should.
+        """
+        _check(schema, path, self.image, self.label)
 
     def _sample(self, path: Path, file: str, row: int, sample: dict[str, Any]) -> Raw:
         image = sample[self.image]
@@ -99,7 +111,7 @@ class Parquet(Source):
         """One file's row groups, cut into parts."""
         try:
             with _opened(path) as file:
-                _check(file.schema_arrow, path, self.image, self.label)
+                self._check(file.schema_arrow, path)
                 groups = [file.metadata.row_group(index) for index in range(file.num_row_groups)]
         except parquet.Refused as error:
             raise UserError(f"{KEYS[split]}: {error}") from None
@@ -163,7 +175,7 @@ def _check(schema: pa.Schema, path: Path, image: str, label: str | None) -> None
             f"source.image: {path}: column '{image}' is {schema.field(image).type}; "
             "needs encoded bytes, a path, or struct{bytes, path}"
         )
-    if label is not None and not _is_label(schema.field(label).type):
+    if label is not None and not is_label(schema.field(label).type):
         raise UserError(
             f"source.label: {path}: column '{label}' is {schema.field(label).type}; needs integers, text or booleans"
         )
@@ -185,7 +197,7 @@ def _is_image(kind: pa.DataType) -> bool:
     return _is_bytes(kind) or _is_text(kind)
 
 
-def _is_label(kind: pa.DataType) -> bool:
+def is_label(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return pa.types.is_integer(kind) or pa.types.is_boolean(kind) or _is_text(kind)
