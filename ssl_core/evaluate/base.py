@@ -64,6 +64,11 @@ def averaged(name: str, hits: Tensor) -> dict[str, Score]:
     return scores
 
 
+def averaged_names(name: str, draws: int) -> tuple[str, ...]:
+    """The names that `averaged` gives for so many draws."""
+    return (name, f"{name}_std") if draws > 1 else (name,)
+
+
 class Probe(ABC):
     """Built as `cls(config)`; measures a train and a test split; gives named scores, of which `measures` says the rest.
 
@@ -82,6 +87,11 @@ class Probe(ABC):
     @abstractmethod
     def protocol(self) -> str:
         """One line that names what is measured, e.g. `knn v1: cosine, k=20, T=0.07`."""
+
+    @property
+    @abstractmethod
+    def score_names(self) -> tuple[str, ...]:
+        """Every name that `measure` can give: of some data it gives fewer, never others."""
 
     @abstractmethod
     def measure(self, train: Labelled, test: Labelled, seed: int) -> dict[str, Score]:

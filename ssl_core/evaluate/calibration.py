@@ -50,6 +50,10 @@ class Calibration(Probe):
             f"and the temperature; expected calibration error on test in {c.bins} bins of equal width"
         )
 
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        return ("calibration_error", "calibration_raw_error", "calibration_top1")
+
     def measure(self, train: Labelled, test: Labelled, seed: int) -> dict[str, Score]:
         """`calibration_error` after temperature scaling, `calibration_raw_error` before, both better when low.
 

@@ -61,6 +61,12 @@ class Clustering(Probe):
             f"nearest center; top1 names a cluster by its majority in train{density if c.dbscan else ''}"
         )
 
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        names = ("clustering_top1", "clustering_nmi", "clustering_ari", "clustering_purity")
+        density = tuple(f"clustering_dbscan_{kind}" for kind in ("nmi", "ari", "purity", "coverage"))
+        return names + (density if self.config.dbscan else ())
+
     def measure(self, train: Labelled, test: Labelled, seed: int) -> dict[str, Score]:
         """`clustering_top1`, `_nmi`, `_ari` and `_purity` of test, and `clustering_dbscan_...` on demand.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from ssl_core.config import NamedConfig
 from ssl_core.evaluate._maths.features import centered_unit, count_classes, place_in_class
 from ssl_core.evaluate._maths.logistic import fit_logistic, hits
-from ssl_core.evaluate.base import Labelled, Probe, Score, averaged
+from ssl_core.evaluate.base import Labelled, Probe, Score, averaged, averaged_names
 from ssl_core.measures.measure import FRACTION, SHARE, Measure
 from ssl_core.noise import salt
 
@@ -48,6 +48,11 @@ class FewLabel(Probe):
             f"L2-normalized features; {', '.join(settings)} of the labels where every class has enough; "
             f"mean and std of {self.config.draws} draws"
         )
+
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        settings = [f"n{n}" for n in self.config.per_class] + [f"p{p:g}" for p in self.config.percent]
+        return tuple(n for s in settings for n in averaged_names(f"few_label_{s}_top1", self.config.draws))
 
     def measure(self, train: Labelled, test: Labelled, seed: int) -> dict[str, Score]:
         """Mean top-1 accuracy per setting, and `_std`, its spread over draws keyed by seed (two draws or more).

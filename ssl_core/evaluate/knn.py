@@ -44,6 +44,10 @@ class KNN(Probe):
             f"{self.config.temperature:g}), k = {ks} (all of train if it is smaller)"
         )
 
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        return tuple(f"knn_top1_k{k}" for k in self.config.k)
+
     def measure(self, train: Labelled, test: Labelled, seed: int) -> dict[str, Score]:
         """Top-1 accuracy per k. Exact, so `seed` changes nothing.
 

@@ -15,7 +15,7 @@ from torch.nn.functional import normalize, one_hot
 from ssl_core.config import NamedConfig
 from ssl_core.evaluate._maths.features import count_classes, place_in_class
 from ssl_core.evaluate._maths.graph import neighbor_graph, spread, weighted
-from ssl_core.evaluate.base import Labelled, Probe, Score, averaged, mean_score
+from ssl_core.evaluate.base import Labelled, Probe, Score, averaged, averaged_names, mean_score
 from ssl_core.evaluate.knn import neighbors
 from ssl_core.measures.measure import FRACTION, SHARE, Measure
 from ssl_core.noise import salt
@@ -56,6 +56,11 @@ class LabelPropagation(Probe):
             f"(k = {c.neighbors}, weights exp((similarity - 1) / {c.temperature:g})), test reads its k neighbors; "
             f"mean and std of {c.draws} draws"
         )
+
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        heads = [f"label_propagation_n{n}" for n in self.config.per_class]
+        return tuple(name for h in heads for name in (*averaged_names(f"{h}_top1", self.config.draws), f"{h}_coverage"))
 
     def measure(self, train: Labelled, test: Labelled, seed: int) -> dict[str, Score]:
         """Mean top-1 accuracy per setting, `_std`, its spread over draws (two draws or more), and `_coverage`.

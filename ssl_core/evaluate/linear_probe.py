@@ -43,6 +43,10 @@ class LinearProbe(Probe):
             "refitted on all of train"
         )
 
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        return ("linear_top1", "linear_macro_f1")
+
     def measure(self, train: Labelled, test: Labelled, seed: int) -> dict[str, Score]:
         """Top-1 accuracy and macro F1 on test; `seed` keys which part of train chooses the strength.
 

@@ -58,6 +58,12 @@ class PseudoLabel(Probe):
             f"labels on the train samples above confidence {thresholds}; mean of {c.draws} draws"
         )
 
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        heads = [f"pseudo_label_t{100 * threshold:g}" for threshold in self.config.confidence]
+        kinds = ("top1", "coverage", "precision")
+        return ("pseudo_label_start_top1", *(f"{head}_{kind}" for head in heads for kind in kinds))
+
     def measure(self, train: Labelled, test: Labelled, seed: int) -> dict[str, Score]:
         """Per threshold of t %: `pseudo_label_t.._top1` on test after the second fit, `_coverage` of the unlabelled
         train samples, and `_precision`, the share of the given labels that are right (absent where none was given).

@@ -43,6 +43,10 @@ class Retrieval(Probe):
             f"recall at {ks} (a key of the same class among the k nearest); of equal keys the wrong ones come first"
         )
 
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        return ("retrieval_map", *(f"retrieval_recall_k{k}" for k in self.config.k))
+
     def measure(self, train: Labelled, test: Labelled, seed: int) -> dict[str, Score]:
         """`retrieval_map` and `retrieval_recall_k..`. Exact, so `seed` changes nothing.
 

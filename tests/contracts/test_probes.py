@@ -71,6 +71,15 @@ def test_scores_are_named_fractions(name: str) -> None:
 
 
 @every_probe
+def test_all_scores_are_named_beforehand(name: str) -> None:
+    kind = catalog.find("ssl_core.evaluate", name)
+    everything = {"dbscan": True} if "dbscan" in kind.Config.model_fields else {}
+    for config in (kind.Config(**everything), *([kind.Config(draws=1)] if "draws" in kind.Config.model_fields else [])):
+        names = kind(config).score_names
+        assert set(kind(config)(TRAIN, TEST, seed=0)) <= set(names) and len(set(names)) == len(names)
+
+
+@every_probe
 def test_separable_classes_score_high_and_noise_at_chance(name: str) -> None:
     scores = probe(name)(TRAIN, TEST, seed=0)
     assert max(scores.values()) > 0.97
