@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         verb: Verb = options.verb
         return verb(options)
     except (Interrupted, KeyboardInterrupt) as error:
-        print(f"selfray: {error or 'stopped'}; run the same command again to go on from there", file=sys.stderr)
+        print(f"selfray: {str(error) or 'stopped'}; run the same command again to go on from there", file=sys.stderr)
         return KILLED
     except UserError as error:
         return _fail(str(error), options.debug)

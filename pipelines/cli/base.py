@@ -45,6 +45,6 @@ class _Set(argparse.Action):
             parser.error(f"--set {values}: write it as a.b=value")
         try:
             parsed = plain_yaml.load(value)
-        except plain_yaml.NotPlain:
-            parsed = value
+        except plain_yaml.NotPlain as error:
+            parser.error(f"--set {values}: {error}; close every bracket, and write text with signs as '\"...\"'")
         setattr(namespace, self.dest, {**getattr(namespace, self.dest), key: parsed})

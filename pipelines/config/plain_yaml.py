@@ -29,8 +29,22 @@ def load(text: str) -> Any:
         raise NotPlain("nested too deeply") from None
     except NotPlain:
         raise
+    except yaml.MarkedYAMLError as error:
+        line = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
+        said = ", ".join(part for part in (error.context, error.problem) if part)
+        raise NotPlain(f"not valid YAML: {' '.join(said.split())}{line}") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a number of thousands of digits
         raise NotPlain(f"not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _no_key_twice(node: yaml.MappingNode) -> None:
+    """YAML forbids it; PyYAML takes the last one without a word."""
+    seen = set()
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+            if (key.tag, key.value) in seen:
+                raise NotPlain(f"line {key.start_mark.line + 1}: key `{key.value}` twice; keep one of them")
+            seen.add((key.tag, key.value))
 
 
 def _size(node: yaml.Node, known: dict[int, int]) -> int:
@@ -44,6 +58,7 @@ def _size(node: yaml.Node, known: dict[int, int]) -> int:
     if isinstance(node, yaml.SequenceNode):
         total += sum(_size(child, known) for child in node.value)
     elif isinstance(node, yaml.MappingNode):
+        _no_key_twice(node)
         total += sum(_size(child, known) for pair in node.value for child in pair)
     if total > MAX_VALUES:
         raise NotPlain(f"its aliases unfold into more than {MAX_VALUES} values")

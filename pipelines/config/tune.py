@@ -48,6 +48,14 @@ class Range(Config):
     int: tuple[Whole, Whole] | None = None
     """Whole numbers, both ends included."""
 
+    @validator(mode="before")
+    @classmethod
+    def _is_written_out(cls, given: Any) -> Any:
+        if isinstance(given, list | tuple):
+            values = ", ".join(map(str, given))
+            raise ValueError(f"is a list; write {{choice: [{values}]}}, or a range, e.g. {{uniform: [a, b]}}")
+        return given
+
     @property
     def kind(self) -> str:
         return next(iter(self.model_fields_set))

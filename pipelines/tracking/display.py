@@ -3,6 +3,7 @@
 It only reads the stage's outbox, so it shows work in this process and on a cluster alike.
 """
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ from pipelines.storage.outbox import Point
 from pipelines.storage.printable import printable_lines
 
 console = Console(highlight=False, soft_wrap=True)
+if not console.is_terminal and "COLUMNS" not in os.environ:
+    console.width = 500  # in a log or a pipe nothing is cut; rich would take 80
 PLAIN_SECONDS = 5.0
 """Between two plain lines of one stage."""
 

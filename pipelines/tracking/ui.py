@@ -1,6 +1,7 @@
 """MLflow's own pages: the command that serves them, and links into them."""
 
 import os
+import shlex
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -48,7 +49,7 @@ def how_to_open(config: SetupConfig, root: Path) -> str:
     _, url = ui(config, root)
     if is_server(storage(config, root)):
         return url
-    return f"selfray ui --set storage={root}   then   {url}"
+    return f"selfray ui --set {shlex.quote(f'storage={root}')}   then   {url}"
 
 
 def _runs(uri: str, config: SetupConfig) -> str:

@@ -51,6 +51,12 @@ def check(config: RunConfig, matters: Callable[[str], bool]) -> None:
     base = tree(config)
     lines: list[str] = []
     for key, values in section(config).space.items():
+        if key == "seed":
+            lines.append(
+                "tune.space.seed: the best seed is the luckiest, not a better config; take it out: "
+                "tune.confirm.seeds measures how much is luck"
+            )
+            continue
         found = [line for value in values.ends for line in _faults(base, key, value)]
         if not found and values.values is None:
             low, high = values.ends

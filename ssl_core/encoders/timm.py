@@ -4,14 +4,13 @@ Shapes: B samples, D width of the pooled features.
 """
 
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from ssl_core.augment._image.base import MEAN, STD
-from ssl_core.config import NamedConfig
+from ssl_core.config import LocalPath, NamedConfig
 from ssl_core.encoders._published import as_rgb, check_view, deterministic_, load_weights_
 from ssl_core.encoders.base import Encoder, opened
 from ssl_core.spec import ViewSpec
@@ -29,7 +28,7 @@ class Timm(Encoder):
         name: Literal["timm"] = "timm"
         model: str = "resnet18"
         """A name of timm.list_models(), e.g. vit_small_patch16_224."""
-        weights: Path | None = None
+        weights: LocalPath | None = None
         """File with its state_dict (.safetensors, .pt, .pth); null: random weights. Nothing is downloaded."""
 
     def __init__(self, config: Config, spec: ViewSpec):

@@ -3,12 +3,11 @@
 Shapes: B samples, D input width of the classification layer.
 """
 
-from pathlib import Path
 from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from ssl_core.config import NamedConfig
+from ssl_core.config import LocalPath, NamedConfig
 from ssl_core.encoders._published import as_rgb, check_view, deterministic_, load_weights_, without_head_
 from ssl_core.encoders.base import Encoder, opened
 from ssl_core.spec import ViewSpec
@@ -26,7 +25,7 @@ class TorchVision(Encoder):
         name: Literal["torchvision"] = "torchvision"
         model: str = "resnet18"
         """A name of torchvision.models, e.g. resnet50, convnext_tiny, vit_b_16."""
-        weights: Path | None = None
+        weights: LocalPath | None = None
         """File with its state_dict (.safetensors, .pt, .pth); null: random weights. Nothing is downloaded.
 
         Published weights expect views of 224 px with ImageNet's mean and deviation, which is what image_eval gives.

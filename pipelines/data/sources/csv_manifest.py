@@ -8,7 +8,7 @@ from typing import Literal, TextIO
 from pipelines.data.sources._files import KEYS, by_split, checked, cut, missing_column, read_sample, reason, stamp
 from pipelines.data.sources.base import Part, Raw, Source, Split, hash_listing
 from pipelines.errors import UserError
-from ssl_core.config import NamedConfig
+from ssl_core.config import LocalPath, NamedConfig
 
 MAX_LINE = 1 << 20
 
@@ -18,15 +18,15 @@ class CsvManifest(Source):
 
     class Config(NamedConfig):
         name: Literal["csv_manifest"] = "csv_manifest"
-        path: Path
+        path: LocalPath
         """The table; UTF-8."""
-        test_path: Path | None = None
+        test_path: LocalPath | None = None
         """A second table, held out for evaluation; without it `ingest.test_fraction` of the samples are."""
         image: str = "path"
         """Column that holds the path of each image."""
         label: str | None = None
         """Column that holds the label; an empty cell means not labelled."""
-        root: Path | None = None
+        root: LocalPath | None = None
         """Folder that paths start from and must stay inside; by default the table's own."""
         follow_links: bool = False
         """Let links lead outside that folder, as those of caches do; the paths themselves may not."""

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from pydantic import field_validator
+
 from pipelines.data.sources import _layout
 from pipelines.data.sources._files import KEYS, by_split, checked, cut, read_sample, reason, stamp
 from pipelines.data.sources.base import Part, Raw, Source, Split, hash_listing
 from pipelines.errors import UserError
 from pipelines.storage.printable import printable
-from ssl_core.config import NamedConfig
+from ssl_core.config import LocalPath, NamedConfig
 
 SIDECARS = {"thumbs.db", "desktop.ini"}
 """Written beside images by file managers; files that start with a dot are left out as well."""
@@ -59,9 +61,9 @@ class ImageFolder(Source):
 
     class Config(NamedConfig):
         name: Literal["image_folder"] = "image_folder"
-        path: Path
+        path: LocalPath
         """The folder; searched all the way down. One of just train/, test/ and val/ has these splits, see `val`."""
-        test_path: Path | None = None
+        test_path: LocalPath | None = None
         """A second folder, held out for evaluation; without it `ingest.test_fraction` of the samples are."""
         labels: Literal["auto", "folder", "none"] = "auto"
         """folder: the first-level folder's name is the label; auto: so if all images lie in two or more of them."""
@@ -72,7 +74,12 @@ class ImageFolder(Source):
         extensions: tuple[str, ...] = (
             ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"
         )  # fmt: skip
-        """What counts as an image file; case does not matter."""
+        """What counts as an image file; neither case nor a missing dot matters."""
+
+        @field_validator("extensions")
+        @classmethod
+        def _begin_with_a_dot(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(extension if extension.startswith(".") else f".{extension}" for extension in given)
 
     def __init__(self, config: Config):
         self.roots = dict[str, Path]()

@@ -14,7 +14,7 @@ from pipelines.data.sources.base import Part, Raw, Source, Split, hash_listing
 from pipelines.errors import UserError
 from pipelines.storage import parquet, parquet_pages
 from pipelines.storage.printable import printable
-from ssl_core.config import NamedConfig
+from ssl_core.config import LocalPath, NamedConfig
 
 BATCH_ROWS = 64
 BATCH_BYTES = 512 << 20
@@ -32,9 +32,9 @@ class Parquet(Source):
 
     class Config(NamedConfig):
         name: Literal["parquet"] = "parquet"
-        path: Path
+        path: LocalPath
         """A file, a folder (searched all the way down for *.parquet) or a pattern such as data/train-*.parquet."""
-        test_path: Path | None = None
+        test_path: LocalPath | None = None
         """The same for evaluation; without it `ingest.test_fraction` of the samples are held out."""
         image: str = "image"
         """Column with the images; paths start from the Parquet file's folder and must stay inside it."""

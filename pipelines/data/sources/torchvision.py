@@ -13,7 +13,7 @@ from pydantic import Field, JsonValue
 from pipelines.data.sources._files import cut, reason
 from pipelines.data.sources.base import Part, Raw, Source, Split, hash_listing
 from pipelines.errors import UserError
-from ssl_core.config import NamedConfig
+from ssl_core.config import LocalPath, NamedConfig
 
 SPLIT_WORDS: dict[Split, tuple[str, ...]] = {"train": ("train",), "test": ("test", "val")}
 """What data sets with a `split` argument call it."""
@@ -30,7 +30,7 @@ class Torchvision(Source):
         name: Literal["torchvision"] = "torchvision"
         dataset: str
         """The class in torchvision.datasets, e.g. CIFAR10."""
-        root: Path = Path("~/.cache/selfray/torchvision")
+        root: LocalPath = Path("~/.cache/selfray/torchvision")
         """Where its files lie or are downloaded to; on a cluster, a folder that all nodes see."""
         download: bool = True
         """Fetch what is missing under `root`."""

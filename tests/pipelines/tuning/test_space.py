@@ -169,12 +169,12 @@ def test_a_grid_is_every_config_once():
 
 
 def test_a_huge_space_is_never_written_out():
-    huge = {"a": Range(int=(0, 2_000_000_000)), "b": Range(int=(1, 10**30))}
+    huge = {"a": Range(int=(0, 2_000_000_000)), "b": Range(int=(1, 10**18))}
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kB
-    assert space.num_points(huge) == 2_000_000_001 * 10**30
+    assert space.num_points(huge) == 2_000_000_001 * 10**18
     first = list(islice(space.grid(huge, key=1), 50))
     assert len({tuple(changes.values()) for changes in first}) == 50
-    assert all(0 <= c["a"] <= 2_000_000_000 and 1 <= c["b"] <= 10**30 for c in first)
+    assert all(0 <= c["a"] <= 2_000_000_000 and 1 <= c["b"] <= 10**18 for c in first)
     assert max(c["a"] for c in first) > 1_000_000_000 > min(c["a"] for c in first), "not from one end of it"
     config = tuned({"optim.warmup_fraction": {"uniform": [0, 1]}, "train.epochs": {"int": [1, 2_000_000_000]}})
     space.check(config, PRETRAIN.decides)
