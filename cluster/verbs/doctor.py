@@ -12,11 +12,12 @@ def add(verbs: Verbs) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from pipelines.cli import doctor
     from pipelines.config.parse import load
 
     config = load(options.recipe, options.set)
     if options.address is None:
+        from pipelines.cli import doctor
+
         return doctor.examine(config)
     from cluster.entrypoint import of_recipe
     from cluster.jobs import Jobs

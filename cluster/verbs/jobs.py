@@ -43,11 +43,11 @@ def add(verbs: Verbs) -> None:
 
 
 def _submit(options: argparse.Namespace) -> int:
-    from cluster.jobs import Jobs
+    wanted = _wanted(options)
+    from cluster.jobs import Jobs  # after the recipe: a typo is said before they are imported
     from cluster.submit import submit
     from pipelines.tracking.display import say
 
-    wanted = _wanted(options)
     jobs = Jobs(options.address)
     made = submit(jobs, wanted, again=options.again)
     size = f"{made.num_files} files, {made.num_bytes / 1e6:.1f} MB"
@@ -63,7 +63,6 @@ def _wanted(options: argparse.Namespace) -> "Entrypoint":
     Raises:
         UserError: what is given does not fit the verb.
     """
-    from cluster import entrypoint
     from pipelines.config.parse import load
 
     given = {name: getattr(options, name) for name in EMBEDDING}
@@ -73,11 +72,14 @@ def _wanted(options: argparse.Namespace) -> "Entrypoint":
         raise UserError("--on: is for evaluating; add --verb evaluate")
     if options.job == "embed" and options.set:
         raise UserError("--set: embed reads no recipe; see the options of `selfray embed --help`")
+    config = load(options.recipe, options.set) if options.job != "embed" and options.on is None else None
+    from cluster import entrypoint
+
+    if config is not None:
+        return entrypoint.of_recipe(options.job, config)
     if options.job == "embed":
         return entrypoint.of_embedding(options.recipe, given)
-    if options.on is not None:
-        return entrypoint.of_evaluation(options.recipe, Path(options.on), options.set)
-    return entrypoint.of_recipe(options.job, load(options.recipe, options.set))
+    return entrypoint.of_evaluation(options.recipe, Path(options.on), options.set)
 
 
 def _jobs(options: argparse.Namespace) -> int:

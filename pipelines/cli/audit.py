@@ -13,15 +13,19 @@ def add(verbs: Verbs) -> None:
 
 
 def _audit(options: argparse.Namespace) -> int:
+    from pipelines.config import recipe_file
     from pipelines.config.parse import load
+
+    folder = Path(options.recipe)
+    is_recipe = not folder.is_dir() or options.recipe in recipe_file.shipped()
+    config = load(options.recipe, options.set) if is_recipe else None
+    from pipelines.cli import summary
     from pipelines.storage import inputs
     from pipelines.storage.root import storage_root
     from pipelines.train import audit
     from pipelines.train.pretrain import PRETRAIN
 
-    folder = Path(options.recipe)
-    if not folder.is_dir():
-        config = load(options.recipe, options.set)
+    if config is not None:
         root = storage_root(config)
         made = inputs.made_from(root, PRETRAIN.name, PRETRAIN.keys(config), PRETRAIN.deciding(config))
         if not made:

@@ -17,7 +17,7 @@ PATIENCE_S = 10
 
 
 def add(verbs: Verbs) -> None:
-    verbs.add_for_recipe("show", "print the resolved config", _show)
+    verbs.add_for_recipe("show", "print the resolved config; `doctor` also checks that its parts fit together", _show)
     verbs.add("list", "methods, encoders, augmentations, probes, sources, recipes", _list)
     ui = verbs.add_for_recipe("ui", "open MLflow on the runs of a recipe's storage", _ui, default="digits")
     ui.add_argument("--port", type=int, default=5000)
@@ -26,27 +26,29 @@ def add(verbs: Verbs) -> None:
 
 
 def _show(options: argparse.Namespace) -> int:
-    from pipelines.config.parse import load
+    from pipelines.config import load_keys
 
-    print(yaml.safe_dump(load(options.recipe, options.set).model_dump(mode="json"), sort_keys=False), end="")
+    config = load_keys(options.recipe, options.set)
+    print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
     return 0
 
 
 def _list(options: argparse.Namespace) -> int:
-    from pipelines.cli import summary
+    from pipelines.cli import listing
 
-    summary.list_components()
+    listing.show()
     return 0
 
 
 def _ui(options: argparse.Namespace) -> int:
     from pipelines.config.parse import load
+
+    config = load(options.recipe, options.set)
     from pipelines.storage.root import storage_root
     from pipelines.tracking import database
     from pipelines.tracking import server as mlflow_store
     from pipelines.tracking import ui as mlflow_pages
 
-    config = load(options.recipe, options.set)
     root = storage_root(config)
     can = "read, change and delete every run, artifact and model there"
     warning = loopback.consent(options.host, options.port, options.expose, can)

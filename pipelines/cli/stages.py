@@ -28,15 +28,16 @@ def add(verbs: Verbs) -> None:
 def _stage(options: argparse.Namespace) -> int:
     if getattr(options, "on", None):
         return _evaluate_model(options)
+    from pipelines.config.parse import load
+
+    config = load(options.recipe, options.set)
     from pipelines import flow
     from pipelines.cli import summary
-    from pipelines.config.parse import load
     from pipelines.runtime import session
     from pipelines.storage import inputs
     from pipelines.storage.root import storage_root
     from pipelines.train.pretrain import PRETRAIN
 
-    config = load(options.recipe, options.set)
     root = storage_root(config)
     if getattr(options, "resume", False):
         inputs.may_resume(root, PRETRAIN.name, config.name, PRETRAIN.keys(config), PRETRAIN.deciding(config))

@@ -1,5 +1,7 @@
 """What the command line prints beside progress: the outcome of a run and the catalog."""
 
+import shlex
+import sys
 from pathlib import Path
 
 from rich.table import Table
@@ -16,15 +18,6 @@ from pipelines.stage import Artifact
 from pipelines.tracking import server, ui
 from pipelines.tracking.display import console, say
 from pipelines.train.artifact import Checkpoint
-from ssl_core.catalog import names, summary
-
-PACKAGES = {
-    "methods": "ssl_core.methods",
-    "encoders": "ssl_core.encoders",
-    "augmentations": "ssl_core.augment",
-    "probes": "ssl_core.evaluate",
-    "sources": "pipelines.data.sources",
-}
 
 
 def show(config: SetupConfig, made: Artifact, root: Path) -> None:
@@ -46,21 +39,14 @@ def show(config: SetupConfig, made: Artifact, root: Path) -> None:
             _scores(made.report)
             say(f"candidate: {made.uri} (version {made.version}, alias {made.alias})")
             where = server.address(config, root) or server.shown(server.storage(config, root))
-            say(f"load it:   MLFLOW_TRACKING_URI={where} python -c ")
-            say(f"           \"import mlflow; model = mlflow.pyfunc.load_model('{made.uri}')\"")
+            say(f"load it:   {load_command(where, made.uri)}")
     say(f"look:      {ui.how_to_open(config, root)}")
 
 
-def list_components() -> None:
-    for title, package in PACKAGES.items():
-        table = Table(title=title, title_justify="left", box=None, show_header=False, pad_edge=True)
-        for name in names(package):
-            table.add_row(f"[bold]{name}[/bold]", summary(package, name))
-        console.print(table)
-    table = Table(title="recipes", title_justify="left", box=None, show_header=False)
-    for path in sorted(RECIPES.glob("*.yaml")):
-        table.add_row(f"[bold]{path.stem}[/bold]", path.read_text().split("\n", 1)[0].lstrip("# "))
-    console.print(table)
+def load_command(tracking_uri: str, model_uri: str) -> str:
+    """One line for a shell, with the Python that has what the model needs."""
+    code = f"import mlflow; model = mlflow.pyfunc.load_model('{model_uri}')"
+    return f"MLFLOW_TRACKING_URI={shlex.quote(tracking_uri)} {shlex.join([sys.executable, '-c', code])}"
 
 
 def _scores(made: ProbeReport) -> None:

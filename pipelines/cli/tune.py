@@ -12,13 +12,14 @@ def add(verbs: Verbs) -> None:
 
 
 def _tune(options: argparse.Namespace) -> int:
-    from pipelines.cli import summary
     from pipelines.config.parse import load
+
+    config = load(options.recipe, options.set)
+    from pipelines.cli import summary
     from pipelines.runtime import session
     from pipelines.storage.root import storage_root
     from pipelines.tuning import tune
 
-    config = load(options.recipe, options.set)
     root = storage_root(config)
     try:
         if config.ray.address != "local":

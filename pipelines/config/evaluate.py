@@ -1,16 +1,20 @@
 """The keys under `evaluate:`."""
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, SerializeAsAny
 
+from pipelines.evaluate.tasks.robustness import MEAN
 from ssl_core.augment._image.corruptions import COMMON, Kind
-from ssl_core.catalog import find, named_in, names
+from ssl_core.catalog import config_type, find, named_in, names
 from ssl_core.config import Config, NamedConfig
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
+FINE_TUNED = "fine_tune_top1"
+"""Name of the score of fine-tuning."""
 QUICK = ("knn", "linear_probe", "few_label")
 FULL: Mapping[str, Mapping[str, Any]] = {"clustering": {"dbscan": True}}
 """What the full suite sets."""
@@ -20,7 +24,9 @@ def _probes(given: Mapping[str, Any]) -> tuple[NamedConfig, ...]:
     """Those of the suite: the quick ones, or all there are."""
     full = given.get("suite") == "full"
     chosen = [*QUICK, *(name for name in names("ssl_core.evaluate") if name not in QUICK)] if full else QUICK
-    return tuple(find("ssl_core.evaluate", name).Config(**(FULL.get(name, {}) if full else {})) for name in chosen)
+    more = FULL if full else {}
+    kinds = {name: config_type("ssl_core.evaluate", name) for name in chosen}
+    return tuple(kind.model_validate(more.get(name, {})) for name, kind in kinds.items())  # type: ignore[misc]
 
 
 class RobustnessConfig(Config):
@@ -49,6 +55,21 @@ class FineTuneConfig(Config):
     global_batch_size: PositiveInt = 128
     view: Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.augment")] | None = None
     """Augmentation of the train images; null: image_crop at the size of the eval view."""
+
+
+def check_headline(config: "EvaluateConfig") -> None:
+    """
+    Raises:
+        ValueError: nothing that is measured can give a score of that name.
+    """
+    probes = [find("ssl_core.evaluate", probe.name)(probe) for probe in config.probes]
+    known = [name for probe in probes for name in probe.score_names]
+    known += [MEAN] if config.robustness is not None else []
+    known += [FINE_TUNED] if config.fine_tune is not None else []
+    if config.headline and config.headline not in known:
+        close = get_close_matches(config.headline, known, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"it can be one of {', '.join(known)}"
+        raise ValueError(f"evaluate.headline: nothing measured gives '{config.headline}'; {hint}")
 
 
 class EvaluateConfig(Config):

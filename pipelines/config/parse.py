@@ -44,24 +44,27 @@ def with_changes(tree: Mapping[str, Any], changes: Mapping[str, Any] | None) -> 
 
 
 def load(recipe: str | Path, changes: Mapping[str, Any] | None = None) -> RunConfig:
-    """Read a recipe: a YAML file, or the name of one that ships in pipelines/recipes."""
-    path = Path(recipe)
-    if not path.exists():
-        path = RECIPES / f"{Path(recipe).stem}.yaml"
-    if not path.exists():
-        shipped = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
-        raise UserError(f"recipe {recipe}: no such file; `selfray list` shows what ships: {shipped}")
-    return parse(read_tree(path), changes)
+    """Read a recipe: a YAML file, or the name of one that ships in pipelines/recipes.
+
+    Raises:
+        UserError: no such recipe, or one dotted line per mistake; of a key before torch is imported.
+    """
+    tree = read_tree(recipe_file.find(recipe))
+    with keys_only():
+        parse(tree, changes)
+    return parse(tree, changes)
 
 
 def read_tree(path: Path) -> dict[str, Any]:
     """What a YAML file holds, unchecked.
 
     Raises:
-        UserError: it is not YAML, or holds no keys.
+        UserError: it is not text, not YAML, or holds no keys.
     """
     try:
-        tree = plain_yaml.load(path.read_text())
+        tree = plain_yaml.load(path.read_text("utf-8"))
+    except UnicodeDecodeError:
+        raise UserError(f"recipe {path}: is not text in UTF-8; save it as UTF-8") from None
     except plain_yaml.NotPlain as error:
         raise UserError(f"recipe {path}: {error}") from None
     if not isinstance(tree, dict):

@@ -27,7 +27,7 @@ class SetupConfig(Config):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
     """Of the run, and of the registered model."""
     seed: NonNegativeInt = 0
-    storage: Path = Path("selfray-runs")
+    storage: LocalPath = Path("selfray-runs")
     """Folder for shards, checkpoints, reports and the embedded MLflow; shared by all nodes of a cluster."""
     source: Annotated[SerializeAsAny[NamedConfig], named_in("pipelines.data.sources")]
     ingest: IngestConfig = IngestConfig()
@@ -35,7 +35,7 @@ class SetupConfig(Config):
     views: dict[str, Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.augment")]]
     """One augmentation chain per kind of view that the method reads; `eval` is the chain of all evaluation."""
     encoder: Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.encoders")]
-    evaluate: EvaluateConfig = EvaluateConfig()
+    evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
     registry: RegistryConfig = RegistryConfig()
     tracking: TrackingConfig = TrackingConfig()
     ray: RayConfig = RayConfig()
@@ -61,6 +61,10 @@ class RunConfig(SetupConfig):
     @model_validator(mode="after")
     def _parts_agree(self) -> "RunConfig":
         """Build everything once without memory, so that what does not fit is said before Ray starts."""
+        if checks_keys_only():
+            return self
+
+        check_headline(self.evaluate)
         check_views(self.method, self.views)
         check_eval_view(self.views)
         together = self.train.global_batch_size // self.train.accumulate
@@ -69,7 +73,10 @@ class RunConfig(SetupConfig):
                 f"train.global_batch_size: {self.train.global_batch_size} / accumulate {self.train.accumulate} is "
                 f"{together} per micro-batch; method {self.method.name} compares samples and needs at least {fewest}"
             )
-        method = build_method(self.method, self.encoder, self.views, device="meta")
+        try:
+            method = build_method(self.method, self.encoder, self.views, device="meta")
+        except RuntimeError as error:  # a width whose square overflows
+            raise ValueError(f"encoder and method cannot be built: {str(error).splitlines()[0]}") from None
         if self.train.parallel == "fsdp":
             check_shardable(method)
         return self

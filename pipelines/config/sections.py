@@ -67,7 +67,8 @@ class TrainConfig(Config):
     @model_validator(mode="after")
     def _even_split(self) -> "TrainConfig":
         if (self.epochs is None) == (self.steps is None):
-            raise ValueError("give either epochs or steps")
+            both = ", not both; set the other to null, e.g. --set train.epochs=null" if self.epochs else ""
+            raise ValueError(f"give either epochs or steps{both}")
         if self.fewest_workers > self.num_workers:
             raise ValueError(f"min_workers {self.min_workers} is more than num_workers {self.num_workers}")
         for workers in range(self.fewest_workers, self.num_workers + 1):

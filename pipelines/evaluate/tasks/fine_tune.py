@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from pipelines.config.evaluate import FineTuneConfig
+from pipelines.config.evaluate import FINE_TUNED, FineTuneConfig
 from pipelines.config.flat import fingerprint
 from pipelines.config.parse import parse
 from pipelines.config.run import RunConfig, SetupConfig
@@ -34,7 +34,7 @@ from pipelines.train.artifact import Checkpoint
 from pipelines.train.warm_start import Start
 from ssl_core.build import build_chain, untrained
 
-SCORE = "fine_tune_top1"
+SCORE = FINE_TUNED
 VERSION = 1
 NOTE_SECONDS = 10.0
 HITS = "hits.safetensors"
