@@ -19,7 +19,7 @@ _NUMBERS = {int, float, types.NoneType, Ellipsis, Literal}
 class Config(BaseModel):
     """Frozen, typo-proof settings: an unknown key is an error with a suggestion, and nothing changes after load.
 
-    `true` is no number and `s3://...` no path, other than pydantic has it; whole numbers fit into 64 bits.
+    Unlike in pydantic, `true` is not a number, and whole numbers must fit into 64 bits.
     """
 
     model_config = ConfigDict(
@@ -42,10 +42,9 @@ class Config(BaseModel):
                 for e in found
                 if not _follows(e, found)
             ]
-            numbers = {key: value[key] for key in _number_keys(cls) if isinstance(value, Mapping) and key in value}
-            details += _too_large(numbers)
+            details += _too_large(cls, value if isinstance(value, Mapping) else {})
             raise ValidationError.from_exception_data(error.title, details) from None
-        if large := _too_large({key: getattr(made, key) for key in cls.model_fields}):
+        if large := _too_large(cls, vars(made)):
             raise ValidationError.from_exception_data(cls.__qualname__, large)
         return made
 
@@ -131,10 +130,10 @@ def _spelled(value: Any) -> Any:
     return {key: _spelled(each) for key, each in value.items()} if isinstance(value, dict) else value
 
 
-def _too_large(values: Mapping[str, Any]) -> list[InitErrorDetails]:
-    kind = PydanticCustomError("config", "takes numbers below 2^63")
-    large = {key: value for key, value in values.items() if any(abs(number) > LARGEST for number in _whole(value))}
-    return [InitErrorDetails(type=kind, loc=(key,), input=value) for key, value in large.items()]
+def _too_large(config: type[Config], values: Mapping[str, Any]) -> list[InitErrorDetails]:
+    kind, given = PydanticCustomError("config", "takes numbers below 2^63"), _number_keys(config) & values.keys()
+    large = [key for key in sorted(given) if any(abs(number) > LARGEST for number in _whole(values[key]))]
+    return [InitErrorDetails(type=kind, loc=(key,), input=values[key]) for key in large]
 
 
 def _whole(value: Any) -> Iterator[int]:
