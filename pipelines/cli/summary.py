@@ -45,7 +45,7 @@ def show(config: SetupConfig, made: Artifact, root: Path) -> None:
 
 def load_command(tracking_uri: str, model_uri: str) -> str:
     """One line for a shell, with the Python that has what the model needs."""
-    code = f"import mlflow; model = mlflow.pyfunc.load_model('{model_uri}')"
+    code = f'import mlflow; model = mlflow.pyfunc.load_model("{model_uri}")'
     return f"MLFLOW_TRACKING_URI={shlex.quote(tracking_uri)} {shlex.join([sys.executable, '-c', code])}"
 
 
