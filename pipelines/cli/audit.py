@@ -19,7 +19,6 @@ def _audit(options: argparse.Namespace) -> int:
     folder = Path(options.recipe)
     is_recipe = not folder.is_dir() or options.recipe in recipe_file.shipped()
     config = load(options.recipe, options.set) if is_recipe else None
-    from pipelines.cli import summary
     from pipelines.storage import inputs
     from pipelines.storage.root import storage_root
     from pipelines.train import audit

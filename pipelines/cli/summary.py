@@ -4,9 +4,6 @@ import shlex
 import sys
 from pathlib import Path
 
-from rich.table import Table
-
-from pipelines.config.parse import RECIPES
 from pipelines.config.run import SetupConfig
 from pipelines.data.shards import manifest
 from pipelines.data.shards.shard_set import ShardSet

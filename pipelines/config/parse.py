@@ -7,14 +7,14 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from pipelines.config import plain_yaml
+from pipelines.config import plain_yaml, recipe_file
 from pipelines.config.flat import put_
 from pipelines.config.run import RunConfig
 from pipelines.errors import UserError
+from ssl_core.catalog import keys_only
 from ssl_core.config import Config
 
 C = TypeVar("C", bound=Config)
-RECIPES = Path(__file__).parents[1] / "recipes"
 
 
 def parse(tree: Mapping[str, Any], changes: Mapping[str, Any] | None = None) -> RunConfig:

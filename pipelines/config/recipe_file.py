@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipelines.errors import UserError
 
-FOLDER = Path(__file__).parent / "recipes"
+FOLDER = Path(__file__).parents[1] / "recipes"
 
 
 def shipped() -> dict[str, Path]:

@@ -6,16 +6,14 @@ from typing import Annotated, Self
 from pydantic import Field, NonNegativeInt, SerializeAsAny, model_validator
 
 from pipelines.config.chosen import chosen
-from pipelines.config.evaluate import EvaluateConfig
+from pipelines.config.evaluate import EvaluateConfig, check_headline
 from pipelines.config.flat import fingerprint, flat
 from pipelines.config.review import ReviewConfig
 from pipelines.config.sections import DataConfig, IngestConfig, RayConfig, RegistryConfig, TrackingConfig, TrainConfig
 from pipelines.config.tune import TuneConfig
-from ssl_core.build import build_method, check_eval_view, check_views
-from ssl_core.catalog import find, named_in
-from ssl_core.config import Config, NamedConfig
-from ssl_core.optimize.optimizers import OptimConfig
-from ssl_core.optimize.sharding import check_shardable
+from ssl_core.catalog import checks_keys_only, find, named_in
+from ssl_core.config import Config, LocalPath, NamedConfig
+from ssl_core.optimize.optim_config import OptimConfig
 
 FROM_ENVIRONMENT = ("tracking.uri", "ray.address")
 """Keys whose value may refer to environment variables; it is looked up where it is used and never dumped."""
@@ -63,6 +61,8 @@ class RunConfig(SetupConfig):
         """Build everything once without memory, so that what does not fit is said before Ray starts."""
         if checks_keys_only():
             return self
+        from ssl_core.build import build_method, check_eval_view, check_views  # torch: two seconds
+        from ssl_core.optimize.sharding import check_shardable
 
         check_headline(self.evaluate)
         check_views(self.method, self.views)
