@@ -26,7 +26,7 @@ def add(verbs: Verbs) -> None:
 
 
 def _show(options: argparse.Namespace) -> int:
-    from pipelines.config import load_keys
+    from pipelines.config.parse import load_keys
 
     config = load_keys(options.recipe, options.set)
     print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")

@@ -6,13 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, SerializeAsAny
 
-from pipelines.evaluate.tasks.robustness import MEAN
 from ssl_core.augment._image.corruptions import COMMON, Kind
 from ssl_core.catalog import config_type, find, named_in, names
 from ssl_core.config import Config, NamedConfig
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
+MEAN = "robust_top1"
+"""Name of the score of robustness: the mean over all corruptions and severities."""
 FINE_TUNED = "fine_tune_top1"
 """Name of the score of fine-tuning."""
 QUICK = ("knn", "linear_probe", "few_label")

@@ -55,6 +55,12 @@ def load(recipe: str | Path, changes: Mapping[str, Any] | None = None) -> RunCon
     return parse(tree, changes)
 
 
+def load_keys(recipe: str | Path, changes: Mapping[str, Any] | None = None) -> RunConfig:
+    """The same to print, not to run: each key and value is checked, not whether the parts fit together."""
+    with keys_only():
+        return parse(read_tree(recipe_file.find(recipe)), changes)
+
+
 def read_tree(path: Path) -> dict[str, Any]:
     """What a YAML file holds, unchecked.
 

@@ -6,13 +6,13 @@ Names that begin with `_` are left out by pandas, pyarrow and Spark when they re
 import re
 from pathlib import Path
 
-from pipelines.data.shards import writing
 from pipelines.errors import UserError
+from pipelines.storage.atomic import ASIDE
 
 NAME, QUARANTINE, PARTS = "_embeddings.json", "_quarantine.parquet", "_parts"
 INPUTS = "inputs.json"
 _PART = re.compile(r"part-(?P<index>\d{5,})\.parquet")
-_BEFORE_INPUTS = re.compile(rf"\.lock|\..*{re.escape(writing.ASIDE)}")
+_BEFORE_INPUTS = re.compile(rf"\.lock|\..*{re.escape(ASIDE)}")
 """What a process that was killed before it wrote `inputs.json` has left in `_parts/`."""
 
 

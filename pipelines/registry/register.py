@@ -190,7 +190,7 @@ def _save(folder: Path, packed: Path, card: Card, model_id: str) -> None:
         pip_requirements=requirements(),
         metadata={
             "selfray.sha256": card.sha256,
-            "selfray.config_sha256": manifest.sha256_of(packed / loader.CARD),
+            "selfray.config_sha256": sha256_of(packed / loader.CARD),
             "selfray.input": INPUT,
         },
         mlflow_model=Model(model_id=model_id, model_uuid=model_id),

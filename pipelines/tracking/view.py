@@ -9,8 +9,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.evaluate.report import text
-from pipelines.evaluate.scoring.scores import Scores
 from pipelines.tracking import server as store
 from pipelines.tracking.server import Value, reached
 
@@ -52,11 +50,12 @@ def scored(client: "MlflowClient", run_id: str, report_folder: Path, values: lis
     path = report_folder / "scores.json"
     if not path.exists():
         return
-    found = Scores.model_validate(json.loads(path.read_text())["scores"])
-    client.set_tag(run_id, VERDICT, text.verdict(found)[:5000])
-    if not (name := found.headline or next(iter(found.encoder), "")):
+    found = json.loads(path.read_text())  # plain: the evaluation that wrote it stands above this package
+    client.set_tag(run_id, VERDICT, found["verdict"][:5000])
+    scores = found["scores"]
+    if not (name := scores["headline"] or next(iter(scores["encoder"]), "")):
         return
-    sides = {HEADLINE: found.encoder, FLOORS[0]: found.random_init, FLOORS[1]: found.raw_input}
+    sides = {HEADLINE: scores["encoder"], FLOORS[0]: scores["random_init"], FLOORS[1]: scores["raw_input"]}
     now = max((value.time for value in values), default=time.time_ns() // 1_000_000)
     store.log_values(client, run_id, [Value(key, now, 0, side[name]) for key, side in sides.items() if name in side])
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.errors import UserError
 from pipelines.registry.artifact import ModelVersion
+from pipelines.registry.review.campaigns import RUN, TRIAL, TRIALS, VERDICT, campaign_line
 from pipelines.tracking import runs
 from pipelines.tracking.runs import Tracked
 from pipelines.tracking.server import reached
@@ -17,8 +18,6 @@ from pipelines.tuning.outcome.findings import Findings
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-VERDICT, RUN, TRIAL, TRIALS = (f"selfray.campaign.{what}" for what in ("verdict", "run", "trial", "trials"))
-"""Tags of the version and of its run: the campaign's verdict, id of its run, the trial that won, of how many."""
 NOTE = "mlflow.note.content"
 MAX_TAG, MAX_DESCRIPTION = 5000, 5000  # MLflow's columns
 _OURS = re.compile(r"^Campaign: .*$\n*", re.MULTILINE)
@@ -79,12 +78,6 @@ def about(found: Findings, tracked: Tracked) -> str:
         "winner's own run, or in that run's report.",
     ]
     return "\n\n".join(parts)[:MAX_DESCRIPTION]
-
-
-def campaign_line(verdict: str, trial: int | None, num_trials: int) -> str:
-    """The outcome as one sentence, e.g. `Campaign: not better than ...; won by trial 1 of 4.`"""
-    won = "" if trial is None else f"; won by trial {trial} of {num_trials}"
-    return f"Campaign: {' '.join(verdict.split())}{won}."
 
 
 def with_line(text: str, line: str) -> str:

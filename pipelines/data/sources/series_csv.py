@@ -8,12 +8,13 @@ from typing import Any, Literal, Self
 
 from pydantic import PositiveInt, model_validator
 
-from pipelines.data.sources._files import KEYS, MAX_SAMPLES, by_split, checked, cut, printable, reason, stamp
+from pipelines.data.sources._files import KEYS, MAX_SAMPLES, by_split, checked, cut, reason, stamp
 from pipelines.data.sources._series_rows import Piece, series_of
 from pipelines.data.sources._series_scan import Run, runs_of
 from pipelines.data.sources._series_table import Bad, Columns, columns_of
 from pipelines.data.sources.base import Part, Raw, Source, Split, hash_listing
 from pipelines.errors import UserError
+from pipelines.storage.printable import printable
 from ssl_core.config import NamedConfig
 
 SUFFIXES = (".csv", ".tsv")
@@ -105,7 +106,7 @@ class SeriesCsv(Source):
             for piece in pieces:
                 row = None if run.rows is None else piece.row
                 group = piece.group or (f"{file}#{run.first}" if self.config.window else None)
-                yield Raw(file, row, piece.data, piece.label or label, piece.error, group)
+                yield Raw(file, row, piece.data, piece.label or label, piece.error, group or "")
 
     def _columns(self, path: Path) -> Columns | str:
         others = {f"source.{key}": getattr(self.config, key) for key in ("id", "label", "group")}

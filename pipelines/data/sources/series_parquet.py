@@ -7,10 +7,11 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from pipelines.data.sources._files import MAX_BYTES, missing_column, printable
+from pipelines.data.sources._files import MAX_BYTES, missing_column
 from pipelines.data.sources.base import Raw
 from pipelines.data.sources.parquet import Parquet, is_label
 from pipelines.errors import UserError
+from pipelines.storage.printable import printable
 from ssl_core.codecs._series.stored import SeriesValue
 from ssl_core.codecs.base import DecodeError
 from ssl_core.codecs.series import Series
@@ -75,12 +76,12 @@ class SeriesParquet(Parquet):
             if not given.is_valid:
                 raise DecodeError(f"null in column '{self.image}'")
             if _is_bytes(given.type):
-                return Raw(file, row, CODEC.clean(given.as_py()), label, group=group)
+                return Raw(file, row, CODEC.clean(given.as_py()), label, group=group or "")
             time = None if self.time is None else _times(sample[self.time], self.time)
             data = CODEC.encode(SeriesValue(self._values(given.values), time))
-            return Raw(file, row, data, label, group=group)
+            return Raw(file, row, data, label, group=group or "")
         except DecodeError as error:
-            return Raw(file, row, label=label, error=str(error), group=group)
+            return Raw(file, row, label=label, error=str(error), group=group or "")
 
     def _values(self, listed: pa.Array) -> Any:
         """[T] or [T, C]; null: NaN."""

@@ -6,11 +6,9 @@ corruption error is relative to AlexNet, here the plain accuracy and its drop ar
 
 from collections.abc import Mapping, Sequence
 
+from pipelines.config.evaluate import MEAN
 from pipelines.tracking.markdown import table
 from ssl_core.config import Config
-
-MEAN = "robust_top1"
-"""Name of the score: the mean over all corruptions and severities."""
 
 
 class Robustness(Config):

@@ -2,10 +2,10 @@
 
 from pipelines.registry.page import tables
 from pipelines.registry.page.tables import Rows
+from pipelines.registry.review.campaigns import campaign_line
 from pipelines.registry.review.outcome import Review
 from pipelines.tracking.markdown import plain, table
 from pipelines.tracking.ui import run_link
-from pipelines.tuning.candidate import campaign_line
 
 MAX_LENGTH = 5000  # MLflow's column of a version's description
 

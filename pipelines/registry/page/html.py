@@ -10,10 +10,10 @@ from pipelines.evaluate.scoring.scores import Scores
 from pipelines.registry.page import card, figures, tables
 from pipelines.registry.page.figures import Case, Shot
 from pipelines.registry.page.tables import Rows
+from pipelines.registry.review.campaigns import campaign_line
 from pipelines.registry.review.facts import Subject
 from pipelines.registry.review.gates import seen
 from pipelines.registry.review.outcome import Review
-from pipelines.tuning.candidate import campaign_line
 
 _PICTURE = re.compile(r"^!\[(?P<caption>[^\]]*)\]\((?P<file>[\w.-]+\.png)\)$", re.MULTILINE)
 _OURS = {"map.png", "neighbors.png"}  # drawn here for both encoders

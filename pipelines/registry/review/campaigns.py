@@ -7,33 +7,36 @@ from typing import Any
 from pipelines.errors import UserError
 from pipelines.registry.registry import Registry, Run
 from pipelines.registry.review.facts import Place
-from pipelines.tuning import candidate
-from pipelines.tuning.outcome.report import JSON
+
+CAMPAIGN = "report.json"
+"""What a tuning campaign found, beside its report."""
+VERDICT, RUN, TRIAL, TRIALS = (f"selfray.campaign.{what}" for what in ("verdict", "run", "trial", "trials"))
+"""Tags of the version and of its run: the campaign's verdict, id of its run, the trial that won, of how many."""
 
 
 def place(registry: Registry, run: Run) -> Place | None:
     """Of the run that a version was registered by; None: it is no winner of a campaign that is known."""
     tags = run.data.tags
-    if candidate.VERDICT not in tags:
+    if VERDICT not in tags:
         return None
-    campaign = tags.get(candidate.RUN, "")
+    campaign = tags.get(RUN, "")
     try:
-        report = registry.artifacts(campaign, "report") / "report" / JSON
+        report = registry.artifacts(campaign, "report") / "report" / CAMPAIGN
     except UserError:  # its run was deleted: the verdict stands all the same
-        report = Path(JSON)
+        report = Path(CAMPAIGN)
     found = of_report(report) if report.exists() else None
     return Place(
-        verdict=tags[candidate.VERDICT],
-        num_trials=int(tags.get(candidate.TRIALS, 0)),
+        verdict=tags[VERDICT],
+        num_trials=int(tags.get(TRIALS, 0)),
         values=found.values if found else {},
-        trial=int(tags[candidate.TRIAL]) if candidate.TRIAL in tags else None,
+        trial=int(tags[TRIAL]) if TRIAL in tags else None,
         run_id=campaign,
         experiment_id=run.info.experiment_id,
     )
 
 
 def of_report(path: Path) -> Place | None:
-    """From a campaign's report.json; read as plain JSON, since only a few of its lines are shown."""
+    """From a campaign's report.json; read as plain CAMPAIGN, since only a few of its lines are shown."""
     if not path.exists():
         return None
     found = json.loads(path.read_text())
@@ -55,3 +58,9 @@ def winner(found: dict[str, Any]) -> dict[str, Any]:
 def _range(values: dict[str, Any] | None) -> str:
     kind, given = next(((k, v) for k, v in (values or {}).items() if v is not None), ("", ""))
     return f"{kind} {given}".strip() or "its range"
+
+
+def campaign_line(verdict: str, trial: int | None, num_trials: int) -> str:
+    """The outcome as one sentence, e.g. `Campaign: not better than ...; won by trial 1 of 4.`"""
+    won = "" if trial is None else f"; won by trial {trial} of {num_trials}"
+    return f"Campaign: {' '.join(verdict.split())}{won}."

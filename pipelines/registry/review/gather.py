@@ -26,8 +26,6 @@ from pipelines.storage import checkpoint, inputs
 from pipelines.storage.inputs import RECORD
 from pipelines.train.audit import Audit
 
-CAMPAIGN = "report.json"
-"""What a tuning campaign found, beside its report."""
 _UNCHANGED = ("storage", "tracking", "ray", "tune", "review")  # where and how, not what was computed
 
 
@@ -147,7 +145,7 @@ class _Reader:
             raise UserError(f"the run's config.yaml: {error}; was it changed? review another version") from None
         if not isinstance(tree, dict):
             return {}
-        path = self._folder / "report" / CAMPAIGN
+        path = self._folder / "report" / campaigns.CAMPAIGN
         return with_changes(tree, campaigns.winner(json.loads(path.read_text()))["changes"]) if path.exists() else tree
 
 
@@ -167,7 +165,7 @@ def _subject(read: _Reader, report: Path, title: str, tree: dict[str, Any], trac
         config=flat_tree({key: value for key, value in tree.items() if key not in _UNCHANGED}),
         lineage=traced,
         data=data,
-        campaign=campaigns.of_report(report / CAMPAIGN),
+        campaign=campaigns.of_report(report / campaigns.CAMPAIGN),
         missing=tuple(read.missing),
     )
     return Subject(facts, report, outcomes, shown, _rules(tree))

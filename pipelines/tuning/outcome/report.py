@@ -9,7 +9,7 @@ import yaml
 from pipelines.config.parse import with_changes
 from pipelines.config.tune import METRICS, oriented
 from pipelines.evaluate.report import html as page
-from pipelines.registry.review import gather
+from pipelines.registry.review import campaigns
 from pipelines.tracking.display import clock
 from pipelines.tuning import records
 from pipelines.tuning.outcome import figures
@@ -18,7 +18,7 @@ from pipelines.tuning.plan import Plan
 from pipelines.tuning.records import Trial
 from pipelines.tuning.space import Changes
 
-HTML, JSON, WINNER = "report.html", gather.CAMPAIGN, "winner.yaml"
+HTML, JSON, WINNER = "report.html", campaigns.CAMPAIGN, "winner.yaml"
 
 
 def write(found: Findings, plan: Plan, folder: Path) -> Path:
