@@ -71,8 +71,8 @@ def _review(options: argparse.Namespace) -> int:
     from pipelines.registry.aliases import settle
     from pipelines.registry.page import tables
     from pipelines.registry.review import actions
+    from pipelines.registry.review.campaigns import campaign_line
     from pipelines.tracking.display import say
-    from pipelines.tuning.candidate import campaign_line
 
     rules, reference = _rules(options), versions.parse(options.model)
     if options.output:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from pipelines.config.evaluate import MEAN
 from pipelines.config.run import SetupConfig
 from pipelines.data.shards.manifest import Manifest
 from pipelines.data.shards.shard_set import ShardSet
@@ -13,7 +14,7 @@ from pipelines.errors import UserError
 from pipelines.evaluate.features.encode import Subject
 from pipelines.evaluate.features.feature_set import FeatureSet
 from pipelines.evaluate.tasks import corruption, fine_tune
-from pipelines.evaluate.tasks.robustness import MEAN, Robustness
+from pipelines.evaluate.tasks.robustness import Robustness
 from pipelines.storage import outbox
 from ssl_core.evaluate.base import Score, mean_score
 
