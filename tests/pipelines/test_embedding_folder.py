@@ -14,7 +14,7 @@ from pipelines.errors import UserError
 from pipelines.model import embed, embedding_folder, embedding_parts
 from pipelines.model.embedding_parts import Settings
 from pipelines.model.loader import read_card, view_of
-from pipelines.storage.atomic import ASIDE
+from pipelines.storage.atomic import ASIDE, write_aside
 from tests.support.images import encoded, write_tree
 from tests.support.registry import pack_tiny
 
@@ -38,7 +38,7 @@ def embedded(root: Path) -> Path:
         fingerprint=source.fingerprint(),
     )
     (job,) = writing.jobs(source, 1)
-    with writing.write_aside(out / embedding_folder.PARTS / embedding_folder.INPUTS) as file:
+    with write_aside(out / embedding_folder.PARTS / embedding_folder.INPUTS) as file:
         file.write(settings.model_dump_json().encode())
     (rows,) = embedding_parts.views(source, job, view_of(packed), card.codec_config())
     chunk = embedding_parts.write_chunk(out, 0, rows, np.ones((2, card.embed_dim), np.float32))
