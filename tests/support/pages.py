@@ -59,7 +59,7 @@ def paths(page: Path) -> set[str]:
 
 def dotted(page: Path) -> set[str]:
     """Modules, and names in modules, of the repository's packages."""
-    return set(_DOTTED.findall(page.read_text()))
+    return {name for name in _DOTTED.findall(page.read_text()) if not name.endswith((".md", ".py", ".yaml"))}
 
 
 def commands() -> list[tuple[str, str]]:
