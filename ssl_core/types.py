@@ -14,7 +14,7 @@ class Batch:
     """One worker's share of a training batch, already augmented."""
 
     views: tuple[Tensor, ...]
-    """One [B, *view_shape] tensor per entry of Method.view_kinds."""
+    """One [B, *view_shape] tensor per entry of Method.kinds, each of the shape of its kind."""
     sample_id: Tensor
     """[B] int64, stable across epochs, restarts and worker counts."""
     valid: tuple[Tensor | None, ...] = ()

@@ -81,7 +81,7 @@ def train(
     scales = begin.lr_scales(method) if begin else None
     optimizer = build_optimizer(config.optim, method, peak_lr(config.optim, settings.global_batch_size), scales)
     chains = build_chains(config.views)
-    kinds = [chains[kind] for kind in method.view_kinds]
+    kinds = [chains[kind] for kind in type(method).kinds(config.method)]
     total = settings.num_steps(order.batches_per_epoch)
     start = worker.restore(method, optimizer, order)
     if settings.compile:

@@ -25,8 +25,9 @@ every_pair = pytest.mark.parametrize(("name", "encoder"), [(m, e) for m in METHO
 @every_method
 def test_says_what_it_is(name: str) -> None:
     component = catalog.find("ssl_core.methods", name)
-    assert component.Config(**SMALL_METHODS.get(name, {})).name == name
-    assert catalog.summary("ssl_core.methods", name) and component.view_kinds
+    config = component.Config(**SMALL_METHODS.get(name, {}))
+    assert config.name == name and component.kinds(config)
+    assert catalog.summary("ssl_core.methods", name)
     assert suitable_encoders(name), "no encoder in the catalog suits its encoder_type"
 
 

@@ -77,9 +77,16 @@ def installed_encoders() -> list[str]:
 def tiny_batch(method: Method, size: int = 8, seed: int = 1) -> Batch:
     generator = torch.Generator().manual_seed(seed)
     shape = method.encoder.view_shape
-    views = tuple(torch.randn(size, *shape, generator=generator) for _ in method.view_kinds)
+    views = tuple(torch.randn(size, *shape, generator=generator) for _ in _kinds(method))
     label = torch.randint(NUM_CLASSES, (size,), generator=generator) if method.reads_labels else None
     return Batch(views, torch.arange(size) + 100, tuple(None for _ in views), label)
+
+
+def _kinds(method: Method) -> tuple[str, ...]:
+    """As `tiny_method` has configured it."""
+    name = type(method).__module__.rpartition(".")[2]
+    config = catalog.config_type("ssl_core.methods", name)(**SMALL_METHODS.get(name, {}))
+    return type(method).kinds(config)
 
 
 def rows(batch: Batch, index: slice | torch.Tensor) -> Batch:
