@@ -113,7 +113,7 @@ def test_memory_format_changes_nothing(name: str, encoder: str) -> None:
     want = copy.deepcopy(method)(batch, Progress(0, 10)).loss
     views = tuple(v.to(memory_format=memory_format) for v in batch.views)
     turned = method.to(memory_format=memory_format)
-    got = turned(Batch(views, batch.sample_id, batch.valid, batch.label), Progress(0, 10)).loss
+    got = turned(Batch(views, batch.sample_id, batch.valid, batch.target), Progress(0, 10)).loss
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
 
 
