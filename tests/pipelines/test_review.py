@@ -16,7 +16,7 @@ from pipelines.evaluate.scoring.scores import Pretraining
 from pipelines.model import loader, versions
 from pipelines.registry.page import html, tables
 from pipelines.registry.registry import Registry
-from pipelines.registry.review import actions, same_data
+from pipelines.registry.review import actions, files, same_data
 from pipelines.registry.review.comparison import compare
 from pipelines.storage import checkpoint
 from pipelines.storage.inputs import RECORD, Inputs
@@ -91,7 +91,7 @@ def test_other_data_cannot_be_compared(served, tmp_path):
     found = gate(case, name)
     assert found.passed is False and "scored on different data" in found.why
     assert f"`selfray evaluate m/1 --on {other} --set tracking.uri={server.uri}` scores m version 1" in found.why
-    page = actions.write(case, tmp_path).read_text()
+    page = files.write(case, tmp_path).read_text()
     assert "Samples won and lost cannot be told" in page and "None among the stored" not in page
     assert "Nearest neighbors in m version 6" in page and "Nearest neighbors in m version 1" in page
     assert tables.health(case.review.facts.scores, html._champions(case.review)).cells[0][2] == "-"
@@ -107,7 +107,7 @@ def test_other_data_cannot_be_compared(served, tmp_path):
     leaks = gate(case, "max_leak_rate")  # the champion has seen what it was scored on
     assert leaks.passed is False and leaks.measured.startswith("10.0%")
     assert "in pre-training of m version 1, run " in leaks.why and "b/<1>.png = a/3.png" in leaks.why
-    page = actions.write(case, tmp_path).read_text()
+    page = files.write(case, tmp_path).read_text()
     assert "in pre-training of m version 1, run " in page and ">Won from the champion" in page
     score_again(root, recipe(root, "m"), 1, other, 41, pretraining=Pretraining(missing="its shards are away"))
     unknown = gate(actions.examine(server, versions.parse("m/6")), "max_leak_rate")
@@ -140,14 +140,14 @@ def test_the_champion_itself_has_nothing_to_lose_against(served, tmp_path):
     found = gate(case, f"max_regression.{HEADLINE}")
     assert found.passed is None and found.why == "it is the champion itself: nothing to lose against"
     assert results(case)["floors"] is True and case.review.verdict.endswith(", the champion")
-    actions.write(case, tmp_path)
-    actions.attach(served[0], case, tmp_path)
+    files.write(case, tmp_path)
+    files.attach(served[0], case, tmp_path)
     assert served[0].client.get_model_version("m", "1").tags["review.against"] == "nothing: it is the champion"
 
 
 def test_the_page_needs_nothing_else_and_escapes_names(served, tmp_path):
     server, _ = served
-    page = actions.write(examine(server, "m/2"), tmp_path).read_text()
+    page = files.write(examine(server, "m/2"), tmp_path).read_text()
     assert ">duplicates<" in page and "removed" not in page  # they are counted and kept
     assert "<b>dog</b>" not in page and "&lt;b&gt;dog&lt;/b&gt;" in page
     assert "http://" not in page and "https://" not in page and "<script" not in page and "<link" not in page
@@ -155,8 +155,8 @@ def test_the_page_needs_nothing_else_and_escapes_names(served, tmp_path):
     assert '<h3>Reconstructions</h3><img alt="Reconstructions"' in page and base64.b64encode(PICTURE).decode() in page
     for title in ("Gates", "Against the champion", "Per class", "Health", "Embedding maps", "Won from the champion"):
         assert f">{title}" in page, title
-    assert "CC0 &lt;1.0&gt;" in actions.write(examine(server, "m/1"), tmp_path).read_text()
-    kept = json.loads((tmp_path / actions.JSON).read_text())
+    assert "CC0 &lt;1.0&gt;" in files.write(examine(server, "m/1"), tmp_path).read_text()
+    kept = json.loads((tmp_path / files.JSON).read_text())
     assert kept["facts"]["version"] == 1
 
 
@@ -164,13 +164,13 @@ def test_mlflow_shows_the_verdict_first(served, tmp_path):
     server, _ = served
     case = examine(server, "m/2")
     (tmp_path / "diary.txt").write_text("private")  # --output may name a folder that holds other things
-    actions.write(case, tmp_path)
-    actions.attach(server, case, tmp_path)
+    files.write(case, tmp_path)
+    files.attach(server, case, tmp_path)
     version = server.client.get_model_version("m", "2")
     assert version.description.splitlines()[0] == case.review.verdict == version.tags["review.verdict"]
     assert len(version.description) <= 5000 and "cat\\|1" not in version.description.splitlines()[0]
-    files = {file.path for file in server.client.list_artifacts(version.run_id, "review")}
-    assert files == {"review/review.html", "review/review.json", "review/card.md"}
+    attached = {file.path for file in server.client.list_artifacts(version.run_id, "review")}
+    assert attached == {"review/review.html", "review/review.json", "review/card.md"}
     assert server.client.get_run(version.run_id).data.tags["review.verdict"] == case.review.verdict
 
 
@@ -205,7 +205,7 @@ def test_the_winner_of_a_campaign_says_where_it_lies(tmp_path):
     case = examine(Registry(storage(recipe(root, "tuned"), root)), "tuned")
     assert case.review.facts.config["optim.lr"] == 0.07  # not the recipe's 0.01, which the run logged
     assert case.review.facts.campaign.values == {"optim.lr": "0.07 of loguniform [0.01, 0.1]"}
-    assert "beyond the noise" in actions.write(case, root / "page").read_text()
+    assert "beyond the noise" in files.write(case, root / "page").read_text()
 
 
 def test_versions_runs_folders_and_checkpoints_compare(served, tmp_path):

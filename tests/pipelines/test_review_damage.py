@@ -12,7 +12,7 @@ from pipelines.model import versions
 from pipelines.model.loader import WEIGHTS
 from pipelines.registry import decisions, verify
 from pipelines.registry.registry import Registry
-from pipelines.registry.review import actions
+from pipelines.registry.review import actions, files
 from pipelines.tracking.server import artifact_root, storage
 from tests.support.decided import decide
 from tests.support.reviewed import gate, recipe, register, results
@@ -80,7 +80,7 @@ def test_older_runs_without_numbers_say_so_in_words(tmp_path):
     assert any("No outcomes per test sample" in sentence for sentence in case.review.facts.missing)
     assert any("No stored samples" in sentence for sentence in case.review.facts.missing)
     assert results(case)["max_leak_rate"] is False and "evaluate again" in gate(case, "max_leak_rate").why
-    assert "No outcomes per test sample" in actions.write(case, root / "page").read_text()
+    assert "No outcomes per test sample" in files.write(case, root / "page").read_text()
 
 
 def _weights(server, root, name, version):

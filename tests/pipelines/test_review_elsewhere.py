@@ -6,7 +6,7 @@ from pipelines.config.review import Gates, ReviewConfig
 from pipelines.evaluate.scoring.scores import Pretraining
 from pipelines.model import versions
 from pipelines.registry.registry import Registry
-from pipelines.registry.review import actions
+from pipelines.registry.review import actions, files
 from pipelines.tracking.server import storage
 from tests.support.reviewed import HEADLINE, LEAKS, gate, recipe, register, results, score_again
 
@@ -43,7 +43,7 @@ def test_without_labels_on_either_side_score_gates_do_not_apply(tmp_path):
     assert results(case)["floors"] is None and results(case)["max_regression.headline"] is None
     assert results(case)["min_health.rankme"] is True and case.review.failed == ()
     assert "no labels, so not scored, rankme 7.5" in case.review.verdict
-    page = actions.write(case, tmp_path / "page").read_text()
+    page = files.write(case, tmp_path / "page").read_text()
     assert "The data have no labels" in page and "Health" in page
     assert "None among the stored" not in page and ">Nearest neighbors</h3>" in page
     wanted = ReviewConfig(gates=Gates(min_scores={HEADLINE: 0.5}))
@@ -67,7 +67,7 @@ def test_a_version_without_labels_is_held_against_a_scored_champion(tmp_path):
     case = actions.examine(server, versions.parse("half/2"))
     assert set(case.review.failed) == {"floors", name} and gate(case, name).measured.startswith("-0.500 [")
     assert f"{HEADLINE} 0.333 [0.233, 0.433] on other data, which have labels, -0.500 on half" in case.review.verdict
-    page = actions.write(case, root / "page").read_text()
+    page = files.write(case, root / "page").read_text()
     assert f"scored on {labelled} by run" in page and ">Lost to the champion" in page
     score_again(root, recipe(root, "half"), 2, labelled, 55)
     assert actions.examine(server, versions.parse("half/2")).review.failed == ()  # the newest counts, and is named

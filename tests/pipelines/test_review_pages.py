@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.model import versions
 from pipelines.registry.registry import Registry
-from pipelines.registry.review import actions
+from pipelines.registry.review import actions, files
 from pipelines.tracking import view
 from tests.support.browser import MISSING, Browser
 from tests.support.reviewed import HEADLINE, OVERLAP, recipe, register
@@ -30,8 +30,8 @@ def reviewed(mlflow_server, tmp_path_factory):
     actions.promote(server, "seen", 1, by="ann", why="the first")
     register(root, recipe(root, "seen", **{"tracking.uri": mlflow_server.uri, "optim.lr": 0.02}), 52, seed=1)
     case = actions.examine(server, versions.parse("seen"))
-    page = actions.write(case, root / "page")
-    actions.attach(server, case, page.parent)
+    page = files.write(case, root / "page")
+    files.attach(server, case, page.parent)
     return server, case, page
 
 
@@ -47,7 +47,7 @@ def others(mlflow_server, tmp_path_factory):
         server = Registry(mlflow_server.uri)
         server.client.set_registered_model_alias(name, "champion", "1")
         case = actions.examine(server, versions.parse(f"{name}/2"))
-        return case, actions.write(case, root / name)
+        return case, files.write(case, root / name)
 
     bare = {"scored": False, "shards": "bare"}
     return {
