@@ -28,8 +28,8 @@ from tests.support.pages import PAGES, REPOSITORY
 PLACEHOLDERS = {"PATH", "RECIPE", "MODEL"}
 OF_THE_USER = {"recipe.yaml"}
 """Recipes that the pages tell the user to write."""
-BEING_BUILT = {"--save", "--budget"}
-"""Of `run`: left out of command lines for as long as the parser does not know them."""
+BEING_BUILT = {"--save", "--budget", "pipelines/data/recognize/"}
+"""Of `selfray run PATH`: not looked for while it is not there."""
 FOREIGN = {"--app-name"}
 """Options of other programs that the pages name inside a line."""
 NO_KEYS = {"encoder.onnx", "encoder.onnx.json", "review.html", "review.json", "review.decided", "tune.decoded_cache_mb"}
@@ -50,7 +50,7 @@ def test_readme_is_short() -> None:
 
 @each_page
 def test_paths_and_links_exist(page: Path) -> None:
-    missing = [path for path in pages.paths(page) if not any(REPOSITORY.glob(path.rstrip("/")))]
+    missing = [path for path in pages.paths(page) - BEING_BUILT if not any(REPOSITORY.glob(path.rstrip("/")))]
     for link in pages.links(page):
         path, _, anchor = link.partition("#")
         target = (page.parent / path).resolve() if path else page
