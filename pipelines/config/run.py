@@ -62,7 +62,7 @@ class RunConfig(SetupConfig):
         """Build everything once without memory, so that what does not fit is said before Ray starts."""
         if checks_keys_only():
             return self
-        from ssl_core.build import build_method, check_eval_view, check_views  # torch: two seconds
+        from ssl_core.build import build_method, check_encoder_reads, check_eval_view, check_views  # torch: two seconds
         from ssl_core.optimize.sharding import check_shardable
 
         check_headline(self.evaluate)
@@ -79,6 +79,7 @@ class RunConfig(SetupConfig):
             method = build_method(self.method, self.encoder, self.views, device="meta")
         except RuntimeError as error:  # a width whose square overflows
             raise ValueError(f"encoder and method cannot be built: {str(error).splitlines()[0]}") from None
+        check_encoder_reads(method, self.method, self.views)
         if self.train.parallel == "fsdp":
             check_shardable(method)
         return self

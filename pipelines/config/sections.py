@@ -74,7 +74,8 @@ class TrainConfig(Config):
     """auto: bf16 autocast on CUDA and where all workers' CPUs have AVX512-BF16 or AMX, else fp32. What a run began in
     it keeps, also when it goes on elsewhere."""
     accumulate: PositiveInt = 1
-    """Micro-batches per optimizer step; a contrastive loss then sees the negatives of one micro-batch."""
+    """Micro-batches per optimizer step, all of one weight; a contrastive loss then sees the negatives of one of them,
+    and a mean over tokens is over the tokens of one of them."""
     compile: bool = False
     """Compile the encoders with torch.compile: worth its minute at the start in all but short runs on a GPU."""
     threads: PositiveInt | None = None

@@ -175,7 +175,7 @@ def _batches(order: Order, layout: Layout, views: Views, start: int, stop: int) 
 def _finished(config: RunConfig, arrays: Arrays, epoch: int) -> list[np.ndarray]:
     """The views as the method reads them: float32."""
     chains = build_chains(config.views)
-    kinds = [chains[kind] for kind in find("ssl_core.methods", config.method.name).view_kinds]
+    kinds = [chains[kind] for kind in find("ssl_core.methods", config.method.name).kinds(config.method)]
     salts = [salt(config.seed, epoch, view) for view in range(len(kinds))]
     return [view.numpy() for view in to_batch(arrays, kinds, salts, CPU, None).views]
 

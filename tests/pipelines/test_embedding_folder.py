@@ -14,6 +14,7 @@ from pipelines.errors import UserError
 from pipelines.model import embed, embedding_folder, embedding_parts
 from pipelines.model.embedding_parts import Settings
 from pipelines.model.loader import read_card, view_of
+from pipelines.storage.atomic import ASIDE, write_aside
 from tests.support.images import encoded, write_tree
 from tests.support.registry import pack_tiny
 
@@ -37,7 +38,7 @@ def embedded(root: Path) -> Path:
         fingerprint=source.fingerprint(),
     )
     (job,) = writing.jobs(source, 1)
-    with writing.write_aside(out / embedding_folder.PARTS / embedding_folder.INPUTS) as file:
+    with write_aside(out / embedding_folder.PARTS / embedding_folder.INPUTS) as file:
         file.write(settings.model_dump_json().encode())
     (rows,) = embedding_parts.views(source, job, view_of(packed), card.codec_config())
     chunk = embedding_parts.write_chunk(out, 0, rows, np.ones((2, card.embed_dim), np.float32))
@@ -93,7 +94,7 @@ def settings_of(out: Path) -> Settings:
 
 def test_an_empty_folder_and_one_of_a_process_that_was_killed_at_once_are_taken(tmp_path):
     embedding_folder.may_write(tmp_path / "none")
-    for name in (".lock", f".inputs.json.00{writing.ASIDE}"):
+    for name in (".lock", f".inputs.json.00{ASIDE}"):
         write_tree(tmp_path / "killed", {f"_parts/{name}": b""})
     embedding_folder.may_write(tmp_path / "killed")
 

@@ -22,6 +22,7 @@ from pipelines.tracking.server import artifact_root, connect, storage, use
 from ssl_core.catalog import find, names
 from tests.support.images import encoded, image_fields
 from tests.support.registry import pack_tiny, pretrained, recipe, register
+from tests.support.tiny import image_spec
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -139,7 +140,7 @@ def test_a_config_that_names_a_file_does_not_open_it(tmp_path, monkeypatch):
         codec=image_fields(10**6)["image"], checkpoint="", shards="",
     )  # fmt: skip
     encoder = find("ssl_core.encoders", "torchvision")
-    module = encoder(encoder.Config(model="shufflenet_v2_x0_5"), (3, 32, 32))
+    module = encoder(encoder.Config(model="shufflenet_v2_x0_5"), image_spec(3, 32, 32))
     loader.pack(tmp_path / "model", module.state_dict(), card)
     path = tmp_path / "model" / CARD
     path.write_text(json.dumps(json.loads(path.read_text()) | {"encoder": config}))
