@@ -229,6 +229,8 @@ def _split(batch: Batch, parts: int) -> list[Batch]:
     if parts == 1:
         return [batch]
 
+    target = batch.target
+
     def of(tensor: Tensor | None, index: int) -> Tensor | None:
         return None if tensor is None else tensor.chunk(parts)[index]
 
@@ -238,7 +240,7 @@ def _split(batch: Batch, parts: int) -> list[Batch]:
             views=tuple(view.chunk(parts)[index] for view in batch.views),
             sample_id=batch.sample_id.chunk(parts)[index],
             valid=tuple(of(valid, index) for valid in batch.valid),
-            target=None if batch.target is None else Target(*(of(part, index) for part in batch.target)),
+            target=None if target is None else Target(target.value.chunk(parts)[index], of(target.valid, index)),
         )
         for index in range(parts)
     ]
