@@ -28,8 +28,6 @@ from tests.support.pages import PAGES, REPOSITORY
 PLACEHOLDERS = {"PATH", "RECIPE", "MODEL"}
 OF_THE_USER = {"recipe.yaml"}
 """Recipes that the pages tell the user to write."""
-BEING_BUILT = {"--save", "--budget"}
-"""Of `run`: left out of command lines for as long as the parser does not know them."""
 FOREIGN = {"--app-name"}
 """Options of other programs that the pages name inside a line."""
 NO_KEYS = {"encoder.onnx", "encoder.onnx.json", "review.html", "review.json", "review.decided", "tune.decoded_cache_mb"}
@@ -164,9 +162,6 @@ def flags(parser: argparse.ArgumentParser) -> set[str]:
 @pytest.mark.parametrize(("page", "line"), pages.commands())
 def test_command_lines_are_ones(page: str, line: str) -> None:
     words = shlex.split(line, comments=True)[1:]
-    for flag in BEING_BUILT - flags(verbs()["run"]):
-        if flag in words:
-            del words[(at := words.index(flag)) : at + 2]
     options = __main__._parser().parse_args(words)  # ends the process where there is no such verb or flag
     recipe, foreign = getattr(options, "recipe", None), getattr(options, "on", None) or line.count("--verb embed")
     if recipe is None or recipe in PLACEHOLDERS | OF_THE_USER or foreign:
@@ -177,12 +172,12 @@ def test_command_lines_are_ones(page: str, line: str) -> None:
 @each_page
 def test_commands_inside_a_line_exist(page: Path) -> None:
     known = verbs()
-    anywhere = set().union(*map(flags, known.values()), FOREIGN, BEING_BUILT)
+    anywhere = set().union(*map(flags, known.values()), FOREIGN)
     for code in pages.inline(page):
         given = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", code))
         if code.startswith("selfray "):
             verb = code.split()[1]
-            assert verb in known and given <= flags(known[verb]) | BEING_BUILT, code
+            assert verb in known and given <= flags(known[verb]), code
         elif not code.startswith(("uv ", "pytest ", "make ", "python ", "ray ", "kubectl ")):
             assert given <= anywhere, code
 
