@@ -54,6 +54,8 @@ def imported(*arguments: str, cwd: Path) -> tuple[list[str], int]:
         ("run digits --set method.temperature=-1", 1),
         ("run digits --set encoder.name=renset", 1),
         ("pretrain nowhere/mine.yaml", 1),
+        ("run .", 1),
+        ("submit .", 1),
     ],
 )
 def test_light_command_lines_import_nothing_heavy(line, status, tmp_path):
