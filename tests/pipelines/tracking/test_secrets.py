@@ -116,7 +116,7 @@ def test_no_file_of_a_run_holds_the_secret(mlflow_server: MlflowServer, tmp_path
     environment = {**os.environ, "SELFRAY_TEST_URI": uri, "RAY_TMPDIR": str(temp)}
     done = subprocess.run(
         [sys.executable, "-m", "pipelines", "run", str(recipe)],
-        env=environment, capture_output=True, cwd=Path(__file__).parents[2], timeout=280, check=False,
+        env=environment, capture_output=True, cwd=Path(__file__).parents[3], timeout=280, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()[-2000:]
     searched = [tmp_path, temp, mlflow_server.log.parent]

@@ -10,12 +10,12 @@ from pipelines.registry.review import gather
 from pipelines.tracking import provenance
 from pipelines.tracking import runs as tracking
 from pipelines.tracking.server import storage
-from tests.pipelines.test_provenance import checkout, git  # noqa: F401 - a fixture
+from tests.pipelines.tracking.test_provenance import git
 from tests.support.tracked import files, log, recipe, runs, stage_folder
 
 
 @pytest.fixture
-def edited(checkout, monkeypatch):  # noqa: F811
+def edited(checkout, monkeypatch):
     """Changes the code that runs, a temporary git checkout; commits it if there is a message. Returns the commit."""
     monkeypatch.setattr(provenance, "commit", partial(provenance.commit, checkout))
 

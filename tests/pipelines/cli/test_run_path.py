@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.pipelines.test_cli import selfray
+from tests.pipelines.cli.test_cli import selfray
 from tests.support.plain_data import pictures, series_files
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]

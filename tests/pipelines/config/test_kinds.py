@@ -26,7 +26,7 @@ VIEWS = {kind: {"name": "image_crop", "size": size} for kind, size in SIZES.item
 @pytest.fixture(autouse=True)
 def _more_methods(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of tests/support/methods are found beside our own."""
-    more = Path(__file__).parents[1] / "support" / "methods"
+    more = Path(__file__).parents[2] / "support" / "methods"
     monkeypatch.setattr(ssl_core.methods, "__path__", [*ssl_core.methods.__path__, str(more)])
 
 

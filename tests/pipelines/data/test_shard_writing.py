@@ -15,7 +15,7 @@ from pipelines.data.sources.base import Part, Raw
 from pipelines.data.sources.image_folder import ImageFolder
 from tests.support.images import encoded, good_tree, image_fields, write_tree
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 RULES = Rules(image_fields(1_000_000), test_fraction=0.0, row_group_bytes=1 << 20)
 
 
@@ -94,7 +94,7 @@ def test_a_full_disk_is_a_clear_problem_and_leaves_nothing(tmp_path: Path) -> No
     code = (
         "import resource, sys\n"
         "from pathlib import Path\n"
-        "from tests.pipelines.test_shard_writing import RULES, folder_job, writing\n"
+        "from tests.pipelines.data.test_shard_writing import RULES, folder_job, writing\n"
         "root = Path(sys.argv[1])\n"
         "source, job = folder_job(root / 'raw')\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"

@@ -49,7 +49,7 @@ def test_a_default_that_changed_raises_the_version_of_what_reads_it() -> None:
     now, listed = defaults(), json.loads(LISTED.read_text())
     changed = sorted(key for key in listed.keys() & now.keys() if listed[key] != now[key])
     assert not changed, "raise `version` of the stages that read these, then list them anew"
-    assert now == listed, "python -m tests.pipelines.test_defaults lists them anew"
+    assert now == listed, "python -m tests.pipelines.config.test_defaults lists them anew"
 
 
 def test_a_key_at_its_default_decides_nothing(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from tests.support.images import ARTIST, ORIENTATION, bad_files, encoded, good_t
 from tests.support.recipe import TREE
 
 pytestmark = pytest.mark.timeout(600)
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 def config_of(path: Path, **options: Any) -> RunConfig:

@@ -27,7 +27,7 @@ from tests.support.mlflow_server import MlflowServer
 from tests.support.registry import pack_tiny, pretrained, recipe, register
 
 pytestmark = pytest.mark.timeout(600)
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 OPTIONS = embed.Options(batch_size=4)
 
 

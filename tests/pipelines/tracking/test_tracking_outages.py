@@ -15,7 +15,7 @@ from pipelines.storage import outbox
 from pipelines.tracking import runs as tracking
 from pipelines.tracking import server, shipping
 from pipelines.tracking.server import connect
-from tests.pipelines.test_outbox import WRITER, last_commit
+from tests.pipelines.storage.test_outbox import WRITER, last_commit
 from tests.support.mlflow_server import free_port
 from tests.support.tracked import history, log, recipe, runs, stage_folder, written
 

@@ -107,7 +107,7 @@ pickle.loads(open(sys.argv[2], "rb").read())
 def test_the_clean_process_dies_before_it_unpickles_or_starts_a_program(tmp_path):
     proof = tmp_path / "it ran"
     (tmp_path / "x").write_bytes(pickle.dumps(Shell(proof)))
-    repository = str(Path(__file__).parents[2])
+    repository = str(Path(__file__).parents[3])
     command = [sys.executable, "-I", "-c", UNPICKLES, repository, str(tmp_path / "x")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "the artifact tried to run code (pickle.find_class" in done.stderr

@@ -70,7 +70,7 @@ def test_a_budget_is_reused_for_the_same_data_and_keys_only(here, tmp_path, monk
         asked.append((budget_s, fixed))
         return {"train.steps": 77, "encoder.width": 8}, "77 steps"
 
-    monkeypatch.setattr("pipelines.cli.budget.fit", fit)  # a rehearsal takes Ray: tests/pipelines/test_run_path.py
+    monkeypatch.setattr("pipelines.cli.budget.fit", fit)  # a rehearsal takes Ray: tests/pipelines/cli/test_run_path.py
     first = plain.config_of(Options("cats", budget="2m"))
     assert (first.train.steps, first.train.epochs, first.encoder.width) == (77, None, 8)
     capsys.readouterr()

@@ -24,7 +24,7 @@ from pipelines.tracking.shipping import Shipper, Unreachable
 from pipelines.train.worker import Worker
 from ssl_core.build import build_method
 from ssl_core.optimize.optimizers import build_optimizer
-from tests.pipelines.test_kills import SHORT, assert_equal, recipe, undisturbed
+from tests.pipelines.train.test_kills import SHORT, assert_equal, recipe, undisturbed
 from tests.support.kill_runs import KilledRun
 from tests.support.loop import order_of, run
 from tests.support.recipe import TREE

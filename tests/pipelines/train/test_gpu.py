@@ -3,7 +3,7 @@
 import pytest
 
 from pipelines.train.audit import of_run
-from tests.pipelines.test_kills import losses, recipe
+from tests.pipelines.train.test_kills import losses, recipe
 from tests.support.kill_runs import KilledRun
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]
