@@ -7,7 +7,7 @@ import torch
 
 from pipelines.evaluate.report.text import rows
 from pipelines.evaluate.scoring import probing
-from pipelines.evaluate.scoring.probing import Measured
+from pipelines.evaluate.scoring.probing import ProbeResult
 from pipelines.evaluate.scoring.scores import Scores
 from pipelines.evaluate.tasks import fine_tune, robustness
 from ssl_core.evaluate._maths.resample import replicates
@@ -45,7 +45,7 @@ def test_names_that_end_like_others_mean_what_is_declared() -> None:
     assert table["tagging_precision"].gain == pytest.approx(0.1)
     assert table["wer"].gain == pytest.approx(7)
     draws = torch.linspace(0, 1, 5, dtype=torch.float64)
-    sides = [Measured(values, {}, {"wer": values["wer"] + draws}, {}) for values in (encoder, floor)]
+    sides = [ProbeResult(values, {}, {"wer": values["wer"] + draws}, {}) for values in (encoder, floor)]
     assert probing.gains(sides[0], sides[1:])["wer"] == pytest.approx((7, 7))
     score = Score(37.0, reweighted=lambda weight: 36 + float(weight[0]))
     assert replicates({"wer": score}, 20, 0, 50)["wer"].mean() == pytest.approx(37, abs=1)
