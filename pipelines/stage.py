@@ -34,7 +34,7 @@ Given = TypeVar("Given", bound=Artifact)
 Made = TypeVar("Made", bound=Artifact)
 
 
-BESIDE = ("views.eval", "ingest.max_pixels")
+BESIDE = ("views.eval", "ingest.max_pixels", "ingest.codecs")
 """By these a bare checkpoint is evaluated as its recipe would be."""
 
 

@@ -9,8 +9,9 @@ from torch.overrides import TorchFunctionMode
 
 from ssl_core.augment.base import Augmentation
 from ssl_core.catalog import find, names
+from ssl_core.codecs.base import Codec
 from ssl_core.config import NamedConfig
-from ssl_core.encoders.base import Encoder
+from ssl_core.encoders.base import Encoder, PatchEncoder
 from ssl_core.methods.base import Method
 
 
@@ -26,6 +27,11 @@ class _NoDraws(TorchFunctionMode):
 def build_chain(config: NamedConfig) -> Augmentation:
     chain: Augmentation = find("ssl_core.augment", config.name)(config)
     return chain
+
+
+def build_codec(config: NamedConfig) -> Codec[Any]:
+    codec: Codec[Any] = find("ssl_core.codecs", config.name)(config)
+    return codec
 
 
 def build_chains(views: Mapping[str, NamedConfig]) -> dict[str, Augmentation]:
@@ -51,6 +57,28 @@ def check_views(method: NamedConfig, views: Mapping[str, NamedConfig]) -> None:
             f"method {method.name} reads views of one shape: "
             + ", ".join(f"views.{kind} gives {spec}" for kind, spec in specs.items())
         )
+
+
+def check_encoder_reads(method: Method, config: NamedConfig, views: Mapping[str, NamedConfig]) -> None:
+    """Whether an encoder that was built for one size of views reads the others; `method` is on the meta device.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if not method.mixes_specs:
+        return
+    encoder = method.encoder.to("meta")  # a position that was computed is not there yet
+    own, name = encoder.spec, type(encoder).__module__.rpartition(".")[2]
+    for kind in dict.fromkeys(type(method).kinds(config)):
+        spec = build_chain(views[kind]).spec
+        try:
+            if isinstance(encoder, PatchEncoder) and spec.shape != own.shape:
+                raise ValueError("its grid of patches has one size")
+            encoder(torch.zeros((2, *spec.shape), device="meta"))
+        except (RuntimeError, ValueError):
+            raise ValueError(
+                f"views.{kind}: encoder {name}, built for views of {own}, cannot read those of {spec}"
+            ) from None
 
 
 def check_eval_view(views: Mapping[str, NamedConfig]) -> None:

@@ -9,18 +9,27 @@ from typing import NamedTuple
 from torch import Tensor
 
 
+class Target(NamedTuple):
+    """What a supervised method or a task learns to tell."""
+
+    value: Tensor
+    """[B] int64 class | [B] float number | [B, C] bool classes | [B, L] int64 ids | [B, *grid] int64 ids."""
+    valid: Tensor | None = None
+    """[B, L] bool, True where there are ids; None: everywhere."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """One worker's share of a training batch, already augmented."""
 
     views: tuple[Tensor, ...]
-    """One [B, *view_shape] tensor per entry of Method.view_kinds."""
+    """One [B, *view_shape] tensor per entry of Method.kinds, each of the shape of its kind."""
     sample_id: Tensor
     """[B] int64, stable across epochs, restarts and worker counts."""
     valid: tuple[Tensor | None, ...] = ()
     """Per view: None, or [B, T] bool, True where there is data (text, audio). Empty: all None."""
-    label: Tensor | None = None
-    """[B] int64, only for a method that says `reads_labels`; self-supervised methods never see it."""
+    target: Target | None = None
+    """Only for a method that says what it `reads`; self-supervised methods never see one."""
 
 
 @dataclass(frozen=True)

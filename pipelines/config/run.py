@@ -5,6 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, NonNegativeInt, SerializeAsAny, model_validator
 
+from pipelines.config import codecs
 from pipelines.config.chosen import chosen
 from pipelines.config.evaluate import EvaluateConfig, check_headline
 from pipelines.config.flat import fingerprint, flat
@@ -61,10 +62,11 @@ class RunConfig(SetupConfig):
         """Build everything once without memory, so that what does not fit is said before Ray starts."""
         if checks_keys_only():
             return self
-        from ssl_core.build import build_method, check_eval_view, check_views  # torch: two seconds
+        from ssl_core.build import build_method, check_encoder_reads, check_eval_view, check_views  # torch: two seconds
         from ssl_core.optimize.sharding import check_shardable
 
         check_headline(self.evaluate)
+        codecs.check(self)
         check_views(self.method, self.views)
         check_eval_view(self.views)
         together = self.train.global_batch_size // self.train.accumulate
@@ -77,6 +79,7 @@ class RunConfig(SetupConfig):
             method = build_method(self.method, self.encoder, self.views, device="meta")
         except RuntimeError as error:  # a width whose square overflows
             raise ValueError(f"encoder and method cannot be built: {str(error).splitlines()[0]}") from None
+        check_encoder_reads(method, self.method, self.views)
         if self.train.parallel == "fsdp":
             check_shardable(method)
         return self

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines.config import codecs
 from pipelines.config.flat import fingerprint
 from pipelines.config.run import RunConfig
 from pipelines.data.shards import manifest
@@ -82,14 +83,15 @@ def _pack(config: RunConfig, given: ProbeReport, folder: Path) -> Card:
         name=config.name,
         encoder=untrained(config.encoder).model_dump(mode="json"),
         view=config.views["eval"].model_dump(mode="json"),
-        max_pixels=config.ingest.max_pixels,
+        codec=codecs.of_view(config, config.views["eval"]),
         checkpoint=given.checkpoint.digest,
         shards=given.checkpoint.shards.digest,
     )
     card = loader.pack(folder, weights, card)
     wanted, shards = config.registry.examples, given.checkpoint.shards.folder
-    images = examples.held_out(shards, manifest.load(shards), wanted) if wanted else examples.drawn(card.view_shape[-1])
-    examples.write(folder / EXAMPLES, images, Embedder(folder).embed_files(images))
+    embedder = Embedder(folder)
+    files = examples.held_out(shards, manifest.load(shards), wanted) if wanted else embedder.drawn()
+    examples.write(folder / EXAMPLES, files, embedder.embed_files(files))
     return loader.write_card(folder, card.model_copy(update={"examples": sha256_of(folder / EXAMPLES)}))
 
 
@@ -175,7 +177,8 @@ def _save(folder: Path, packed: Path, card: Card, model_id: str) -> None:
     from mlflow.pyfunc import save_model
     from mlflow.types import Schema, TensorSpec
 
-    # No input schema: MLflow would force every input into one form, and images come as bytes or as arrays.
+    embedder = Embedder(packed)
+    # No input schema: MLflow would force every input into one form, and samples come as bytes or as arrays.
     embeddings = TensorSpec(np.dtype(np.float32), (-1, card.embed_dim), name=None)
     save_model(
         folder,
@@ -186,7 +189,7 @@ def _save(folder: Path, packed: Path, card: Card, model_id: str) -> None:
             "examples": str(packed / EXAMPLES),
         },
         signature=ModelSignature(outputs=Schema([embeddings])),
-        input_example=pd.DataFrame({"image": examples.drawn(card.view_shape[-1])[:1]}),
+        input_example=pd.DataFrame({embedder.chain.field: embedder.drawn()[:1]}),
         pip_requirements=requirements(),
         metadata={
             "selfray.sha256": card.sha256,

@@ -37,7 +37,7 @@ from ssl_core.optimize.collectives import from_first
 from ssl_core.optimize.optimizers import build_optimizer, peak_lr, set_lr_
 from ssl_core.optimize.schedules import warmup_cosine
 from ssl_core.optimize.sharding import shard_, stem_gathered
-from ssl_core.types import Batch, LossOutput, Progress
+from ssl_core.types import Batch, LossOutput, Progress, Target
 
 OpenBatches = Callable[[int, int], Iterator[Arrays]]
 """(start, stop) -> this worker's share of the global batches start..stop."""
@@ -81,7 +81,7 @@ def train(
     scales = begin.lr_scales(method) if begin else None
     optimizer = build_optimizer(config.optim, method, peak_lr(config.optim, settings.global_batch_size), scales)
     chains = build_chains(config.views)
-    kinds = [chains[kind] for kind in method.view_kinds]
+    kinds = [chains[kind] for kind in type(method).kinds(config.method)]
     total = settings.num_steps(order.batches_per_epoch)
     start = worker.restore(method, optimizer, order)
     if settings.compile:
@@ -146,8 +146,13 @@ def to_batch(
         chain.finish(there(torch.from_numpy(arrays[f"view{i}"])), keys, key)
         for i, (chain, key) in enumerate(zip(chains, salts, strict=True))
     )
-    label = None if labels is None else there(torch.tensor([labels[i] for i in ids.tolist()]))
-    return Batch(views, there(torch.from_numpy(np.array(ids))), label=label)
+    lengths = (arrays.get(f"view{i}.length") for i in range(len(views)))
+    valid = tuple(
+        None if length is None else there(torch.from_numpy(np.arange(view.shape[-1]) < length[:, None]))
+        for view, length in zip(views, lengths, strict=True)
+    )
+    target = None if labels is None else Target(there(torch.tensor([labels[i] for i in ids.tolist()])))
+    return Batch(views, there(torch.from_numpy(np.array(ids))), valid, target)
 
 
 def _sent(x: Tensor, device: torch.device) -> Tensor:
@@ -224,6 +229,8 @@ def _split(batch: Batch, parts: int) -> list[Batch]:
     if parts == 1:
         return [batch]
 
+    target = batch.target
+
     def of(tensor: Tensor | None, index: int) -> Tensor | None:
         return None if tensor is None else tensor.chunk(parts)[index]
 
@@ -233,7 +240,7 @@ def _split(batch: Batch, parts: int) -> list[Batch]:
             views=tuple(view.chunk(parts)[index] for view in batch.views),
             sample_id=batch.sample_id.chunk(parts)[index],
             valid=tuple(of(valid, index) for valid in batch.valid),
-            label=of(batch.label, index),
+            target=None if target is None else Target(target.value.chunk(parts)[index], of(target.valid, index)),
         )
         for index in range(parts)
     ]

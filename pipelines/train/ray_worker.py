@@ -123,8 +123,8 @@ def train_here(
         outbox.note(worker.folder, f"workers: {worker.size} on {worker.device.type}, {how}")
     listing = manifest.load(shards.folder)
     labels = manifest.labels(shards.folder, listing, "train")
-    reads_labels = find("ssl_core.methods", config.method.name).reads_labels
-    if reads_labels and labels is None:
+    reads_class = find("ssl_core.methods", config.method.name).reads == "class"
+    if reads_class and labels is None:
         raise UserError(f"method {config.method.name} reads labels; the source has none (source.labels)")
 
     def open_batches(start: int, stop: int) -> Iterator[Arrays]:
@@ -133,7 +133,7 @@ def train_here(
 
     order = training_order(config, listing)
     monitor = look or usual_monitor(config, shards, listing, labels, worker)
-    train(config, worker, order, open_batches, monitor, labels if reads_labels else None, milestones, begin)
+    train(config, worker, order, open_batches, monitor, labels if reads_class else None, milestones, begin)
 
 
 def _set_up(config: RunConfig) -> None:

@@ -18,7 +18,7 @@ def can_be_ranked(config: RunConfig, settings: TuneConfig, shards: ShardSet) -> 
         UserError: the metric needs labels, and there are none, or the trials train on them.
     """
     metric = METRICS[settings.metric]
-    if find("ssl_core.methods", config.method.name).reads_labels and metric.needs_labels:
+    if find("ssl_core.methods", config.method.name).reads and metric.needs_labels:
         raise UserError(
             f"tune.metric: method {config.method.name} trains on the labels of train, so a slice of train cannot "
             f"score it; a label-free metric can, e.g. rankme"

@@ -17,7 +17,7 @@ class Method(nn.Module, ABC):
       view_kinds    which views forward reads, in order; each is a key under `views:` in the YAML;
                     where that depends on the config, `kinds` says so
       encoder_type  the weakest encoder it can work with
-      reads_labels  True only for `supervised`: its batches then carry `label`
+      reads         the kind of target that its batches carry, "class" for `supervised`; None: self-supervised
       min_samples   samples of a micro-batch, over all workers, without which the loss says nothing
       Config        nested settings; its `name` is the file name
       forward       mean loss over this worker's samples; all randomness keyed by batch.sample_id
@@ -27,7 +27,7 @@ class Method(nn.Module, ABC):
 
     view_kinds: ClassVar[tuple[str, ...]]
     encoder_type: ClassVar[type] = Encoder
-    reads_labels: ClassVar[bool] = False
+    reads: ClassVar[str | None] = None
     min_samples: ClassVar[int] = 1
 
     mixes_specs: ClassVar[bool] = False

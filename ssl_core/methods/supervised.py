@@ -19,7 +19,7 @@ class Supervised(Method):
     """Cross entropy on labels: a linear classifier trained together with the encoder."""
 
     view_kinds = ("global",)
-    reads_labels = True
+    reads = "class"
 
     class Config(NamedConfig):
         name: Literal["supervised"] = "supervised"
@@ -45,13 +45,14 @@ class Supervised(Method):
         Raises:
             ValueError: no labels, or one that is no class; a GPU would only abort.
         """
-        if batch.label is None:
+        if batch.target is None:
             raise ValueError("method supervised reads labels, and this batch has none; does the source have a label?")
-        outside = (batch.label < 0) | (batch.label >= self.num_classes)
+        classes = batch.target.value
+        outside = (classes < 0) | (classes >= self.num_classes)
         if outside.any():
             row = int(outside.nonzero()[0])
-            sample, label = int(batch.sample_id[row]), int(batch.label[row])
+            sample, label = int(batch.sample_id[row]), int(classes[row])
             raise ValueError(
                 f"sample {sample} has class {label}, outside 0..{self.num_classes - 1}; raise method.num_classes"
             )
-        return batch.label
+        return classes

@@ -33,6 +33,23 @@ def mean_over_workers(x: Tensor) -> Tensor:
     return mean
 
 
+def mean_of(total: Tensor, count: Tensor) -> Tensor:
+    """A mean over tokens or frames, of which each worker has another number: the same on 1 worker and on 4.
+
+    A mean of the workers' means would weigh a token by its company. What is returned averages over workers to the sum
+    of all totals over the sum of all counts, and so do the gradients, as DDP and FSDP average them. It is no mean of
+    this worker's own: log it, or a metric made by it, averaged over workers. With `train.accumulate` the count is of
+    the micro-batch, over all workers: micro-batches weigh the same, however many tokens they have.
+
+    Args:
+        total: [...] float, the sum of this worker's losses.
+        count: [...] how many were summed; 0 is fine, also on all workers (then the total, 0, is returned).
+    Returns: [...] as `total`.
+    """
+    per_worker = mean_over_workers(count.detach().to(total.dtype))
+    return total / torch.where(per_worker > 0, per_worker, 1)
+
+
 def from_first(number: int, device: torch.device) -> int:
     """What rank 0 passed, on every worker."""
     if world_size() == 1:

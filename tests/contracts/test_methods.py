@@ -25,8 +25,9 @@ every_pair = pytest.mark.parametrize(("name", "encoder"), [(m, e) for m in METHO
 @every_method
 def test_says_what_it_is(name: str) -> None:
     component = catalog.find("ssl_core.methods", name)
-    assert component.Config(**SMALL_METHODS.get(name, {})).name == name
-    assert catalog.summary("ssl_core.methods", name) and component.view_kinds
+    config = component.Config(**SMALL_METHODS.get(name, {}))
+    assert config.name == name and component.kinds(config)
+    assert catalog.summary("ssl_core.methods", name)
     assert suitable_encoders(name), "no encoder in the catalog suits its encoder_type"
 
 
@@ -112,7 +113,7 @@ def test_memory_format_changes_nothing(name: str, encoder: str) -> None:
     want = copy.deepcopy(method)(batch, Progress(0, 10)).loss
     views = tuple(v.to(memory_format=memory_format) for v in batch.views)
     turned = method.to(memory_format=memory_format)
-    got = turned(Batch(views, batch.sample_id, batch.valid, batch.label), Progress(0, 10)).loss
+    got = turned(Batch(views, batch.sample_id, batch.valid, batch.target), Progress(0, 10)).loss
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
 
 

@@ -14,7 +14,7 @@ from ssl_core import catalog
 from ssl_core.methods.base import Method
 from ssl_core.optimize.optimizers import OptimConfig, build_optimizer, load_optimizer_tensors_, optimizer_tensors
 from ssl_core.optimize.sharding import shard_, whole
-from ssl_core.types import Batch, Progress
+from ssl_core.types import Batch, Progress, Target
 from tests.support.tiny import suitable_encoders, tiny_batch, tiny_method
 
 pytestmark = pytest.mark.gpu
@@ -126,8 +126,8 @@ def test_compiled_encoders_learn_the_same(name: str, encoder: str) -> None:
 
 
 def _cuda(batch: Batch) -> Batch:
-    label = None if batch.label is None else batch.label.cuda()
-    return Batch(tuple(v.cuda() for v in batch.views), batch.sample_id.cuda(), batch.valid, label)
+    target = None if batch.target is None else Target(*(None if part is None else part.cuda() for part in batch.target))
+    return Batch(tuple(v.cuda() for v in batch.views), batch.sample_id.cuda(), batch.valid, target)
 
 
 def _losses(method: Method, batches: list[Batch], optimizer: torch.optim.Optimizer, start: int = 0) -> Tensor:

@@ -44,6 +44,7 @@ from ssl_core.build import build_chains
 from ssl_core.catalog import find
 from ssl_core.noise import salt
 from tests.golden import pictures
+from tests.support.images import image_fields
 
 FILE = Path(__file__).with_suffix(".json")
 STEPS, EPOCHS, BATCHES = 10, 2, 3
@@ -159,7 +160,7 @@ def _line(config: RunConfig, root: Path) -> dict[str, Any]:
 def _ingested(config: RunConfig, folder: Path) -> ShardSet:
     """As if all parts were left by an ingest that was interrupted, which then needs no Ray."""
     source, settings = source_of(config), config.ingest
-    rules = Rules(settings.max_pixels, settings.test_fraction, settings.row_group_kb << 10)
+    rules = Rules(image_fields(settings.max_pixels), settings.test_fraction, settings.row_group_kb << 10)
     for job in writing.jobs(source, settings.shard_mb):
         writing.write(source, job, rules, folder)
     return INGEST.run(config, Nothing(), folder)
@@ -174,7 +175,7 @@ def _batches(order: Order, layout: Layout, views: Views, start: int, stop: int) 
 def _finished(config: RunConfig, arrays: Arrays, epoch: int) -> list[np.ndarray]:
     """The views as the method reads them: float32."""
     chains = build_chains(config.views)
-    kinds = [chains[kind] for kind in find("ssl_core.methods", config.method.name).view_kinds]
+    kinds = [chains[kind] for kind in find("ssl_core.methods", config.method.name).kinds(config.method)]
     salts = [salt(config.seed, epoch, view) for view in range(len(kinds))]
     return [view.numpy() for view in to_batch(arrays, kinds, salts, CPU, None).views]
 

@@ -13,7 +13,7 @@ from pipelines.data.shards import writing
 from pipelines.data.shards.writing import PartRecord, Rules
 from pipelines.errors import UserError
 from ssl_core.codecs._image.decode import clean, decode, largest_of_16_bits
-from tests.support.images import encoded, write_tree
+from tests.support.images import encoded, image_fields, write_tree
 from tests.support.reading import SHARD_MB, made
 from tests.support.recipe import TREE
 
@@ -47,7 +47,7 @@ def records(root: Path, *files: bytes) -> list[PartRecord]:
     write_tree(root / "in", {f"{i}.png": data for i, data in enumerate(files)})
     source = made("image_folder", path=root / "in")
     (job,) = writing.jobs(source, SHARD_MB)
-    return [writing.write(source, job, Rules(10_000, 0.0, 1 << 20), root)]
+    return [writing.write(source, job, Rules(image_fields(10_000), 0.0, 1 << 20), root)]
 
 
 def test_twelve_bits_in_sixteen_are_refused_or_said(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.data.batches.order import Order
 from pipelines.data.shards.manifest import Manifest, ShardFile
-from pipelines.data.shards.writing import SAMPLES
+from pipelines.data.shards.schema import samples as sample_schema
 from pipelines.errors import UserError
 from pipelines.storage import inputs
 from pipelines.train import consumption
@@ -26,9 +26,11 @@ def listing(tmp_path) -> Manifest:
     ids = np.random.default_rng(0).permutation(1000)[: sum(SIZES)]
     files, start = [], 0
     for name, sizes in (("a.parquet", SIZES[:2]), ("b.parquet", SIZES[2:])):
-        with pq.ParquetWriter(tmp_path / name, SAMPLES) as writer:
+        with pq.ParquetWriter(tmp_path / name, sample_schema("image")) as writer:
             for size in sizes:
-                writer.write_table(pa.table([ids[start : start + size], [b"x"] * size, ["f"] * size], schema=SAMPLES))
+                writer.write_table(
+                    pa.table([ids[start : start + size], [b"x"] * size, ["f"] * size], schema=sample_schema("image"))
+                )
                 start += size
         nothing = {"num_bytes": 1, "sha256": "0", "labels_path": None, "labels_sha256": None}
         files.append(ShardFile(path=name, row_groups=sizes, **nothing))

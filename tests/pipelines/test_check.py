@@ -15,7 +15,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from pipelines.data.shards.manifest import Manifest, ShardFile
-from pipelines.data.shards.schema import SAMPLES
+from pipelines.data.shards.schema import samples as sample_schema
 from pipelines.errors import UserError
 from pipelines.model import examples, versions
 from pipelines.model.check import check
@@ -225,7 +225,7 @@ def test_held_out_examples_come_from_the_test_split_alone(tmp_path):
     (tmp_path / "test").mkdir()
     files = []
     for number, rows in enumerate((images[:4], images[4:])):
-        table = pa.table([range(len(rows)), rows, [""] * len(rows)], schema=SAMPLES)
+        table = pa.table([range(len(rows)), rows, [""] * len(rows)], schema=sample_schema("image"))
         pq.write_table(table, tmp_path / f"test/{number}.parquet")
         files.append(ShardFile(path=f"test/{number}.parquet", row_groups=(len(rows),), num_bytes=1, sha256="",
                                labels_path=None, labels_sha256=None))  # fmt: skip

@@ -97,7 +97,8 @@ def test_every_shipped_recipe_is_valid():
         head = path.read_text().split("\n\n")[0]
         assert head.startswith("# "), f"{path.name} needs a header"
         tree = yaml.safe_load(path.read_text())
-        tree["source"] = {"name": "digits"}  # its own may point to data that is not here
+        if not tree["source"]["name"].startswith("series"):
+            tree["source"] = {"name": "digits"}  # its own may point to data that is not here
         parse(tree)
 
 

@@ -48,7 +48,7 @@ def test_a_default_that_changed_raises_the_version_of_what_reads_it() -> None:
     """Stages done with the old default would else be taken for done with the new one."""
     now, listed = defaults(), json.loads(LISTED.read_text())
     changed = sorted(key for key in listed.keys() & now.keys() if listed[key] != now[key])
-    assert not changed, "raise `version` of the stages that read these (pipelines/stages), then list them anew"
+    assert not changed, "raise `version` of the stages that read these, then list them anew"
     assert now == listed, "python -m tests.pipelines.test_defaults lists them anew"
 
 

@@ -13,8 +13,8 @@ from pipelines.data.sources.image_folder import ImageFolder
 from pipelines.errors import UserError
 from pipelines.model import embed, embedding_folder, embedding_parts
 from pipelines.model.embedding_parts import Settings
-from pipelines.model.loader import read_card
-from ssl_core.catalog import find
+from pipelines.model.loader import read_card, view_of
+from pipelines.storage.atomic import ASIDE, write_aside
 from tests.support.images import encoded, write_tree
 from tests.support.registry import pack_tiny
 
@@ -24,7 +24,8 @@ SPARK = "part-00000-7a1b.c000.snappy.parquet"
 def embedded(root: Path) -> Path:
     """A folder with one part and a quarantine, made as the actors make it but without Ray."""
     raw, out = write_tree(root / "raw", {"a.png": encoded(1), "b.png": encoded(2), "c.png": b""}), root / "out"
-    card = read_card(pack_tiny(root / "model"))
+    packed = pack_tiny(root / "model")
+    card = read_card(packed)
     config = ImageFolder.Config(path=raw, labels="none")
     source = ImageFolder(config)
     settings = Settings(
@@ -37,10 +38,9 @@ def embedded(root: Path) -> Path:
         fingerprint=source.fingerprint(),
     )
     (job,) = writing.jobs(source, 1)
-    with writing.write_aside(out / embedding_folder.PARTS / embedding_folder.INPUTS) as file:
+    with write_aside(out / embedding_folder.PARTS / embedding_folder.INPUTS) as file:
         file.write(settings.model_dump_json().encode())
-    chain = find("ssl_core.augment", card.view["name"]).Config.model_validate(card.view)
-    (rows,) = embedding_parts.views(source, job, chain, card.max_pixels)
+    (rows,) = embedding_parts.views(source, job, view_of(packed), card.codec_config())
     chunk = embedding_parts.write_chunk(out, 0, rows, np.ones((2, card.embed_dim), np.float32))
     embedding_parts.finish(out, settings, [embedding_parts.finish_part(out, job, settings, [chunk])])
     return out
@@ -94,7 +94,7 @@ def settings_of(out: Path) -> Settings:
 
 def test_an_empty_folder_and_one_of_a_process_that_was_killed_at_once_are_taken(tmp_path):
     embedding_folder.may_write(tmp_path / "none")
-    for name in (".lock", f".inputs.json.00{writing.ASIDE}"):
+    for name in (".lock", f".inputs.json.00{ASIDE}"):
         write_tree(tmp_path / "killed", {f"_parts/{name}": b""})
     embedding_folder.may_write(tmp_path / "killed")
 

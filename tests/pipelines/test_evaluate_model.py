@@ -22,7 +22,7 @@ from pipelines.storage import checkpoint
 from pipelines.tracking import server
 from ssl_core.build import drawn_encoder
 from ssl_core.config import NamedConfig
-from tests.support.images import encoded, write_tree
+from tests.support.images import encoded, image_fields, write_tree
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -62,7 +62,9 @@ def images(root: Path) -> Path:
 def model(root: Path) -> str:
     """A packed encoder with weights of its own."""
     config = _config("ssl_core.encoders", ENCODER)
-    card = loader.card_of(name="some", encoder=ENCODER, view=VIEW, max_pixels=10**6, checkpoint="", shards="")
+    card = loader.card_of(
+        name="some", encoder=ENCODER, view=VIEW, codec=image_fields(10**6)["image"], checkpoint="", shards=""
+    )
     view = {"eval": _config("ssl_core.augment", VIEW)}
     return str(found.keep(drawn_encoder(config, view, 7).state_dict(), card, root).folder)
 

@@ -16,7 +16,7 @@ from pipelines.model.check import check
 from pipelines.model.embedder import Embedder
 from pipelines.model.examples import EXAMPLES
 from pipelines.model.export import export
-from pipelines.model.loader import CARD, WEIGHTS, load_encoder, read_card
+from pipelines.model.loader import CARD, WEIGHTS, load_encoder
 from pipelines.tracking.server import connect, mlflow, used
 from ssl_core.spec import IMAGE_AXES
 from tests.support.images import encoded, write_tree
@@ -138,13 +138,12 @@ def test_a_version_is_looked_for_where_it_is_asked_for_whatever_mlflow_is_set_to
         assert mlflow().get_tracking_uri() == mlflow().get_registry_uri() == other, "what the caller has set is his own"
 
 
-def test_stored_pictures_are_told_from_drawn_ones(tmp_path):
+def test_stored_samples_are_told_from_drawn_ones(tmp_path):
     packed = pack_tiny(tmp_path / "model")
-    assert not exports.has_real_pictures(packed), "none at all"
-    size = read_card(packed).view_shape[-1]
-    for images, real in ((examples.drawn(size), False), ([encoded(i, 20 + i, 30) for i in range(5)], True)):
+    assert not exports.has_real_samples(packed), "none at all"
+    for images, real in ((Embedder(packed).drawn(), False), ([encoded(i, 20 + i, 30) for i in range(5)], True)):
         examples.write(packed / EXAMPLES, images, np.zeros((5, 2), np.float32))
-        assert exports.has_real_pictures(packed) == real
+        assert exports.has_real_samples(packed) == real
 
 
 def test_the_command_attaches_to_the_run_and_tags_the_version(mlflow_server, tmp_path, capsys):

@@ -31,12 +31,12 @@ from pipelines.errors import UserError
 from pipelines.stage import Nothing
 from ssl_core.codecs._image.decode import decode
 from tests.support.data import shared
-from tests.support.images import ARTIST, ORIENTATION, bad_files, encoded, good_tree, pixels, write_tree
+from tests.support.images import ARTIST, ORIENTATION, bad_files, encoded, good_tree, image_fields, pixels, write_tree
 from tests.support.recipe import TREE
 
 pytestmark = pytest.mark.timeout(600)
 REPOSITORY = Path(__file__).parents[2]
-RULES = Rules(max_pixels=1_000_000, test_fraction=0.0, row_group_bytes=1 << 20)
+RULES = Rules(image_fields(1_000_000), test_fraction=0.0, row_group_bytes=1 << 20)
 
 
 def config_of(path: Path, **options: Any) -> RunConfig:
@@ -229,7 +229,7 @@ def folder_job(root: Path) -> tuple[ImageFolder, Job]:
 def held_out(root: Path, folder: Path, kind: type[ImageFolder] = ImageFolder) -> set[str]:
     source = kind(ImageFolder.Config(path=root))
     for job in writing.jobs(source, 1):
-        writing.write(source, job, Rules(1_000_000, 0.25, 1 << 20), folder)
+        writing.write(source, job, Rules(image_fields(1_000_000), 0.25, 1 << 20), folder)
     return {
         Path(row["origin"]).name
         for path in folder.glob("test/part-*.parquet")
@@ -265,7 +265,7 @@ def test_row_groups_keep_to_bytes_and_rows(tmp_path: Path) -> None:
     source, job = folder_job(good_tree(tmp_path / "raw", 20))
     sizes = [len(raw.data or b"") for raw in source.read(job.part)]
     limit = max(sizes) + 1
-    record = writing.write(source, job, Rules(1_000_000, 0.0, limit), tmp_path)
+    record = writing.write(source, job, Rules(image_fields(1_000_000), 0.0, limit), tmp_path)
     assert record.train is not None
     file = pq.ParquetFile(tmp_path / record.train.path)
     groups = [file.read_row_group(i).to_pylist() for i in range(file.num_row_groups)]

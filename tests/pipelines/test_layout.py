@@ -9,7 +9,7 @@ from pipelines.data.shards import writing
 from pipelines.data.shards.writing import Rules
 from pipelines.data.sources.image_folder import ImageFolder
 from pipelines.errors import UserError
-from tests.support.images import encoded, write_tree
+from tests.support.images import encoded, image_fields, write_tree
 from tests.support.reading import SHARD_MB, made, samples
 
 
@@ -91,7 +91,7 @@ def test_side_cars_are_left_out_and_damaged_images_are_not(tmp_path: Path) -> No
     source = made("image_folder", path=tmp_path / "in")
     assert isinstance(source, ImageFolder)
     (job,) = writing.jobs(source, SHARD_MB)
-    record = writing.write(source, job, Rules(10_000, 0.0, 1 << 20), tmp_path / "out")
+    record = writing.write(source, job, Rules(image_fields(10_000), 0.0, 1 << 20), tmp_path / "out")
     assert (record.num_samples, record.num_other, record.num_bad) == (11, 5, 2)
     assert source.remarks == ("5 files of other kinds left out (.txt, .xml)",)
     assert record.train is not None and record.train.num_rows == 4

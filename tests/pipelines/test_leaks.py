@@ -24,7 +24,8 @@ from pipelines.evaluate.scoring.scores import Leaks, Scores
 from pipelines.registry.review import gates, overlaps
 from ssl_core.codecs._image.opencv import cv2
 from ssl_core.codecs._image.perceptual_hash import nearest_hashes, perceptual_hash
-from tests.support.images import good_tree
+from ssl_core.codecs.image import Image
+from tests.support.images import good_tree, image_fields
 from tests.support.pictures import picture
 from tests.support.recipe import TREE
 
@@ -43,6 +44,16 @@ def small(image: np.ndarray) -> np.ndarray:
     return cv2.resize(image, (32, 32), interpolation=cv2.INTER_AREA)
 
 
+def similarity(sides: dict[str, list[np.ndarray]]) -> leaks.Similarity:
+    """By the codec of images, of rows of these test and train views."""
+
+    def alike(test: np.ndarray, train: np.ndarray) -> np.ndarray:
+        views = (np.stack([sides[split][row] for row in rows]) for split, rows in (("test", test), ("train", train)))
+        return Image(Image.Config()).similarity(*views)
+
+    return alike
+
+
 def test_resized_and_recompressed_pictures_are_found_and_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     train = [picture(96, 96, seed=i) for i in range(60)]
     test = [picture(96, 96, seed=1000 + i) for i in range(30)]
@@ -51,15 +62,13 @@ def test_resized_and_recompressed_pictures_are_found_and_others_are_not(monkeypa
     test[20] = cv2.resize(train[33], (48, 48), interpolation=cv2.INTER_AREA)
     sides = {"train": [small(x) for x in train], "test": [small(x) for x in test]}
 
-    def gray(split: str, rows: np.ndarray) -> np.ndarray:
-        return np.stack([sides[split][row] for row in rows]).astype(np.float32) @ LUMA
-
+    alike = similarity(sides)
     hashes = hashed(sides["train"], 0), hashed(sides["test"], 100)
-    found = leaks.alike_pictures(*([side] for side in hashes), gray)
+    found = leaks.alike_samples(*([side] for side in hashes), alike)
     assert ids(found) == [(104, 17), (109, 2), (120, 33)]
     monkeypatch.setattr(leaks, "_PART", 2)  # the same in parts
     monkeypatch.setattr(leaks, "_QUERIES", 3)
-    again = leaks.alike_pictures(*(windows(side, 7) for side in hashes), gray)
+    again = leaks.alike_samples(*(windows(side, 7) for side in hashes), alike)
     assert all(np.array_equal(a, b) for a, b in zip(again, found, strict=True))
 
 
@@ -88,7 +97,7 @@ def test_an_equal_hash_is_not_enough() -> None:
     test = [np.full((32, 32, 3), 200, np.uint8), picture(32, 32, seed=2)]
     sides = {"train": train, "test": test}
     same = Hashes(np.arange(2), np.zeros(2, np.uint64))
-    found = leaks.alike_pictures([same], [same], lambda s, rows: np.stack([sides[s][r] for r in rows]) @ LUMA)
+    found = leaks.alike_samples([same], [same], similarity(sides))
     assert ids(found) == []
 
 
@@ -132,7 +141,7 @@ def test_bytes_that_ingest_noted_and_that_are_gone_are_said(tmp_path: Path, list
     (part,) = source.parts(1)
     config = parse({**TREE, "source": {"name": "image_folder", "path": str(tmp_path / "raw")}})
     folder = tmp_path / "shards"
-    rules = Rules(max_pixels=1_000_000, test_fraction=0.25, row_group_bytes=1 << 20)
+    rules = Rules(image_fields(1_000_000), test_fraction=0.25, row_group_bytes=1 << 20)
     made = ingest._finish(config, folder, [writing.write(source, Job(0, 0, part), rules, folder)])
     listing = manifest.load(folder)
     listing = listing if listed else listing.model_copy(update={"content": None})

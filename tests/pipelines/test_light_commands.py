@@ -12,8 +12,7 @@ import pytest
 
 from pipelines.__main__ import main
 from pipelines.cli import listing, show, summary
-from pipelines.config import load_keys
-from pipelines.config.parse import load, parse
+from pipelines.config.parse import load, load_keys, parse
 from pipelines.tracking import ui
 from ssl_core import catalog, component_source
 from tests.support.recipe import TREE
@@ -85,7 +84,7 @@ def test_only_show_leaves_the_parts_unbuilt(capsys):
     odd = ["digits", "--set", "views.eval.size=8"]
     assert main(["show", *odd]) == 0
     assert main(["doctor", *odd]) == 1
-    assert "views must agree on one shape" in capsys.readouterr().err
+    assert "method simclr reads views of one shape: views.global gives" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("error", "said"), [(KeyboardInterrupt(), "stopped"), (KeyboardInterrupt("why"), "why")])
@@ -130,7 +129,7 @@ def test_the_look_command_quotes_its_folder(tmp_path):
 
 def test_a_table_in_a_log_is_not_cut(tmp_path):
     script = (
-        "from rich.table import Table; from pipelines.display import console\n"
+        "from rich.table import Table; from pipelines.tracking.display import console\n"
         "t = Table(*['few_label_p10_top1'] * 12); t.add_row(*['x'] * 12); console.print(t)"
     )
     plain = {name: value for name, value in os.environ.items() if name != "COLUMNS"}

@@ -20,8 +20,9 @@ from pipelines.model.loader import CARD, WEIGHTS, load_chain, load_encoder
 from pipelines.storage.checksum import sha256_of
 from pipelines.tracking.server import artifact_root, connect, storage, use
 from ssl_core.catalog import find, names
-from tests.support.images import encoded
+from tests.support.images import encoded, image_fields
 from tests.support.registry import pack_tiny, pretrained, recipe, register
+from tests.support.tiny import image_spec
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -135,11 +136,11 @@ def test_a_config_that_names_a_file_does_not_open_it(tmp_path, monkeypatch):
     (tmp_path / "evil.pt").write_bytes(b"never read")
     config = {"name": "torchvision", "model": "shufflenet_v2_x0_5", "weights": str(tmp_path / "evil.pt")}
     card = loader.card_of(
-        name="x", encoder=config | {"weights": None}, view={"name": "image_eval", "size": 32}, max_pixels=10**6,
-        checkpoint="", shards="",
+        name="x", encoder=config | {"weights": None}, view={"name": "image_eval", "size": 32},
+        codec=image_fields(10**6)["image"], checkpoint="", shards="",
     )  # fmt: skip
     encoder = find("ssl_core.encoders", "torchvision")
-    module = encoder(encoder.Config(model="shufflenet_v2_x0_5"), (3, 32, 32))
+    module = encoder(encoder.Config(model="shufflenet_v2_x0_5"), image_spec(3, 32, 32))
     loader.pack(tmp_path / "model", module.state_dict(), card)
     path = tmp_path / "model" / CARD
     path.write_text(json.dumps(json.loads(path.read_text()) | {"encoder": config}))

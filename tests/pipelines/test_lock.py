@@ -13,7 +13,8 @@ from pipelines.stage import Nothing, Stage
 from pipelines.storage import lock
 from tests.support.recipe import TREE
 
-HOLD = "import sys,time; from pathlib import Path; from pipelines import lock\nwith lock.alone(Path(sys.argv[1])):\n"
+HOLD = "import sys,time; from pathlib import Path; from pipelines.storage import lock\n"
+HOLD += "with lock.alone(Path(sys.argv[1])):\n"
 HOLD += "    print('held', flush=True); time.sleep(float(sys.argv[2]))"
 
 

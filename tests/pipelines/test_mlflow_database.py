@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(300)
 FIRST = """
 import sys
 from pathlib import Path
-from pipelines import tracking
+from pipelines.tracking import runs as tracking
 from tests.support.tracked import recipe
 root = Path(sys.argv[1])
 with tracking.run(recipe(root, sys.argv[2]), root):

@@ -15,11 +15,11 @@ from pipelines.data.batches import quarantine
 from pipelines.data.batches.order import Rows
 from pipelines.data.batches.reading import Piece, Views, read_piece
 from pipelines.data.batches.row_groups import Group
-from pipelines.data.shards.writing import SAMPLES
+from pipelines.data.shards.schema import samples as sample_schema
 from pipelines.errors import UserError
 from pipelines.storage import outbox
 from ssl_core.augment.image_crop import ImageCrop
-from tests.support.images import encoded
+from tests.support.images import encoded, image_fields
 
 ROWS = 6
 
@@ -28,12 +28,12 @@ def shard(path: Path, bad: tuple[int, ...] = ()) -> Group:
     """One row group of six pictures with the sample ids 100 to 105; the bad ones are cut off in the middle."""
     images = [encoded(row)[: 60 if row in bad else None] for row in range(ROWS)]
     names = [f"photo{row}.png" for row in range(ROWS)]
-    pq.write_table(pa.table([np.arange(100, 100 + ROWS), images, names], schema=SAMPLES), path)
+    pq.write_table(pa.table([np.arange(100, 100 + ROWS), images, names], schema=sample_schema("image")), path)
     return Group(str(path), 0)
 
 
 def views(stage: Path | None, slow: float = 30.0) -> Views:
-    return Views((ImageCrop.Config(size=8),), seed=3, max_pixels=10_000, slow_read_seconds=slow, stage=stage)
+    return Views((ImageCrop.Config(size=8),), seed=3, codecs=image_fields(10_000), slow_read_seconds=slow, stage=stage)
 
 
 def piece(group: Group, *rows: int) -> Piece:

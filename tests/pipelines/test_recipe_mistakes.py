@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from pipelines.__main__ import main
-from pipelines.config import load_keys, plain_yaml, recipe_file
-from pipelines.config.parse import load, parse
+from pipelines.config import plain_yaml, recipe_file
+from pipelines.config.parse import load, load_keys, parse
 from pipelines.errors import UserError
 from pipelines.tuning import space
 from tests.support.recipe import TREE

@@ -83,12 +83,12 @@ def test_ten_steps_of_a_recipe_of_another_kind(path):
 def test_twenty_steps_of_the_recipe(path, shards, tmp_path):
     config, listing = shrunk(path), manifest.load(shards.folder)
     worker = Worker(0, 1, torch.device("cpu"), tmp_path)
-    reads_labels = find("ssl_core.methods", config.method.name).reads_labels
+    reads = find("ssl_core.methods", config.method.name).reads
 
     def open_batches(start: int, stop: int):
         return training_batches(config, shards.folder, listing, 0, 1, start, stop, tmp_path)
 
-    labels = manifest.labels(shards.folder, listing, "train") if reads_labels else None
+    labels = manifest.labels(shards.folder, listing, "train") if reads else None
     order = training_order(config, listing)
     assert train(config, worker, order, open_batches, labels=labels) == 20
     losses = [point.metrics["loss"] for point in outbox.read(tmp_path)]

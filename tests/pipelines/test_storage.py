@@ -16,7 +16,7 @@ import torch
 
 from pipelines.config.parse import parse
 from pipelines.data.batches.row_groups import Group, RowGroups
-from pipelines.data.shards.schema import SAMPLES
+from pipelines.data.shards.schema import samples as sample_schema
 from pipelines.errors import UserError
 from pipelines.storage import checkpoint, outbox, parquet, retry
 from pipelines.tracking import display, shipping
@@ -81,7 +81,7 @@ def test_one_that_stays_unreadable_ends_the_run_with_the_last_good_one_named(tra
 @pytest.fixture
 def group(tmp_path: Path) -> Group:
     path = tmp_path / "part.parquet"
-    pq.write_table(pa.table([np.arange(3), [b"x"] * 3, ["a"] * 3], schema=SAMPLES), path)
+    pq.write_table(pa.table([np.arange(3), [b"x"] * 3, ["a"] * 3], schema=sample_schema("image")), path)
     return Group(str(path), 0)
 
 

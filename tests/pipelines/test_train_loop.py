@@ -20,7 +20,7 @@ from pipelines.train.warm_start import Start
 from pipelines.train.worker import Worker
 from ssl_core.build import build_method
 from ssl_core.optimize.optimizers import build_optimizer
-from ssl_core.types import Batch
+from ssl_core.types import Batch, Target
 from tests.support.loop import batches, losses, order_of, run, weights
 from tests.support.recipe import TREE
 from tests.support.tiny import suitable_encoders
@@ -281,12 +281,15 @@ def test_metrics_are_those_of_all_micro_batches(tmp_path):
 
 def test_micro_batches_keep_what_the_batch_holds():
     valid = torch.arange(24).view(8, 3) % 2 == 0  # [B, T]
-    batch = Batch((torch.randn(8, 3), torch.randn(8, 2)), torch.arange(8), (valid, None), torch.arange(8) + 5)
+    batch = Batch(
+        (torch.randn(8, 3), torch.randn(8, 2)), torch.arange(8), (valid, None), Target(torch.arange(8) + 5, valid)
+    )
     parts = loop._split(batch, 4)
     assert [len(part.sample_id) for part in parts] == [2, 2, 2, 2]
     assert torch.equal(torch.cat([part.valid[0] for part in parts]), valid)
     assert all(part.valid[1] is None for part in parts)
-    assert torch.equal(torch.cat([part.label for part in parts]), batch.label)
+    assert torch.equal(torch.cat([part.target.value for part in parts]), batch.target.value)
+    assert torch.equal(torch.cat([part.target.valid for part in parts]), valid)
 
 
 @pytest.mark.gpu

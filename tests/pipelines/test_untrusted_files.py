@@ -16,13 +16,14 @@ from pipelines.data.batches.reading import Piece, Views, read_piece
 from pipelines.data.batches.row_groups import Group
 from pipelines.data.shards import manifest
 from pipelines.data.shards.manifest import Manifest, ShardFile
-from pipelines.data.shards.schema import LABELS, SAMPLES
+from pipelines.data.shards.schema import LABELS
+from pipelines.data.shards.schema import samples as sample_schema
 from pipelines.data.sources import parquet
 from pipelines.errors import UserError
 from pipelines.storage import parquet as footer
 from pipelines.storage import parquet_pages
 from pipelines.tuning.outcome.report import _table
-from tests.support.images import encoded
+from tests.support.images import encoded, image_fields
 from tests.support.payload import Payload
 from tests.support.reading import SHARD_MB, made, refusal, samples
 
@@ -63,7 +64,7 @@ def test_a_crafted_schema_runs_nothing(crafted):
     with pytest.raises(UserError, match=r"^source\.path: .*column 'extra' has the extension type selfray.*; refused"):
         made("parquet", path=path).parts(SHARD_MB)
     with pytest.raises(footer.Refused, match="extension type"):
-        footer.table(path, SAMPLES)
+        footer.table(path, sample_schema("image"))
     assert not proof.exists()
 
 
@@ -73,12 +74,13 @@ def test_a_crafted_shard_runs_nothing(crafted):
     proof.unlink()
     extra = pa.ExtensionArray.from_storage(kind, pa.array([b"x"]))
     table = pa.table(
-        [pa.array([1]), pa.array([encoded(1)], pa.binary()), pa.array(["a"]), extra], [*SAMPLES.names, "x"]
+        [pa.array([1]), pa.array([encoded(1)], pa.binary()), pa.array(["a"]), extra],
+        [*sample_schema("image").names, "x"],
     )
     pq.write_table(table, path)
     piece = Piece((Group(str(path), 0),), Rows(np.zeros(1, np.int64), np.zeros(1, np.int64)), epoch=0)
     with pytest.raises(UserError, match="extension type selfray"):
-        read_piece(piece, Views((), seed=0, max_pixels=10_000, slow_read_seconds=30))
+        read_piece(piece, Views((), seed=0, codecs=image_fields(10_000), slow_read_seconds=30))
     assert not proof.exists()
 
 

@@ -10,7 +10,7 @@ from ssl_core.methods.moco import MoCo
 from ssl_core.methods.supervised import Supervised
 from ssl_core.nn.masking import random_split, take
 from ssl_core.noise import salt
-from ssl_core.types import Batch, Progress
+from ssl_core.types import Batch, Progress, Target
 from tests.support.tiny import rows, tiny_batch, tiny_encoder, tiny_method
 
 
@@ -135,8 +135,9 @@ def test_denoising_corrupts_as_much_as_asked() -> None:
     assert torch.equal(masked._corrupt(view[5:6], ids[5:6], 0), erased[5:6])
 
 
-def _supervised_batch(label: torch.Tensor | None) -> Batch:
-    return Batch((torch.zeros(3, 3, 8, 8),), torch.tensor([5, 6, 7]), (None,), label)
+def _supervised_batch(classes: torch.Tensor | None) -> Batch:
+    target = None if classes is None else Target(classes)
+    return Batch((torch.zeros(3, 3, 8, 8),), torch.tensor([5, 6, 7]), (None,), target)
 
 
 def test_supervised_names_the_class_outside_its_range() -> None:

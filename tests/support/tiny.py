@@ -9,7 +9,7 @@ from ssl_core import catalog
 from ssl_core.encoders.base import Encoder
 from ssl_core.methods.base import Method
 from ssl_core.spec import IMAGE_AXES, SERIES_AXES, ViewSpec
-from ssl_core.types import Batch
+from ssl_core.types import Batch, Target
 
 SPECS = {  # the smallest views of each kind
     IMAGE_AXES: ViewSpec(IMAGE_AXES, (3, 8, 8), nbytes=192),
@@ -77,9 +77,16 @@ def installed_encoders() -> list[str]:
 def tiny_batch(method: Method, size: int = 8, seed: int = 1) -> Batch:
     generator = torch.Generator().manual_seed(seed)
     shape = method.encoder.view_shape
-    views = tuple(torch.randn(size, *shape, generator=generator) for _ in method.view_kinds)
-    label = torch.randint(NUM_CLASSES, (size,), generator=generator) if method.reads_labels else None
-    return Batch(views, torch.arange(size) + 100, tuple(None for _ in views), label)
+    views = tuple(torch.randn(size, *shape, generator=generator) for _ in _kinds(method))
+    target = Target(torch.randint(NUM_CLASSES, (size,), generator=generator)) if method.reads == "class" else None
+    return Batch(views, torch.arange(size) + 100, tuple(None for _ in views), target)
+
+
+def _kinds(method: Method) -> tuple[str, ...]:
+    """As `tiny_method` has configured it."""
+    name = type(method).__module__.rpartition(".")[2]
+    config = catalog.config_type("ssl_core.methods", name)(**SMALL_METHODS.get(name, {}))
+    return type(method).kinds(config)
 
 
 def rows(batch: Batch, index: slice | torch.Tensor) -> Batch:
@@ -88,5 +95,5 @@ def rows(batch: Batch, index: slice | torch.Tensor) -> Batch:
         tuple(v[index] for v in batch.views),
         batch.sample_id[index],
         tuple(None if v is None else v[index] for v in batch.valid),
-        None if batch.label is None else batch.label[index],
+        None if batch.target is None else Target(*(None if part is None else part[index] for part in batch.target)),
     )

@@ -86,8 +86,10 @@ def looked_at(config: RunConfig, shared: Plan) -> dict[str, Any]:
     Only where these have another shape than what the trial's encoder reads are they the trial's.
     """
     own = shared.config({}).views
-    here, there = (build_chain(views["eval"]).view_shape for views in (config.views, own))  # all of a config agree
-    return {**config.views, **own} if here == there else dict(config.views)
+    read = ("eval", find("ssl_core.methods", config.method.name).kinds(config.method)[0])
+    both = ((config.views[kind], own[kind]) for kind in read if kind in own)
+    alike = all(build_chain(mine).view_shape == build_chain(other).view_shape for mine, other in both)
+    return {**config.views, **own} if alike else dict(config.views)
 
 
 def floors(config: RunConfig, shared: Plan) -> dict[str, dict[str, float]]:

@@ -4,7 +4,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl_core.codecs._image.opencv import cv2
-from ssl_core.codecs._series.stored import SeriesValue
 
 COLORS = (  # RGB, Okabe & Ito (2008): told apart by color-blind readers too
     (0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (230, 159, 0), (90, 90, 90), (0, 0, 0),
@@ -12,14 +11,12 @@ COLORS = (  # RGB, Okabe & Ito (2008): told apart by color-blind readers too
 _SHIFT = 3  # OpenCV draws at eighths of a pixel
 
 
-def line_plot(value: SeriesValue, side: int) -> bytes:
-    """PNG of `side` x `side` pixels: eight channels at most, each over its own range; gaps where values are missing."""
+def line_plot(values: NDArray[np.floating], side: int) -> NDArray[np.uint8]:
+    """[T, C] -> RGB [side, side, 3]: at most eight channels, each over its own range; gaps where values miss."""
     canvas = np.full((side, side, 3), 255, np.uint8)
-    steps = len(value.values)
-    place = np.arange(steps) if value.time is None else value.time
-    x = (place - place[0]) / max(int(place[-1]) - int(place[0]), 1) * (side - 1)  # [T]
-    for channel, color in list(enumerate(COLORS))[: value.values.shape[1]]:
-        column, y = _thinned(x, value.values[:, channel].astype(np.float64), side)
+    x = np.arange(len(values)) / max(len(values) - 1, 1) * (side - 1)  # [T]
+    for channel, color in list(enumerate(COLORS))[: values.shape[1]]:
+        column, y = _thinned(x, values[:, channel].astype(np.float64), side)
         known = ~np.isnan(y)
         if not known.any():
             continue
@@ -30,8 +27,7 @@ def line_plot(value: SeriesValue, side: int) -> bytes:
             line = np.rint(points[run]).astype(np.int32)
             line = line.repeat(2, axis=0) if len(line) == 1 else line  # a lone value is a dot
             cv2.polylines(canvas, [line], False, color, 1, cv2.LINE_AA, _SHIFT)
-    _, png = cv2.imencode(".png", canvas[:, :, ::-1])
-    return bytes(png)
+    return canvas
 
 
 def _thinned(
