@@ -107,6 +107,6 @@ def check(config: RunConfig, rehearsed: Rehearsed, steps: int, fewest: int, budg
         return
     training = seconds(config, rehearsed, fewest)
     raise UserError(
-        f"--budget: {clock(budget_s)} are too short: {fewest} steps take {clock(training)} here, ingest, rehearsal, "
+        f"--budget: {clock(budget_s)} is too short: {fewest} steps take {clock(training)} here, ingest, rehearsal, "
         f"start and evaluation {clock(around_s)}; give {math.ceil(1.1 * (training + around_s) / 60)}m or more"
     )

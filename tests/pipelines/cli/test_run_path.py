@@ -36,7 +36,7 @@ def test_a_folder_of_images_and_again_with_a_budget(tmp_path):
 def test_an_impossible_budget_is_one_line(tmp_path):
     pictures(tmp_path / "cats", 60)
     done = selfray("run", str(tmp_path / "cats"), "--set", f"storage={tmp_path}/storage", "--budget", "30s")
-    assert done.returncode == 1 and "--budget: 30s are too short" in done.stderr, done.stderr
+    assert done.returncode == 1 and "--budget: 30s is too short" in done.stderr, done.stderr
     assert "Traceback" not in done.stderr
 
 

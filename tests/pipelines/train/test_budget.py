@@ -81,7 +81,7 @@ def test_a_budget_that_is_too_short_says_what_would_do():
     with pytest.raises(UserError) as caught:
         budget.check(config, timed(0.6), steps=12, fewest=100, budget_s=60, around_s=50)
     assert str(caught.value) == (
-        "--budget: 1m00s are too short: 100 steps take 1m00s here, ingest, rehearsal, start and evaluation 50s; give "
+        "--budget: 1m00s is too short: 100 steps take 1m00s here, ingest, rehearsal, start and evaluation 50s; give "
         "3m or more"
     )
 
