@@ -19,7 +19,14 @@ from ssl_core.config import Config
 from tests.support.recipe import TREE
 
 LISTED = Path(__file__).with_name("defaults.json")
-PLACES = ("pipelines.data.sources", "ssl_core.augment", "ssl_core.encoders", "ssl_core.methods", "ssl_core.evaluate")
+PLACES = (
+    "pipelines.data.sources",
+    "pipelines.evaluate.tasks",
+    "ssl_core.augment",
+    "ssl_core.encoders",
+    "ssl_core.methods",
+    "ssl_core.evaluate",
+)
 STAGES = (INGEST, PRETRAIN, EVALUATE)
 
 

@@ -23,7 +23,7 @@ from pipelines.evaluate.report.text import (
     rows,
     verdict,
 )
-from pipelines.evaluate.tasks.robustness import Robustness
+from pipelines.evaluate.tasks._robustness_table import Robustness
 from pipelines.registry.page import tables
 
 GOOD = Scores(
