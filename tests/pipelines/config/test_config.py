@@ -91,7 +91,7 @@ def test_every_shipped_recipe_is_valid():
 
     import pipelines
 
-    recipes = sorted((Path(pipelines.__file__).parent / "recipes").glob("*.yaml"))
+    recipes = sorted((Path(pipelines.__file__).parent / "recipes").rglob("*.yaml"))
     assert recipes
     for path in recipes:
         head = path.read_text().split("\n\n")[0]

@@ -25,7 +25,7 @@ from ssl_core.types import Batch, Progress
 from tests.support.recipe import TREE
 
 pytestmark = pytest.mark.timeout(600)
-RECIPES = sorted((Path(pipelines.__file__).parent / "recipes").glob("*.yaml"))
+RECIPES = sorted((Path(pipelines.__file__).parent / "recipes").rglob("*.yaml"))
 
 
 def shrunk(path: Path) -> RunConfig:
