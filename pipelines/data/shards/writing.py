@@ -75,7 +75,7 @@ class PartRecord(Config):
     num_samples: int
     num_bad: int
     num_other: int = 0
-    num_16_bit: int = 0  # gray images, and their largest value: see _check_16_bit of stages/ingest.py
+    num_16_bit: int = 0  # gray images, and their largest value: see _check_16_bit of data/ingest.py
     largest_16_bit: int = 0
     labels: tuple[str, ...]
     """The different label texts that it saw."""

@@ -31,7 +31,7 @@ def test_sizes_and_overrides() -> None:
     [
         ({"patch_size": 5}, r"encoder\.patch_size: 5 does not divide the view length 32"),
         ({"dim": 10, "heads": 4}, r"encoder\.heads: 4 does not divide encoder\.dim 10"),
-        ({"dim": 9, "heads": 3}, r"encoder\.dim: 9 is not even"),
+        ({"dim": 9, "heads": 3}, r"encoder\.dim: 9 is not a multiple of 2"),
     ],
 )
 def test_refusals_name_the_key(knobs: dict[str, int], said: str) -> None:
