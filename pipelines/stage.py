@@ -12,7 +12,7 @@ from pipelines.storage import lock
 from pipelines.storage.atomic import write_text
 from pipelines.storage.inputs import RECORD, Inputs
 from pipelines.tracking import display, runs
-from pipelines.tracking.server import DatasetSummary
+from pipelines.tracking.datasets import DatasetSummary
 from ssl_core.config import Config
 
 

@@ -20,7 +20,7 @@ from pipelines.config.run import RunConfig
 from pipelines.evaluate.any_model import EvaluationConfig
 from ssl_core import catalog
 from tests.benchmarks import campaigns, record, results, tables
-from tests.pipelines.test_embedding_folder import embedded
+from tests.pipelines.model.test_embedding_folder import embedded
 from tests.support import pages, registry
 from tests.support.images import encoded
 from tests.support.pages import PAGES, REPOSITORY

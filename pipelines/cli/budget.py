@@ -59,18 +59,20 @@ def fit(tree: Mapping[str, Any], budget_s: int, root: Path, began: float, fixed:
         while next_ is not None:
             trial = checked(with_changes(tree, {f"encoder.{key}": next_} if key else {}))
             say(f"budget:     rehearsing encoder {trial.encoder.name}" + (f", {key} {next_}" if key else ""))
+            started = time.monotonic()
             found = rehearse(trial, shards, on_gpus(trial, capacity.num_gpus()))
             if found is None:
                 raise UserError("--budget: no room to rehearse; `selfray plan` says what is lacking")
             tried[next_] = trial, found
-            spent = time.monotonic() - began
+            now = time.monotonic()
+            spent = now - began
             for each, (with_width, measured) in tried.items():
                 left = budget_s - budget.around(with_width, measured, samples, spent)
                 fitting[each] = budget.steps_within(with_width, measured, left)
-            next_ = budget.next_width(widths, fitting, wanted)
+            next_ = budget.next_width(widths, fitting, wanted, now - started, left)
         width, steps = budget.choose(fitting, wanted)
         config, measured = tried[width]
-        fewest = min(budget.FEWEST_STEPS, per_epoch)
+        fewest = min(budget.FEWEST_STEPS, wanted)
         budget.check(config, measured, steps, fewest, budget_s, budget.around(config, measured, samples, spent))
     except BaseException:
         session.close()

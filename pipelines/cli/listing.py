@@ -11,6 +11,7 @@ PACKAGES = {
     "encoders": "ssl_core.encoders",
     "augmentations": "ssl_core.augment",
     "probes": "ssl_core.evaluate",
+    "tasks of an evaluation": "pipelines.evaluate.tasks",
     "sources": "pipelines.data.sources",
 }
 

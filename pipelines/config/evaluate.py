@@ -4,11 +4,20 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, SerializeAsAny
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SerializeAsAny,
+    model_validator,
+)
 
 from ssl_core.augment._image.corruptions import COMMON, Kind
 from ssl_core.catalog import config_type, find, named_in, names
 from ssl_core.config import Config, NamedConfig
+from ssl_core.spec import ViewSpec
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -16,6 +25,10 @@ MEAN = "robust_top1"
 """Name of the score of robustness: the mean over all corruptions and severities."""
 FINE_TUNED = "fine_tune_top1"
 """Name of the score of fine-tuning."""
+TASKS = "pipelines.evaluate.tasks"
+"""Where tasks are found by name: a config imports none of them."""
+SHORT = ("robustness", "fine_tune")
+"""Tasks that may also be given as keys of their own."""
 QUICK = ("knn", "linear_probe", "few_label")
 FULL: Mapping[str, Mapping[str, Any]] = {"clustering": {"dbscan": True}}
 """What the full suite sets."""
@@ -39,7 +52,8 @@ class RobustnessConfig(Config):
 
 
 def _robustness(given: Mapping[str, Any]) -> RobustnessConfig | None:
-    return RobustnessConfig() if given.get("suite") == "full" else None
+    named = any(task.name == "robustness" for task in given.get("tasks", ()))
+    return RobustnessConfig() if given.get("suite") == "full" and not named else None
 
 
 class FineTuneConfig(Config):
@@ -65,12 +79,32 @@ def check_headline(config: "EvaluateConfig") -> None:
     """
     probes = [find("ssl_core.evaluate", probe.name)(probe) for probe in config.probes]
     known = [name for probe in probes for name in probe.score_names]
-    known += [MEAN] if config.robustness is not None else []
-    known += [FINE_TUNED] if config.fine_tune is not None else []
+    known += [find(TASKS, task.name).score for _, task in listed_tasks(config)]
     if config.headline and config.headline not in known:
         close = get_close_matches(config.headline, known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"it can be one of {', '.join(known)}"
         raise ValueError(f"evaluate.headline: nothing measured gives '{config.headline}'; {hint}")
+
+
+def listed_tasks(config: "EvaluateConfig") -> list[tuple[str, NamedConfig]]:
+    """Dotted key -> task, those of keys of their own first."""
+    own = [(name, getattr(config, name)) for name in SHORT if getattr(config, name) is not None]
+    made = [(f"evaluate.{name}", config_type(TASKS, name).model_validate(given.model_dump())) for name, given in own]
+    return [*made, *((f"evaluate.tasks.{index}", task) for index, task in enumerate(config.tasks))]  # type: ignore[list-item]
+
+
+def check_tasks(config: "EvaluateConfig", spec: ViewSpec) -> None:
+    """
+    Args:
+        spec: of the eval view.
+    Raises:
+        ValueError: a task cannot be done on such views.
+    """
+    for key, task in listed_tasks(config):
+        try:
+            find(TASKS, task.name)(task).check(spec)
+        except ValueError as error:
+            raise ValueError(f"{key}: {error}") from None
 
 
 class EvaluateConfig(Config):
@@ -93,7 +127,16 @@ class EvaluateConfig(Config):
     """Look for test samples that are near copies of train samples; reads all shards once per data set."""
     map_samples: PositiveInt = 1000
     """Test samples drawn in the embedding map and searched for the neighbour gallery."""
+    tasks: tuple[Annotated[SerializeAsAny[NamedConfig], named_in(TASKS)], ...] = ()
+    """What takes more than frozen features, e.g. [{name: robustness}, {name: fine_tune, epochs: 50}]; each once."""
     robustness: RobustnessConfig | None = Field(default_factory=_robustness)
     """Linear probe under common corruptions; {} takes all of them at all severities, as suite full does; null: none."""
     fine_tune: FineTuneConfig | None = None
     """Accuracy of all weights trained on the labels; {} takes the defaults. Costs a training, twice."""
+
+    @model_validator(mode="after")
+    def _each_task_once(self) -> "EvaluateConfig":
+        given = [name for name in SHORT if getattr(self, name) is not None] + [task.name for task in self.tasks]
+        if twice := [name for name in given if given.count(name) > 1]:
+            raise ValueError(f"tasks: {twice[0]} is asked for twice; give it once")
+        return self

@@ -7,7 +7,7 @@ from pydantic import Field, NonNegativeInt, SerializeAsAny, model_validator
 
 from pipelines.config import codecs
 from pipelines.config.chosen import chosen
-from pipelines.config.evaluate import EvaluateConfig, check_headline
+from pipelines.config.evaluate import EvaluateConfig, check_headline, check_tasks
 from pipelines.config.flat import fingerprint, flat
 from pipelines.config.review import ReviewConfig
 from pipelines.config.sections import DataConfig, IngestConfig, RayConfig, RegistryConfig, TrackingConfig, TrainConfig
@@ -62,13 +62,20 @@ class RunConfig(SetupConfig):
         """Build everything once without memory, so that what does not fit is said before Ray starts."""
         if checks_keys_only():
             return self
-        from ssl_core.build import build_method, check_encoder_reads, check_eval_view, check_views  # torch: two seconds
+        from ssl_core.build import (  # torch: two seconds
+            build_chain,
+            build_method,
+            check_encoder_reads,
+            check_eval_view,
+            check_views,
+        )
         from ssl_core.optimize.sharding import check_shardable
 
         check_headline(self.evaluate)
         codecs.check(self)
         check_views(self.method, self.views)
         check_eval_view(self.views)
+        check_tasks(self.evaluate, build_chain(self.views["eval"]).spec)
         together = self.train.global_batch_size // self.train.accumulate
         if together < (fewest := find("ssl_core.methods", self.method.name).min_samples):
             raise ValueError(

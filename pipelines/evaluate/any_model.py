@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import model_validator
 
 from pipelines.config import codecs
-from pipelines.config.evaluate import check_headline
+from pipelines.config.evaluate import check_headline, check_tasks
 from pipelines.config.parse import parse_as, read_tree, with_changes
 from pipelines.config.run import SetupConfig
 from pipelines.config.sections import TrackingConfig
@@ -39,9 +39,9 @@ class EvaluationConfig(SetupConfig):
         check_eval_view(self.views)
         if unread := sorted(set(self.views) - {"eval"}):
             raise ValueError(f"views.{unread[0]}: nobody reads it; an evaluation reads eval")
-        build_chain(self.views["eval"])
         codecs.check(self)
         check_headline(self.evaluate)
+        check_tasks(self.evaluate, build_chain(self.views["eval"]).spec)
         return self
 
 

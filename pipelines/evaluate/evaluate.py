@@ -12,13 +12,14 @@ from pipelines.data.shards.labels import Labels
 from pipelines.data.shards.manifest import Manifest
 from pipelines.data.shards.shard_set import ShardSet
 from pipelines.errors import UserError
+from pipelines.evaluate import run_tasks
 from pipelines.evaluate.artifact import ProbeReport
 from pipelines.evaluate.features import encode, training_views
 from pipelines.evaluate.features.feature_set import FeatureSet
 from pipelines.evaluate.leaks import check as leak_check
 from pipelines.evaluate.report import text
 from pipelines.evaluate.scoring import label_free, outcomes, scoring
-from pipelines.evaluate.tasks import run as tasks
+from pipelines.evaluate.tasks.base import Evaluated
 from pipelines.model import loader
 from pipelines.stage import Stage
 from pipelines.storage import outbox
@@ -43,7 +44,7 @@ def run(config: SetupConfig, given: Checkpoint, folder: Path) -> ProbeReport:
     features = encode.features(config, shards, listing, root, subjects)
     looked.step({})
     measured = scoring.measure(config.evaluate, config.seed, features, labels, looked.step) if labels else {}
-    extra = tasks.run(config, shards, listing, labels, features, subjects, folder)
+    extra = run_tasks.run(Evaluated(config, shards, listing, labels, features, subjects, folder))
     looked.step(extra.metrics)
     for name, side in measured.items():
         side.add(extra.scores[name], config.seed, config.evaluate.resamples)

@@ -26,7 +26,7 @@ from pipelines.registry.artifact import ModelVersion
 from pipelines.stage import Stage
 from pipelines.storage import checkpoint
 from pipelines.storage.checksum import sha256_of
-from pipelines.tracking import provenance, runs
+from pipelines.tracking import datasets, provenance, runs
 from pipelines.tracking import server as store
 from pipelines.tracking.runs import Tracked
 from pipelines.tracking.server import Value, reached
@@ -164,9 +164,8 @@ def _logged(tracked: Tracked, config: RunConfig, given: ProbeReport, card: Card,
         client.set_logged_model_tags(model.model_id, {versions.FILES: listed})
     client.log_outputs(tracked.run_id, models=[LoggedModelOutput(model.model_id, step=given.checkpoint.step)])
     shards = given.checkpoint.shards.folder
-    store.log_values(
-        client, tracked.run_id, _scores(given), model.model_id, store.dataset(shards, manifest.load(shards).summary())
-    )
+    data = datasets.dataset(shards, manifest.load(shards).summary())
+    store.log_values(client, tracked.run_id, _scores(given), model.model_id, data)
     return client.finalize_logged_model(model.model_id, "READY")
 
 

@@ -229,8 +229,6 @@ def _split(batch: Batch, parts: int) -> list[Batch]:
     if parts == 1:
         return [batch]
 
-    target = batch.target
-
     def of(tensor: Tensor | None, index: int) -> Tensor | None:
         return None if tensor is None else tensor.chunk(parts)[index]
 
@@ -240,10 +238,17 @@ def _split(batch: Batch, parts: int) -> list[Batch]:
             views=tuple(view.chunk(parts)[index] for view in batch.views),
             sample_id=batch.sample_id.chunk(parts)[index],
             valid=tuple(of(valid, index) for valid in batch.valid),
-            target=None if target is None else Target(target.value.chunk(parts)[index], of(target.valid, index)),
+            target=_part_of(batch.target, parts, index),
         )
         for index in range(parts)
     ]
+
+
+def _part_of(target: Target | None, parts: int, index: int) -> Target | None:
+    if target is None:
+        return None
+    valid = None if target.valid is None else target.valid.chunk(parts)[index]
+    return Target(target.value.chunk(parts)[index], valid)
 
 
 def _within_budget(num_replaced: int, steps: int, order: Order, fraction: float) -> None:

@@ -12,6 +12,9 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+import pipelines.runtime  # noqa: F401  Ray reads its settings when it is imported
+
+# isort: split
 import numpy as np
 from numpy.typing import NDArray
 from ray.data import Dataset, read_datasource

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from pipelines.config import recipe_file
 from pipelines.config.parse import read_tree
-from pipelines.data.recognize import images, parquet_files, tables
+from pipelines.data.recognize import images
 from pipelines.data.recognize.found import Found, Images, TimeSeries
 from pipelines.data.recognize.kinds import kind_of
 from pipelines.data.recognize.listing import listing
@@ -80,6 +80,8 @@ def _sanitized(text: str) -> str:
 def _found(path: Path) -> Images | TimeSeries:
     listed = listing(path)
     kind = kind_of(listed, path)
+    from pipelines.data.recognize import parquet_files, tables  # pyarrow: not for data that are not recognized
+
     if kind == "parquet":
         return parquet_files.recognize(listed, path)
     if kind == "table":

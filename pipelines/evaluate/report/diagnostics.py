@@ -16,7 +16,7 @@ from pipelines.evaluate.features.feature_set import FeatureSet
 from pipelines.evaluate.report.class_text import class_text
 from pipelines.evaluate.report.plots import GREY, INK, MUTED, new_figure, save
 from pipelines.evaluate.report.text import Scores
-from pipelines.evaluate.tasks.robustness import Robustness
+from pipelines.evaluate.tasks._robustness_table import Robustness
 from ssl_core.measures.health import norm_outliers, spectrum
 
 NAMED = 30

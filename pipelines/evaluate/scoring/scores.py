@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from pipelines.evaluate.tasks.robustness import Robustness
+from pipelines.evaluate.tasks._robustness_table import Robustness
 from ssl_core.config import Config
 
 LeakKind = Literal["bytes", "phash", "features"]

@@ -1,1 +1,1 @@
-"""Parts of an evaluation that need more than frozen features of clean views."""
+"""Parts of an evaluation that need more than frozen features of clean views, one file each; see base.py."""

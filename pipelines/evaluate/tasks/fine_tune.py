@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import load_file
@@ -25,6 +25,7 @@ from pipelines.data.shards.shard_set import ShardSet
 from pipelines.errors import UserError
 from pipelines.evaluate.features import encode
 from pipelines.evaluate.features.encode import Subject
+from pipelines.evaluate.tasks.base import Evaluated, EvaluationTask, Outcome
 from pipelines.runtime import session
 from pipelines.storage import checkpoint, lock, outbox
 from pipelines.storage.atomic import write_tensors
@@ -33,6 +34,9 @@ from pipelines.train import pretrain
 from pipelines.train.artifact import Checkpoint
 from pipelines.train.warm_start import Start
 from ssl_core.build import build_chain, untrained
+from ssl_core.config import NamedConfig
+from ssl_core.evaluate.base import mean_score
+from ssl_core.spec import IMAGE_AXES, ViewSpec
 
 SCORE = FINE_TUNED
 VERSION = 1
@@ -40,12 +44,48 @@ NOTE_SECONDS = 10.0
 HITS = "hits.safetensors"
 
 
-def protocol(settings: FineTuneConfig) -> str:
-    return (
-        f"fine_tune v{VERSION}: all weights, {settings.epochs} epochs of AdamW at {settings.lr:g} per 256 samples, "
-        f"layer decay {settings.layer_decay:g} (random init: none), weight decay {settings.weight_decay:g}, label "
-        f"smoothing {settings.label_smoothing:g}, last step"
-    )
+class FineTune(EvaluationTask):
+    """Accuracy of all weights trained on the labels of train, from pre-training and from random weights."""
+
+    score = SCORE
+
+    class Config(FineTuneConfig, NamedConfig):
+        name: Literal["fine_tune"] = "fine_tune"
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        self.settings = config
+
+    @property
+    def protocol(self) -> str:
+        settings = self.settings
+        return (
+            f"fine_tune v{VERSION}: all weights, {settings.epochs} epochs of AdamW at {settings.lr:g} per 256 samples, "
+            f"layer decay {settings.layer_decay:g} (random init: none), weight decay {settings.weight_decay:g}, label "
+            f"smoothing {settings.label_smoothing:g}, last step"
+        )
+
+    def check(self, spec: ViewSpec) -> None:
+        if self.settings.view is None and spec.axes != IMAGE_AXES:
+            axes = " x ".join(spec.axes)
+            raise ValueError(f"without `view` it trains on image_crop, and the views are {axes}; give view")
+
+    def measure(self, given: Evaluated, outcome: Outcome) -> None:
+        if not given.labels:
+            raise UserError("evaluate.fine_tune: needs labels, these data have none (source.labels); set it to null")
+        found = fine_tune(
+            given.config,
+            self.settings,
+            given.shards,
+            given.listing,
+            given.labels,
+            given.subjects,
+            given.folder,
+        )
+        for name, right in found.items():
+            outcome.scores[name][SCORE] = mean_score(right)
+        outcome.metrics[SCORE] = outcome.scores["encoder"][SCORE].value
+        outcome.protocols["fine_tune"] = self.protocol
 
 
 def fine_tune(

@@ -1,79 +1,186 @@
-"""What corruptions leave of an encoder's accuracy: the table, free of Ray.
+"""Features of the test split under common corruptions, and what a linear probe of clean features makes of them.
 
-Hendrycks & Dietterich, 2019 (https://arxiv.org/abs/1903.12261): the classifier sees clean data only; their mean
-corruption error is relative to AlexNet, here the plain accuracy and its drop are given.
+Shapes: N samples of the test split that are looked at, K corrupted copies of each, D feature width.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Literal, NamedTuple
 
-from pipelines.config.evaluate import MEAN
-from pipelines.tracking.markdown import table
-from ssl_core.config import Config
+import torch
+from torch import Tensor
+
+from pipelines.config.evaluate import MEAN, RobustnessConfig
+from pipelines.config.flat import fingerprint
+from pipelines.config.run import SetupConfig
+from pipelines.data.shards.manifest import Manifest
+from pipelines.data.shards.shard_set import ShardSet
+from pipelines.data.shards.writing import MAX_GROUP_ROWS
+from pipelines.evaluate.features import encode
+from pipelines.evaluate.features.encode import Subject
+from pipelines.evaluate.features.feature_set import FeatureSet
+from pipelines.evaluate.tasks._robustness_table import Robustness, summed_up
+from pipelines.evaluate.tasks.base import Evaluated, EvaluationTask, Outcome
+from pipelines.runtime import session
+from pipelines.storage import outbox
+from ssl_core.augment.image_corrupt import ImageCorrupt
+from ssl_core.build import build_chain
+from ssl_core.config import NamedConfig
+from ssl_core.evaluate._maths.resample import replicates
+from ssl_core.evaluate.base import Labelled, Score, mean_score
+from ssl_core.evaluate.linear_probe import LinearProbe
+from ssl_core.measures.statistics import percentiles
+from ssl_core.spec import IMAGE_AXES, ViewSpec
+
+Case = tuple[str, int]
+"""A corruption and its severity; severity 0 is the clean view."""
+CLEAN: Case = ("clean", 0)
+PASS_BYTES = 192 << 20
+"""Of the views of one row group, all corruptions side by side."""
 
 
-class Robustness(Config):
-    """Top-1 of a linear probe that was fitted on clean train features."""
+class Corrupted(NamedTuple):
+    """What was found out about one subject."""
 
-    severities: tuple[int, ...]
-    clean: float
-    """On the same test samples without corruption."""
-    top1: dict[str, tuple[float, ...]]
-    """Corruption -> accuracy at each severity."""
-    num_test: int
-    intervals: dict[str, tuple[float, float]] = {}
-    """Name as in `metrics` -> 95 % interval over test samples; empty: nothing was resampled."""
+    table: Robustness
+    shares: Tensor
+    """[N] float64, of its corrupted copies that each test sample was told from."""
+    sample_id: Tensor
+    """[N] int64, the test samples that were looked at."""
+
+
+class CorruptionRobustness(EvaluationTask):
+    """Accuracy under common corruptions of a linear probe that was fitted on clean features; images only."""
+
+    score = MEAN
+
+    class Config(RobustnessConfig, NamedConfig):
+        name: Literal["robustness"] = "robustness"
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        self.settings = config
 
     @property
-    def asked(self) -> tuple[frozenset[str], tuple[int, ...]]:
-        """Corruptions and severities: means over others are no comparison."""
-        return frozenset(self.top1), self.severities
+    def protocol(self) -> str:
+        settings = self.settings
+        return (
+            f"robustness v1: linear probe of clean train features on {len(settings.corruptions)} common corruptions "
+            f"({', '.join(settings.corruptions)}) at severities {', '.join(map(str, settings.severities))}; at most "
+            f"{settings.max_samples} test samples; score: mean over all"
+        )
 
-    @property
-    def mean(self) -> float:
-        return sum(map(_mean, self.top1.values())) / len(self.top1)
+    def check(self, spec: ViewSpec) -> None:
+        if spec.axes != IMAGE_AXES:
+            raise ValueError(f"corruptions are of images; the views are {' x '.join(spec.axes)}")
 
-    @property
-    def drop(self) -> float:
-        """Clean accuracy less the mean under corruption."""
-        return self.clean - self.mean
-
-    def metrics(self) -> dict[str, float]:
-        """For the record: `robustness/KIND_top1`, `robustness/KIND_drop`, means over severities, and the whole drop."""
-        found = {f"robustness/{kind}_top1": _mean(values) for kind, values in self.top1.items()}
-        found |= {f"robustness/{kind}_drop": self.clean - _mean(values) for kind, values in self.top1.items()}
-        return {MEAN: self.mean, "robustness/clean_top1": self.clean, "robustness/drop": self.drop, **found}
-
-    def shown(self, metric: str) -> str:
-        """A number of `metrics` with its interval."""
-        ends = self.intervals.get(metric)
-        return f"{self.metrics()[metric]:.3f}" + (f" [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else "")
-
-    def markdown(self) -> list[str]:
-        """A table: a row per corruption, a column per severity, the mean and the drop."""
-        columns = ["corruption", *(f"severity {s}" for s in self.severities), "mean", "drop"]
-        rows = [
-            [f"`{kind}`", *_cells(values), self.shown(f"robustness/{kind}_top1"), self.shown(f"robustness/{kind}_drop")]
-            for kind, values in self.top1.items()
-        ]
-        every = _cells([_mean(column) for column in zip(*self.top1.values(), strict=True)])
-        rows.append(["**all**", *every, f"{self.mean:.3f}", f"**{self.shown('robustness/drop')}**"])
-        clean = self.shown("robustness/clean_top1")
-        said = f"Linear probe fitted on clean train features; {self.num_test} test samples, clean {clean}."
-        return ["## Robustness", "", said, "", *table(columns, rows, numeric=range(1, len(columns)))]
+    def measure(self, given: Evaluated, outcome: Outcome) -> None:
+        if not given.labels:  # the report says that nothing could be scored
+            return
+        outbox.note(given.folder, f"robustness: the test split under {len(self.settings.corruptions)} corruptions")
+        found = robustness(
+            given.config,
+            self.settings,
+            given.shards,
+            given.listing,
+            given.labels,
+            given.features,
+            given.subjects,
+        )
+        for name, side in found.items():
+            outcome.scores[name][MEAN] = mean_score(side.shares)
+        outcome.sample_id[MEAN], outcome.robustness = found["encoder"].sample_id, found["encoder"].table
+        outcome.metrics |= outcome.robustness.metrics()
+        outcome.protocols["robustness"] = self.protocol
 
 
-def summed_up(
-    hits: Mapping[tuple[str, int], Sequence[bool]], clean: Sequence[bool], severities: Sequence[int]
-) -> Robustness:
-    """Accuracy per corruption and severity from per-sample hits."""
-    kinds = list(dict.fromkeys(kind for kind, _ in hits))
-    top1 = {kind: tuple(_mean(hits[kind, severity]) for severity in severities) for kind in kinds}
-    return Robustness(severities=tuple(severities), clean=_mean(clean), top1=top1, num_test=len(clean))
+def robustness(
+    config: SetupConfig,
+    settings: RobustnessConfig,
+    shards: ShardSet,
+    listing: Manifest,
+    labels: Mapping[str, Mapping[int, int]],
+    features: Mapping[str, FeatureSet],
+    subjects: Sequence[Subject],
+) -> dict[str, Corrupted]:
+    """By subject. The probe is fitted once per subject, on the clean train features, and reads every copy."""
+    root = next(iter(features.values())).folder.parent
+    cases = [CLEAN, *product(settings.corruptions, settings.severities)]
+    corrupted = _features(config, settings, shards, listing, root, subjects, cases)
+    found = {}
+    for subject in subjects:
+        train = features[subject.name].labelled("train", labels["train"])
+        copies = [corrupted[subject.name, case].labelled("test", labels["test"]) for case in cases]
+        label = torch.cat([copy.label for copy in copies])  # [K * N]
+        test = Labelled(torch.cat([copy.features for copy in copies]), label)
+        predicted = LinearProbe(LinearProbe.Config()).predict(train, test, config.seed)  # [K * N]
+        hits = (predicted == label).view(len(cases), -1)  # [K, N]
+        rows = {case: row.tolist() for case, row in zip(cases, hits, strict=True)}
+        clean = rows.pop(CLEAN)
+        table = summed_up(rows, clean, settings.severities)
+        intervals = _intervals(hits, cases, config.seed, config.evaluate.resamples)
+        found[subject.name] = Corrupted(
+            table.model_copy(update={"intervals": intervals}),
+            hits[1:].double().mean(dim=0),
+            corrupted[subject.name, CLEAN].load("test")[1],
+        )
+    return found
 
 
-def _mean(values: Sequence[float] | Sequence[bool]) -> float:
-    return sum(values) / len(values)
+def _intervals(hits: Tensor, cases: Sequence[Case], seed: int, resamples: int) -> dict[str, tuple[float, float]]:
+    """The 95 % interval of every metric of the table, over resamples of the test samples.
+
+    Args:
+        hits: [K, N] bool, the clean ones first.
+    """
+    right, kinds = hits.double(), [kind for kind, _ in cases]
+    of_kind = {kind: right[[k == kind for k in kinds]].mean(dim=0) for kind in dict.fromkeys(kinds)}  # [N] each
+    clean = of_kind.pop(CLEAN[0])
+    values = {"robustness/clean_top1": clean, "robustness/drop": clean - right[1:].mean(dim=0)}
+    for kind, share in of_kind.items():
+        values |= {f"robustness/{kind}_top1": share, f"robustness/{kind}_drop": clean - share}
+    means = {name: Score(float(value.mean()), value) for name, value in values.items()}
+    return {name: percentiles(draws) for name, draws in replicates(means, len(clean), seed, resamples).items()}
 
 
-def _cells(values: Sequence[float]) -> list[str]:
-    return [f"{value:.3f}" for value in values]
+def _features(
+    config: SetupConfig,
+    settings: RobustnessConfig,
+    shards: ShardSet,
+    listing: Manifest,
+    root: Path,
+    subjects: Sequence[Subject],
+    cases: Sequence[Case],
+) -> dict[tuple[str, Case], FeatureSet]:
+    """What is not on disk yet is made in as few passes as `PASS_BYTES` allows: each starts an actor, some seconds."""
+    from pipelines.data.batches.stream import one_split
+
+    kept: dict[tuple[str, Case], FeatureSet] = {}
+    at_once = max(1, PASS_BYTES // (MAX_GROUP_ROWS * build_chain(config.views["eval"]).spec.nbytes))
+    for first in range(0, len(cases), at_once):
+        part = cases[first : first + at_once]
+        for subject, (place, case) in product(subjects, enumerate(part)):
+            view = _view(config, case).model_dump(mode="json")
+            drawn = [config.seed, place]  # what a view's draws are keyed by
+            key = fingerprint([shards.digest, view, settings.max_samples, subject.name, subject.identity, drawn])
+            kept[subject.name, case] = FeatureSet(folder=root / key[:16])
+        missing = [s for s in subjects if not all(kept[s.name, case].has("test") for case in part)]
+        if not missing:
+            continue
+        session.connect(config)
+        chains = [_view(config, case) for case in part]
+        data = one_split(config, shards.folder, listing, "test", settings.max_samples, chains)
+        sample_id, made = encode.embed(config, data, missing)
+        for subject, (place, case) in product(missing, enumerate(part)):
+            kept[subject.name, case].keep("test", made[f"{subject.name}/{place}"], sample_id)
+    return kept
+
+
+def _view(config: SetupConfig, case: Case) -> NamedConfig:
+    """The eval view, corrupted."""
+    view, (kind, severity) = config.views["eval"], case
+    if case == CLEAN:
+        return view
+    crop = view.model_dump(include={"size", "crop_fraction"})
+    return ImageCorrupt.Config.model_validate({**crop, "kind": kind, "severity": severity})

@@ -84,7 +84,7 @@ def command(server: Registry, version: Subject, like: Subject) -> str:
     command += ["--set", f"tracking.uri={store.shown(server.uri)}"]
     asked = with_changes({}, {k: v for k, v in like.facts.config.items() if k.startswith("evaluate.")})
     usual = EvaluateConfig().model_dump(mode="json")
-    for key in ("probes", "robustness", "fine_tune"):
+    for key in ("probes", "tasks", "robustness", "fine_tune"):
         if (wanted := asked.get("evaluate", {}).get(key)) not in (None, usual[key]):
             command += ["--set", f"evaluate.{key}={json.dumps(wanted)}"]
     return shlex.join(command)

@@ -14,11 +14,13 @@ EVALUATE_S = 40
 """From the last step to the registered version, beside what grows with the samples: the start of the readers, probes,
 report, registry."""
 FEWEST_STEPS = 100
-"""Of a training that is worth its start, unless that is more than an epoch."""
+"""Of a training that is worth its start, unless the recipe's own has fewer."""
 LONGEST = 8
 """Times the training of the recipe without a budget; a longer one is no use to so few samples."""
 ROOM = 1.5
 """A wider encoder is tried where this many times the wanted steps fit."""
+SHARE = 0.2
+"""Of what is left for the training that another rehearsal may take."""
 WIDTHS: Mapping[str, tuple[str, tuple[int, ...]]] = {
     "resnet": ("width", (8, 16, 32, 64)),
     "convnet": ("width", (16, 32, 64)),
@@ -63,15 +65,21 @@ def around(config: RunConfig, rehearsed: Rehearsed, num_samples: int, spent_s: f
     return spent_s + START_S + evaluation_s(config, rehearsed, num_samples)
 
 
-def next_width(widths: tuple[int, ...], fitting: Mapping[int, int], wanted: int) -> int | None:
+def next_width(
+    widths: tuple[int, ...], fitting: Mapping[int, int], wanted: int, rehearsal_s: float, left_s: float
+) -> int | None:
     """The width to rehearse after those that were: wider while there is room, narrower while there is none.
 
     Args:
         widths: to choose from, in order.
         fitting: width -> steps that fit, of those rehearsed.
         wanted: steps of the recipe.
-    Returns: None: enough is known.
+        rehearsal_s: what the last one took.
+        left_s: what is left for the training.
+    Returns: None: enough is known, or another rehearsal would take a large share of what is left.
     """
+    if SHARE * left_s < rehearsal_s:
+        return None
     if all(steps >= ROOM * wanted for steps in fitting.values()):
         return next((width for width in widths if width > max(fitting)), None)
     if all(steps < wanted for steps in fitting.values()):
