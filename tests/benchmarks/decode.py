@@ -17,7 +17,9 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image as Pillow
 
-from pipelines.data.batches.stream import some_rows
+from pipelines.config import codecs
+from pipelines.data.batches.layout import Layout
+from pipelines.data.batches.reading import Views, read_piece
 from pipelines.data.shards import manifest
 from ssl_core.codecs._image.decode import decode
 from ssl_core.codecs._image.opencv import cv2
@@ -118,9 +120,10 @@ def _simplejpeg(files: list[bytes]) -> Work:
 def _from_shards(files: Path, folder: Path) -> Work:
     config = simclr(files, folder, size=224, batch=2)
     shards = ingested(config, folder / "shards")
-    listing = manifest.load(shards.folder)
+    layout = Layout(shards.folder, manifest.load(shards.folder), "train")
+    views = Views((), codecs.of_source(config), config.seed, config.data.slow_read_seconds)  # decoded, not augmented
 
     def work(number: int) -> int:
-        return len(some_rows(config, shards.folder, listing, "train", shards.num_train, ())["sample_id"])
+        return sum(len(read_piece(piece, views)["sample_id"]) for piece in layout.in_order(shards.num_train))
 
     return work
