@@ -75,10 +75,11 @@ def _chosen(path: Path, changes: dict[str, Any], save: Path | None, budget: str 
         say(lines[-1])
         config = checked(tree)
     say(kept.to_yaml(tree).rstrip())
-    text = kept.text_of(tree, lines)
+    # a choice that is reused stays as it was written
+    text = kept.text_of(tree, lines) if before is None else place.read_text("utf-8")
     if save is not None:
         kept.save(save, text)
-    if before is None:  # a choice that is reused stays as it was written
+    if before is None:
         kept.keep(place, text)
     say(f"kept:       {place}; every verb takes it as its recipe")
     return config

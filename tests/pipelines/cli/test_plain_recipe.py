@@ -71,12 +71,13 @@ def test_a_budget_is_reused_for_the_same_data_and_keys_only(here, tmp_path, monk
         return {"train.steps": 77, "encoder.width": 8}, "77 steps"
 
     monkeypatch.setattr("pipelines.cli.budget.fit", fit)  # a rehearsal takes Ray: tests/pipelines/cli/test_run_path.py
-    first = plain.config_of(Options("cats", budget="2m"))
+    first = plain.config_of(Options("cats", budget="2m", save=tmp_path / "mine.yaml"))
     assert (first.train.steps, first.train.epochs, first.encoder.width) == (77, None, 8)
     capsys.readouterr()
     assert plain.config_of(Options("cats", budget="120s")) == first and asked == [(120, False)]
     assert "cats-120s.yaml is reused; delete it to rehearse again" in capsys.readouterr().out
     assert load("selfray-runs/recipes/cats-120s.yaml") == first
+    assert plain.config_of(Options("cats", budget="2m", save=tmp_path / "mine.yaml")) == first  # the same text
     plain.config_of(Options("cats"))  # without a budget: another file
     assert plain.config_of(Options("cats", budget="2m")) == first and len(asked) == 1
     plain.config_of(Options("cats", budget="3m"))

@@ -40,7 +40,6 @@ def test_an_impossible_budget_is_one_line(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.xfail(reason="ingest stores images only until it reads codecs", strict=False)
 def test_a_folder_of_series(tmp_path):
     series_files(tmp_path / "walks", 60)
     settings = ("--set", f"storage={tmp_path}/storage", "--set", "train.epochs=4")
