@@ -37,6 +37,7 @@ from ssl_core.build import build_chain, untrained
 from ssl_core.config import NamedConfig
 from ssl_core.evaluate.base import mean_score
 from ssl_core.spec import IMAGE_AXES, ViewSpec
+from ssl_core.tasks.classification import Classification
 
 SCORE = FINE_TUNED
 VERSION = 1
@@ -181,8 +182,11 @@ def hits(tuned: RunConfig, made: Checkpoint, listing: Manifest, labels: Mapping[
     data = one_split(tuned, made.shards.folder, listing, "test", tuned.evaluate.max_samples, [tuned.views["eval"]])
     sample_id, features = encode.embed(tuned, data, [Subject("encoder", made.digest, str(made.folder))])
     weights = checkpoint.weights(made.folder)
-    weight, bias = weights["classifier.weight"], weights["classifier.bias"]  # [C, D], [C]
-    predicted: Tensor = torch.addmm(bias, features["encoder/0"], weight.T).argmax(dim=1)  # [N]
+    task = Classification(Classification.Config(num_classes=len(weights["classifier.bias"])))
+    head = task.head(features["encoder/0"].shape[1])
+    head.load_state_dict({name: weights[f"classifier.{name}"] for name in head.state_dict()})
+    with torch.no_grad():
+        predicted = task.predict(head(features["encoder/0"]))  # [N]
     label = torch.tensor([labels[i] for i in sample_id.tolist()])  # [N]
     return predicted == label
 
