@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import pipelines.runtime  # noqa: F401  Ray reads its settings when it is imported
 from cluster import local_nodes
 from cluster.job_log import JobLog, last_words
 from pipelines.errors import UserError

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import pipelines.runtime  # noqa: F401  Ray reads its settings when it is imported
 from pipelines.storage.atomic import write_text
 
 LOOPBACK = "127.0.0.1"

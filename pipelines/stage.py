@@ -12,7 +12,7 @@ from pipelines.storage import lock
 from pipelines.storage.atomic import write_text
 from pipelines.storage.inputs import RECORD, Inputs
 from pipelines.tracking import display, runs
-from pipelines.tracking.server import DatasetSummary
+from pipelines.tracking.datasets import DatasetSummary
 from ssl_core.config import Config
 
 
@@ -34,7 +34,7 @@ Given = TypeVar("Given", bound=Artifact)
 Made = TypeVar("Made", bound=Artifact)
 
 
-BESIDE = ("views.eval", "ingest.max_pixels")
+BESIDE = ("views.eval", "ingest.max_pixels", "ingest.codecs")
 """By these a bare checkpoint is evaluated as its recipe would be."""
 
 

@@ -9,6 +9,7 @@ from torch.overrides import TorchFunctionMode
 
 from ssl_core.augment.base import Augmentation
 from ssl_core.catalog import find, names
+from ssl_core.codecs.base import Codec
 from ssl_core.config import NamedConfig
 from ssl_core.encoders.base import Encoder, PatchEncoder
 from ssl_core.methods.base import Method
@@ -26,6 +27,11 @@ class _NoDraws(TorchFunctionMode):
 def build_chain(config: NamedConfig) -> Augmentation:
     chain: Augmentation = find("ssl_core.augment", config.name)(config)
     return chain
+
+
+def build_codec(config: NamedConfig) -> Codec[Any]:
+    codec: Codec[Any] = find("ssl_core.codecs", config.name)(config)
+    return codec
 
 
 def build_chains(views: Mapping[str, NamedConfig]) -> dict[str, Augmentation]:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines.cli import plain
 from pipelines.cli.base import Verbs
 from pipelines.cli.models import EMBEDDING, add_embedding
 from pipelines.errors import UserError
@@ -20,7 +21,9 @@ STOP_S = 130
 
 
 def add(verbs: Verbs) -> None:
-    parser = verbs.add_for_recipe("submit", "run a recipe as a job of a cluster; or embed, or score a model", _submit)
+    text = "run a recipe as a job of a cluster; or embed, or score a model"
+    parser = verbs.add_for_recipe("submit", text, _submit, takes_data=True)
+    plain.add_options(parser, budget=False)
     parser.add_argument(
         "--verb", dest="job", choices=VERBS, default="run", help="what to do with the recipe (default run)"
     )
@@ -63,8 +66,6 @@ def _wanted(options: argparse.Namespace) -> "Entrypoint":
     Raises:
         UserError: what is given does not fit the verb.
     """
-    from pipelines.config.parse import load
-
     given = {name: getattr(options, name) for name in EMBEDDING}
     if options.job != "embed" and (more := [name for name, value in given.items() if value is not None]):
         raise UserError(f"--{more[0].replace('_', '-')}: is for embedding; add --verb embed")
@@ -72,7 +73,7 @@ def _wanted(options: argparse.Namespace) -> "Entrypoint":
         raise UserError("--on: is for evaluating; add --verb evaluate")
     if options.job == "embed" and options.set:
         raise UserError("--set: embed reads no recipe; see the options of `selfray embed --help`")
-    config = load(options.recipe, options.set) if options.job != "embed" and options.on is None else None
+    config = plain.config_of(options) if options.job != "embed" and options.on is None else None
     from cluster import entrypoint
 
     if config is not None:

@@ -23,14 +23,18 @@ class Verbs:
         parser.set_defaults(verb=verb)
         return parser
 
-    def add_for_recipe(self, name: str, text: str, verb: Verb, default: str | None = None) -> argparse.ArgumentParser:
+    def add_for_recipe(
+        self, name: str, text: str, verb: Verb, default: str | None = None, *, takes_data: bool = False
+    ) -> argparse.ArgumentParser:
         """A verb whose first argument is a recipe, with `--set`.
 
         Args:
             default: the recipe where none is given; None: it must be given.
+            takes_data: a path of plain data does as well (pipelines/cli/plain.py).
         """
         parser = self.add(name, text, verb)
         recipe = "YAML file, or the name of a shipped recipe"
+        recipe += "; or a folder or file of images or time series" if takes_data else ""
         parser.add_argument("recipe", nargs="?" if default else None, default=default, help=recipe)
         parser.add_argument("--set", action=_Set, default={}, metavar="A.B=VALUE", help="change one key of the recipe")
         return parser

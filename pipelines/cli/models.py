@@ -3,18 +3,17 @@
 import argparse
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipelines.cli.base import Verb, Verbs
 from pipelines.errors import UserError
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from ssl_core.config import NamedConfig
 
-EMBEDDING = ("input", "image", "output", "tracking_uri", "num_actors", "batch_size", "shard_mb")
+EMBEDDING = ("input", "column", "output", "tracking_uri", "num_actors", "batch_size", "shard_mb")
 """Options of `add_embedding`, by their name in Python."""
 FORMATS = ("safetensors", "pt2", "onnx")
 
@@ -22,11 +21,11 @@ FORMATS = ("safetensors", "pt2", "onnx")
 def add(verbs: Verbs) -> None:
     export = _for_version(verbs, "export", "a version as safetensors, torch.export (pt2) or ONNX, checked", _export)
     export.add_argument("--format", default="safetensors", help=", ".join(FORMATS))
-    export.add_argument("--input", type=Path, help="pictures of yours to compare on too: as of `embed`; the first 64")
-    export.add_argument("--image", default="image", metavar="COLUMN", help="of Parquet: bytes, paths or both")
+    export.add_argument("--input", type=Path, help="samples of yours to compare on too: as of `embed`; the first 64")
+    export.add_argument("--column", "--image", default="", metavar="COLUMN", help="of Parquet: the samples")
     export.add_argument("--attach", action="store_true", help="upload it to the version's run, say so on the version")
     _places(export)
-    embed = _for_version(verbs, "embed", "a folder of images or Parquet files to embeddings in Parquet", _embed)
+    embed = _for_version(verbs, "embed", "a folder of samples or Parquet files to embeddings in Parquet", _embed)
     embed.add_argument("--ray-address", default="local", help="of a running cluster; by default a Ray of our own")
     add_embedding(embed)
 
@@ -34,9 +33,9 @@ def add(verbs: Verbs) -> None:
 def add_embedding(parser: argparse._ActionsContainer, *, required: bool = True) -> None:
     """Options of `embed` that are the same for a job of a cluster: EMBEDDING."""
     _places(parser, required=required)
-    images = "folder of images, .parquet (file, folder, pattern)"
+    images = "folder of files, .csv, .parquet (file, folder, pattern)"
     parser.add_argument("--input", type=Path, required=required, help=images)
-    parser.add_argument("--image", default="image", metavar="COLUMN", help="of Parquet: bytes, paths or both")
+    parser.add_argument("--column", "--image", default="", metavar="COLUMN", help="of Parquet: the samples")
     parser.add_argument("--num-actors", type=_positive, default=1, help="encoders at work at the same time")
     parser.add_argument("--batch-size", type=_positive, default=64)
     parser.add_argument("--shard-mb", type=_positive, default=64, help="input per part, the unit that a kill may cost")
@@ -55,16 +54,16 @@ def _places(parser: argparse._ActionsContainer, *, required: bool = True) -> Non
 
 def _export(options: argparse.Namespace) -> int:
     from pipelines.model import versions
-    from pipelines.model.export import export, has_real_pictures, may_write
+    from pipelines.model.export import export, has_real_samples, may_write
     from pipelines.tracking.display import say
 
     may_write(options.format, options.output)  # before anything is downloaded
     with TemporaryDirectory(prefix="selfray-") as folder:
         packed, version = versions.opened(options.version, options.tracking_uri, Path(folder))
-        if options.attach and not options.input and not has_real_pictures(packed):
+        if options.attach and not options.input and not has_real_samples(packed):
             drawn = f"the pictures stored with {options.version} are drawn ones, not data"
             raise UserError(f"--attach: {drawn}; compare on real ones first: --input FOLDER")
-        own = _own(packed, options.input, options.image) if options.input else None
+        own = _own(packed, options.input, options.column) if options.input else None
         made = export(packed, options.format, options.output, own)
     path = options.output / made.file
     say(f"exported:  {path} ({made.num_bytes / 1e6:.1f} MB, sha256 {made.sha256[:12]}...)")
@@ -98,11 +97,11 @@ def _embed(options: argparse.Namespace) -> int:
             "ray": {"address": options.ray_address},
         }
     )
-    source = _source(given, options.image)
     with TemporaryDirectory(prefix="selfray-") as folder:
         packed, version = versions.opened(options.version, options.tracking_uri, Path(folder))
         model = version.uri if version else str(packed)
         try:
+            source = _source(packed, given, options.column)
             made = embed.run(packed, model, source, output, settings)
         except UserError as error:
             raise UserError(_by_flag(error)) from None
@@ -112,25 +111,25 @@ def _embed(options: argparse.Namespace) -> int:
     return 0
 
 
-def _own(packed: Path, given: Path, image: str) -> "NDArray[np.uint8]":
-    """The first pictures of an input as views, read as ingest does."""
+def _own(packed: Path, given: Path, column: str) -> "NDArray[Any]":
+    """The first samples of an input as views, read as ingest does."""
     from pipelines.model import embedding_parts
     from pipelines.model.export import COMPARED
-    from pipelines.model.loader import read_card
+    from pipelines.model.loader import read_card, view_of
     from ssl_core.catalog import find
 
-    card, config = read_card(packed), _source(given.expanduser().absolute(), image)
-    view = find("ssl_core.augment", card.view["name"]).Config.model_validate(card.view)
+    config = _source(packed, given.expanduser().absolute(), column)
     try:
         source = find("pipelines.data.sources", config.name)(config)
-        return embedding_parts.some_views(source, view, card.max_pixels, COMPARED)
+        return embedding_parts.some_views(source, view_of(packed), read_card(packed).codec_config(), COMPARED)
     except UserError as error:
         raise UserError(_by_flag(error)) from None
 
 
 def _by_flag(error: UserError) -> str:
     """What a recipe calls `source.path` is a flag here."""
-    return str(error).replace("source.path", "--input").replace("source.image", "--image")
+    said = str(error).replace("source.path", "--input")
+    return said.replace("source.image", "--column").replace("source.series", "--column")
 
 
 def _positive(text: str) -> int:
@@ -139,11 +138,15 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _source(path: Path, image: str) -> "NamedConfig":
-    """The source that reads this input."""
+def _source(packed: Path, path: Path, column: str) -> "NamedConfig":
+    """The source that reads this input as samples of the model's kind."""
+    from pipelines.data.by_path import source_of
+    from pipelines.model.loader import read_card
     from ssl_core.catalog import find
 
-    is_table = path.suffix == ".parquet" or (path.is_dir() and any(path.glob("*.parquet")))
-    name, more = ("parquet", {"image": image}) if is_table else ("image_folder", {"labels": "none"})
-    source: NamedConfig = find("pipelines.data.sources", name).Config(path=path, **more)
+    try:
+        tree = source_of(path, read_card(packed).codec_config().name, column, labels=False)
+    except UserError as error:
+        raise UserError(f"--input: {error}") from None
+    source: NamedConfig = find("pipelines.data.sources", tree["name"]).Config.model_validate(tree)
     return source

@@ -70,13 +70,13 @@ def _review(options: argparse.Namespace) -> int:
     from pipelines.model import versions
     from pipelines.registry.aliases import settle
     from pipelines.registry.page import tables
-    from pipelines.registry.review import actions
+    from pipelines.registry.review import actions, files
     from pipelines.registry.review.campaigns import campaign_line
     from pipelines.tracking.display import say
 
     rules, reference = _rules(options), versions.parse(options.model)
     if options.output:
-        actions.may_write(options.output)
+        files.may_write(options.output)
     server = _server(options)
     if not options.local:
         for line in settle(server, reference.name)[1]:
@@ -84,10 +84,10 @@ def _review(options: argparse.Namespace) -> int:
     case = actions.examine(server, reference, rules)
     facts = case.review.facts
     folder = options.output or Path("selfray-review") / f"{facts.name}-{facts.version}"
-    page = actions.write(case, folder)
+    page = files.write(case, folder)
     _print(tables.gates(case.review), f"gates from {case.review.gates_from}")
     if not options.local:
-        actions.attach(server, case, folder)
+        files.attach(server, case, folder)
     say(case.review.verdict)
     if won := facts.campaign:
         say(campaign_line(won.verdict, won.trial, won.num_trials) + (f" (run {won.run_id})" if won.run_id else ""))

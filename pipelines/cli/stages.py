@@ -2,6 +2,7 @@
 
 import argparse
 
+from pipelines.cli import plain
 from pipelines.cli.base import Verbs
 
 STAGES = {
@@ -15,7 +16,8 @@ STAGES = {
 
 def add(verbs: Verbs) -> None:
     for name, (_, text) in STAGES.items():
-        parser = verbs.add_for_recipe(name, text, _stage)
+        parser = verbs.add_for_recipe(name, text, _stage, takes_data=True)
+        plain.add_options(parser, budget=True)
         if name in ("run", "pretrain"):
             resume = "go on with this run's unfinished pre-training, or say which keys have changed since"
             parser.add_argument("--resume", action="store_true", help=resume)
@@ -28,9 +30,7 @@ def add(verbs: Verbs) -> None:
 def _stage(options: argparse.Namespace) -> int:
     if getattr(options, "on", None):
         return _evaluate_model(options)
-    from pipelines.config.parse import load
-
-    config = load(options.recipe, options.set)
+    config = plain.config_of(options)
     from pipelines import flow
     from pipelines.cli import summary
     from pipelines.runtime import session

@@ -1,7 +1,7 @@
 """What of a config differs from the defaults of its classes: what stages and runs are identified by.
 
 A key that is new, and at its default, then changes no hash. A default that changes does not either, so whoever changes
-one raises `version` of what reads it; tests/pipelines/test_defaults.py lists them all.
+one raises `version` of what reads it; tests/pipelines/config/test_defaults.py lists them all.
 """
 
 from collections.abc import Mapping

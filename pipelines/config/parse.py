@@ -49,7 +49,11 @@ def load(recipe: str | Path, changes: Mapping[str, Any] | None = None) -> RunCon
     Raises:
         UserError: no such recipe, or one dotted line per mistake; of a key before torch is imported.
     """
-    tree = read_tree(recipe_file.find(recipe))
+    return checked(read_tree(recipe_file.find(recipe)), changes)
+
+
+def checked(tree: Mapping[str, Any], changes: Mapping[str, Any] | None = None) -> RunConfig:
+    """`parse`, and first the keys alone: of a mistake in one it says so before torch is imported."""
     with keys_only():
         parse(tree, changes)
     return parse(tree, changes)

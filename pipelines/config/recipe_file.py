@@ -10,7 +10,7 @@ FOLDER = Path(__file__).parents[1] / "recipes"
 
 def shipped() -> dict[str, Path]:
     """Name -> file of every recipe that ships, in order."""
-    return {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
+    return {path.stem: path for path in sorted(FOLDER.rglob("*.yaml"))}
 
 
 def find(recipe: str | Path) -> Path:

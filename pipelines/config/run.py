@@ -5,6 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, NonNegativeInt, SerializeAsAny, model_validator
 
+from pipelines.config import codecs
 from pipelines.config.chosen import chosen
 from pipelines.config.evaluate import EvaluateConfig, check_headline, check_tasks
 from pipelines.config.flat import fingerprint, flat
@@ -71,6 +72,7 @@ class RunConfig(SetupConfig):
         from ssl_core.optimize.sharding import check_shardable
 
         check_headline(self.evaluate)
+        codecs.check(self)
         check_views(self.method, self.views)
         check_eval_view(self.views)
         check_tasks(self.evaluate, build_chain(self.views["eval"]).spec)

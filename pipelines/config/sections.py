@@ -1,12 +1,21 @@
 """Sections of a recipe that belong to the product as a whole; components bring their own."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_serializer, model_validator
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SerializeAsAny,
+    field_serializer,
+    model_validator,
+)
 
 from pipelines.config import secret
 from pipelines.config.evaluate import Fraction
-from ssl_core.config import Config
+from ssl_core.catalog import config_type, named_in
+from ssl_core.config import Config, NamedConfig
 
 
 class IngestConfig(Config):
@@ -16,11 +25,27 @@ class IngestConfig(Config):
     """Refuse larger images before decoding them (decompression bombs)."""
     dark_16_bit: Literal["refuse", "keep"] = "refuse"
     """Of 16-bit gray images that all use 14 bits or fewer: 8 bits of them would be nearly black; keep: so be it."""
+    codecs: dict[str, Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.codecs")]] = {}
+    """Field of a sample -> the limits of its codec, e.g. {series: {name: series, max_values: 1000000}}."""
     test_fraction: Fraction = 0.1
     """Share of the samples held out for evaluation when the source has no test split of its own."""
     shard_mb: PositiveInt = 64
     row_group_kb: PositiveInt = 512
     """Bytes of samples per row group (at most 256 rows): the unit that a shuffle window reads."""
+
+    def codec(self, field: str, name: str) -> NamedConfig:
+        """The config of a field's codec.
+
+        Raises:
+            ValueError: `codecs` names another one for this field.
+        """
+        given = self.codecs.get(field)
+        if given is None:
+            limits = {"max_pixels": self.max_pixels} if name == "image" else {}
+            return cast(NamedConfig, config_type("ssl_core.codecs", name).model_validate({"name": name, **limits}))
+        if given.name != name:
+            raise ValueError(f"ingest.codecs.{field}: is {given.name}; the source and the views need {name}")
+        return given
 
 
 class DataConfig(Config):

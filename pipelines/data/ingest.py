@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from pipelines.config import codecs
 from pipelines.config.run import SetupConfig
 from pipelines.data.shards import duplicates, writing
 from pipelines.data.shards import manifest as manifests
@@ -95,7 +96,7 @@ def _new_records(
     import ray
 
     capacity.read_everywhere(capacity.wait_for(config, {"CPU": 1}))
-    rules = Rules(config.ingest.max_pixels, config.ingest.test_fraction, config.ingest.row_group_kb << 10)
+    rules = Rules(codecs.of_source(config), config.ingest.test_fraction, config.ingest.row_group_kb << 10)
     for first in range(0, len(todo), PARTS_AT_ONCE):
         some = todo[first : first + PARTS_AT_ONCE]
         data = ray.data.from_items(some, override_num_blocks=len(some)).map(

@@ -2,30 +2,30 @@
 
 import re
 from collections.abc import Mapping
-from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 from pydantic import model_validator
 
+from pipelines.config import codecs
 from pipelines.config.evaluate import check_headline, check_tasks
 from pipelines.config.parse import parse_as, read_tree, with_changes
 from pipelines.config.run import SetupConfig
 from pipelines.config.sections import TrackingConfig
+from pipelines.data import by_path
 from pipelines.data.shards import manifest
 from pipelines.data.shards.shard_set import ShardSet
 from pipelines.errors import UserError
 from pipelines.model import loader, resolve
+from pipelines.model.loader import Card
 from pipelines.model.resolve import Found
-from pipelines.storage import parquet
 from pipelines.tracking import server
 from ssl_core.build import build_chain, check_eval_view, drawn_encoder, untrained
+from ssl_core.catalog import find
 from ssl_core.config import Config
 
 VIEW = {"name": "image_eval", "size": 224}
 """Of a foreign encoder whose YAML names none: what published weights were tested with."""
-TRAIN_NAMES, TEST_NAMES = ("train", "training"), ("test", "testing", "val", "valid", "validation")
 
 
 class EvaluationConfig(SetupConfig):
@@ -39,6 +39,7 @@ class EvaluationConfig(SetupConfig):
         check_eval_view(self.views)
         if unread := sorted(set(self.views) - {"eval"}):
             raise ValueError(f"views.{unread[0]}: nobody reads it; an evaluation reads eval")
+        codecs.check(self)
         check_headline(self.evaluate)
         check_tasks(self.evaluate, build_chain(self.views["eval"]).spec)
         return self
@@ -67,17 +68,19 @@ def plan(model: str, on: Path, changes: Mapping[str, Any], root: Path) -> tuple[
     Raises:
         UserError: there is no such model or data, or the keys do not fit.
     """
-    tree: dict[str, Any] = {"model": model, "on": str(on), "source": source(on)}
+    tree: dict[str, Any] = {"model": model, "on": str(on)}
     if is_yaml(model):
         given = read(model)
         if "method" in given:
             raise UserError(f"{model}: is a training's recipe; with --on give its checkpoint or a registered version")
         tree = {"name": f"{plain(Path(model).stem)}-on-{plain(on.stem)}", "views": {"eval": VIEW}, **given, **tree}
+        tree["source"] = source(on, _codec_name(with_changes(tree, changes)))
         config = parse_as(EvaluationConfig, tree, changes)
         return config, _foreign(config, root)
     encoder = resolve.find(model, root, server.storage(places(model, changes), root))
     tree |= {"name": f"{plain(encoder.title)}-on-{plain(on.stem)}", "encoder": encoder.card.encoder}
-    tree |= {"views": {"eval": encoder.card.view}, "ingest": {"max_pixels": encoder.card.max_pixels}}
+    tree |= {"views": {"eval": encoder.card.view}, "ingest": _limits(encoder.card)}
+    tree["source"] = source(on, encoder.card.codec_config().name)
     return parse_as(EvaluationConfig, tree, changes), encoder
 
 
@@ -102,26 +105,18 @@ def shards_at(folder: Path) -> ShardSet | None:
     )
 
 
-def source(on: Path) -> dict[str, Any]:
-    """The source that reads `on`; folders named like the two splits are the splits.
+def source(on: Path, codec: str) -> dict[str, Any]:
+    """The source that reads `on` as samples of this codec.
 
     Raises:
         UserError: nothing is there.
     """
-    if not on.exists() and has_magic(str(on)):
-        return _parquet(on)
-    if not on.exists():
-        raise UserError(f"--on: {on}: no such file or folder; give shards, a folder of images, or Parquet")
     if (on / manifest.NAME).exists():
         return dict(manifest.load(on).source)
-    if on.suffix == ".parquet" or next(on.rglob("*.parquet"), None) is not None:
-        return _parquet(on)
-    inside = {path.name.lower(): path for path in on.iterdir() if path.is_dir()} if on.is_dir() else {}
-    train = next((inside[name] for name in TRAIN_NAMES if name in inside), None)
-    test = next((inside[name] for name in TEST_NAMES if name in inside), None)
-    if train and test and len(inside) == 2:
-        return {"name": "image_folder", "path": str(train), "test_path": str(test)}
-    return {"name": "image_folder", "path": str(on)}
+    try:
+        return by_path.source_of(on, codec)
+    except UserError as error:
+        raise UserError(f"--on: {error}") from None
 
 
 def is_yaml(model: str) -> bool:
@@ -147,23 +142,6 @@ def plain(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:45] or "data"
 
 
-def _parquet(on: Path) -> dict[str, Any]:
-    """Files named train... and test... are the splits; a column `label` holds the labels."""
-    pattern = str(on / "**/*.parquet" if on.is_dir() else on)
-    files = [Path(name) for name in sorted(glob(pattern, recursive=True))]  # noqa: PTH207 (absolute)
-    if not files:
-        raise UserError(f"--on: no file matches {on}")
-    splits = {"path": str(on)}
-    if on.is_dir() and all(any(file.name.startswith(word) for file in files) for word in ("train", "test")):
-        splits = {"path": str(on / "**/train*.parquet"), "test_path": str(on / "**/test*.parquet")}
-    try:
-        with parquet.opened(files[0]) as file:
-            names = file.schema_arrow.names
-    except (OSError, pa.ArrowInvalid) as error:
-        raise UserError(f"--on: {files[0]}: not a Parquet file ({error})") from None
-    return {"name": "parquet", **splits, **({"label": "label"} if "label" in names else {})}
-
-
 def _foreign(config: EvaluationConfig, root: Path) -> Found:
     """The encoder of a YAML file, with its weights, as a packed model."""
     weights = getattr(config.encoder, "weights", None)
@@ -180,9 +158,27 @@ def _foreign(config: EvaluationConfig, root: Path) -> Found:
         name=Path(config.model).stem,
         encoder=untrained(config.encoder).model_dump(mode="json"),
         view=config.views["eval"].model_dump(mode="json"),
-        max_pixels=config.ingest.max_pixels,
+        codec=codecs.of_view(config, config.views["eval"]),
         checkpoint="",
         shards="",
     )
     kept = resolve.keep(encoder.state_dict(), card, root)
     return Found(kept.folder, kept.card, kept.title, {**kept.tags, "selfray.weights": str(weights)})
+
+
+def _limits(card: Card) -> dict[str, Any]:
+    """The keys of `ingest:` that a packed model brings with it."""
+    if not card.codec:
+        return {"max_pixels": card.max_pixels}
+    field = find("ssl_core.augment", str(card.view["name"])).field
+    return {"codecs": {field: card.codec}}
+
+
+def _codec_name(tree: Mapping[str, Any]) -> str:
+    """Of the eval view of an unchecked config; a mistake in it is said when it is checked."""
+    view = (tree.get("views") or {}).get("eval") or VIEW
+    try:
+        codec: str = find("ssl_core.augment", str(view.get("name"))).codec
+    except (ValueError, AttributeError):
+        return "image"
+    return codec

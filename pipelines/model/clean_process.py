@@ -18,7 +18,7 @@ from pipelines.errors import UserError
 from pipelines.model import examples
 from pipelines.model.embedder import Embedder
 from pipelines.model.examples import Examples
-from ssl_core.codecs._image.decode import DecodeError
+from ssl_core.codecs.base import DecodeError
 from ssl_core.config import Config
 
 FORBIDDEN = {
@@ -57,13 +57,11 @@ def measure(folder: Path, stored: Path, batch_size: int) -> LoadCheck:
     try:
         embedder = Embedder(folder)
         kept = examples.read(stored) if stored.exists() else None
-        files = kept.images if kept else examples.drawn(embedder.card.view_shape[-1])
+        files = kept.files if kept else embedder.drawn()
         found = LoadCheck(latency_ms=_latency_ms(embedder, files, batch_size), threads=torch.get_num_threads())
         if kept is None:
             return found
-        return found.model_copy(
-            update={"num_examples": len(kept.images), "max_difference": _difference(embedder, kept)}
-        )
+        return found.model_copy(update={"num_examples": len(kept.files), "max_difference": _difference(embedder, kept)})
     except (UserError, DecodeError) as error:
         return LoadCheck(problem=str(error))
 
@@ -71,7 +69,7 @@ def measure(folder: Path, stored: Path, batch_size: int) -> LoadCheck:
 def _difference(embedder: Embedder, kept: Examples) -> float:
     """The largest distance of an embedding from the stored one, over the length of that."""
     stored = kept.embeddings.double()  # [K, D]
-    made = torch.from_numpy(embedder.embed_files(kept.images)).double()  # [K, D]
+    made = torch.from_numpy(embedder.embed_files(kept.files)).double()  # [K, D]
     if made.shape != stored.shape:
         raise UserError(f"gives embeddings of shape {tuple(made.shape)}, stored are {tuple(stored.shape)}")
     distance = (made - stored).norm(dim=1) / stored.norm(dim=1).clamp_min(1e-12)  # [K]
@@ -79,7 +77,7 @@ def _difference(embedder: Embedder, kept: Examples) -> float:
 
 
 def _latency_ms(embedder: Embedder, files: list[bytes], batch_size: int) -> float:
-    """Milliseconds per image from encoded bytes to embedding; the median of a second's rounds, after one to warm up."""
+    """Milliseconds per sample from bytes to embedding; the median of a second's rounds, after one to warm up."""
     batch = [files[row % len(files)] for row in range(batch_size)]
     seconds: list[float] = []
     embedder.embed_files(batch)

@@ -12,6 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pipelines.runtime  # noqa: F401  Ray reads its settings when it is imported
+
+# isort: split
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -28,7 +31,7 @@ from pipelines.errors import UserError
 from pipelines.model import embedding_folder, embedding_parts
 from pipelines.model.embedder import Embedder
 from pipelines.model.embedding_parts import Chunk, Embeddings, Settings
-from pipelines.model.loader import CARD, WEIGHTS, check_weights, read_card
+from pipelines.model.loader import CARD, WEIGHTS, check_weights, read_card, view_of
 from pipelines.runtime import capacity, nodes, session
 from pipelines.storage import lock, outbox
 from pipelines.storage.atomic import write_aside
@@ -80,9 +83,9 @@ class EmbedBlocks:
 class PartSource(Datasource):  # type: ignore[misc]
     """A Ray Data source with one read task per part; blocks of it come while it is still reading."""
 
-    def __init__(self, source: Source, jobs: list[Job], chain: NamedConfig, max_pixels: int):
+    def __init__(self, source: Source, jobs: list[Job], view: NamedConfig, codec: NamedConfig):
         super().__init__()
-        self._tasks = [(job, partial(_blocks, source, job.dumps(), chain, max_pixels)) for job in jobs]
+        self._tasks = [(job, partial(_blocks, source, job.dumps(), view, codec)) for job in jobs]
 
     def estimate_inmemory_data_size(self) -> int | None:
         return None
@@ -115,6 +118,7 @@ def run(packed: Path, model: str, source: NamedConfig, output: Path, options: Op
         view=card.view,
         embed_dim=card.embed_dim,
         max_pixels=card.max_pixels,
+        codec=card.codec,
         source=source.model_dump(mode="json"),
         fingerprint=reader.fingerprint(),
     )
@@ -170,10 +174,10 @@ def _chunks(
         if blind := [node.name for node in seen if node.missing or node.unread or node.cannot_write]:
             where = f"{len(blind)} of {len(seen)} nodes ({', '.join(blind[:4])})"
             raise UserError(f"--output: {output}: not one folder on all nodes: not on {where}; give a shared one")
-    chain: NamedConfig = find("ssl_core.augment", settings.view["name"]).Config.model_validate(settings.view)
+    view, codec = view_of(packed), read_card(packed).codec_config()
     for first in range(0, len(jobs), PARTS_AT_ONCE):
         some = jobs[first : first + PARTS_AT_ONCE]
-        data = read_datasource(PartSource(reader, some, chain, settings.max_pixels), override_num_blocks=1)
+        data = read_datasource(PartSource(reader, some, view, codec), override_num_blocks=1)
         data.context.target_max_block_size = BLOCK_BYTES  # smaller and larger blocks become this size
         first_ids = {job.index: job.first_id for job in some}
         for row in _mapped(data, (str(model), str(output), first_ids, options), options.num_actors).iter_rows():
@@ -196,8 +200,8 @@ def _mapped(data: Dataset, arguments: tuple[Any, ...], num_actors: int) -> Datas
         )
 
 
-def _blocks(source: Source, job: str, chain: NamedConfig, max_pixels: int) -> Iterator[Block]:
-    for rows in embedding_parts.views(source, Job.loads(job), chain, max_pixels):
+def _blocks(source: Source, job: str, view: NamedConfig, codec: NamedConfig) -> Iterator[Block]:
+    for rows in embedding_parts.views(source, Job.loads(job), view, codec):
         yield BlockAccessor.batch_to_block(rows)
 
 

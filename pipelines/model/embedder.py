@@ -1,18 +1,19 @@
-"""A packed encoder and its chain together: encoded images in, embeddings out.
+"""A packed encoder, its codec and its chain together: encoded samples in, embeddings out.
 
-Shapes: B images, S side of a view, D encoder width.
+Shapes: B samples, D encoder width.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from pipelines.model.loader import load_chain, load_encoder, read_card
-from ssl_core.codecs._image.decode import decode, image_shape
-from ssl_core.codecs._image.resize import Image
+from ssl_core.augment.base import Ragged
+from ssl_core.build import build_codec
 
 
 class Embedder:
@@ -27,37 +28,47 @@ class Embedder:
 
     def __init__(self, folder: Path, device: str = "cpu"):
         self.card = read_card(folder)
-        self.chain = load_chain(folder)
+        self.chain, self.codec = load_chain(folder), build_codec(self.card.codec_config())
         self.device = torch.device(device)
         self.encoder = load_encoder(folder).to(self.device)
 
-    def decode(self, data: bytes) -> Image:
-        """One encoded file to pixels, [H, W, 3] uint8.
+    def decode(self, data: bytes) -> Any:
+        """One encoded sample to a value of the codec; an image: [H, W, 3] uint8.
 
         Raises:
             DecodeError: it cannot be read.
         """
-        limit = self.card.max_pixels
-        shapes = np.array([image_shape(data, max_pixels=limit)], np.int64)  # [1, 2]
-        reduction = int(self.chain.reduction(shapes, np.zeros(1, np.int64), 0)[0])
-        return decode(data, max_pixels=limit, reduction=reduction)
+        if not self.codec.reduces(data):
+            return self.codec.decode(data)
+        extents = np.array([self.codec.extent(data)], np.int64)  # [1, k]
+        return self.codec.decode(data, int(self.chain.reduction(extents, np.zeros(1, np.int64), 0)[0]))
 
-    def views(self, images: Sequence[Image]) -> NDArray[np.uint8]:
-        """B decoded images of any sizes -> [B, S, S, 3] uint8."""
-        return self.chain(images, np.arange(len(images)), 0)
+    def drawn(self) -> list[bytes]:
+        """A few encoded samples that are nobody's data."""
+        return self.codec.drawn(self.chain.spec)
 
-    def inputs(self, views: NDArray[np.uint8]) -> torch.Tensor:
-        """[B, S, S, 3] uint8 -> what the encoder reads, [B, *view_shape] float32."""
+    def views(self, values: Sequence[Any]) -> NDArray[Any]:
+        """B decoded values -> [B, ...] as the chain gives them, e.g. [B, S, S, 3] uint8.
+
+        Raises:
+            DecodeError: a value does not fit the chain.
+        """
+        made = self.chain(values, np.arange(len(values)), 0)
+        assert not isinstance(made, Ragged)  # no encoder that is packed reads ragged views
+        return made
+
+    def inputs(self, views: NDArray[Any]) -> torch.Tensor:
+        """[B, ...] views -> what the encoder reads, [B, *view_shape]."""
         return self.chain.finish(torch.from_numpy(views).to(self.device))
 
     @torch.no_grad()
-    def embed(self, views: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """[B, S, S, 3] uint8 -> [B, D] float32."""
+    def embed(self, views: NDArray[Any]) -> NDArray[np.float32]:
+        """[B, ...] views -> [B, D] float32."""
         embeddings: NDArray[np.float32] = self.encoder(self.inputs(views)).pooled.float().cpu().numpy()
         return embeddings
 
     def embed_files(self, files: Sequence[bytes]) -> NDArray[np.float32]:
-        """B encoded files -> [B, D] float32.
+        """B encoded samples -> [B, D] float32.
 
         Raises:
             DecodeError: one of them cannot be read.

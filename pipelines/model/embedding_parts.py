@@ -5,7 +5,7 @@ OUTPUT/_quarantine.parquet  file, row, reason: what could not be read
 OUTPUT/_embeddings.json     what was made from what; appears when everything else is complete
 OUTPUT/_parts/              records that let an interrupted run go on
 
-Shapes: n rows of a chunk, S side of a view, D encoder width.
+Shapes: n rows of a chunk, D encoder width.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,8 +30,9 @@ from pipelines.model.embedding_folder import NAME, PARTS, is_ours, part_name
 from pipelines.storage import parquet
 from pipelines.storage.atomic import ASIDE, write_aside
 from pipelines.storage.checksum import sha256_of
-from ssl_core.build import build_chain
-from ssl_core.codecs._image.decode import decode, image_shape
+from ssl_core.augment.base import Ragged
+from ssl_core.build import build_chain, build_codec
+from ssl_core.codecs.base import DecodeError
 from ssl_core.config import Config, NamedConfig
 
 READ_ROWS = 64
@@ -51,13 +52,18 @@ class Settings(Config):
     view: dict[str, Any]
     """The chain that the samples go through."""
     embed_dim: int
-    max_pixels: int
+    max_pixels: int | None
+    codec: dict[str, Any] = {}
+    """Empty: the codec of images."""
     source: dict[str, Any]
     fingerprint: str
     """Of the input: names, sizes and times."""
 
     def key(self, job: Job) -> str:
-        return fingerprint([self.model_dump(mode="json"), job.dumps()])
+        known = self.model_dump(
+            mode="json", exclude=set() if self.codec else {"codec"}
+        )  # a key newer than some folders
+        return fingerprint([known, job.dumps()])
 
 
 class Chunk(Config):
@@ -105,42 +111,62 @@ def schema(embed_dim: int) -> pa.Schema:
     return pa.schema([("sample_id", pa.int64()), ("path", pa.string()), ("embedding", vector)])
 
 
-def views(source: Source, job: Job, chain: NamedConfig, max_pixels: int) -> Iterator[Arrays]:
-    """A part as the encoder's views, a few dozen samples at a time; one that cannot be read has a reason and no pixels.
+def views(source: Source, job: Job, view: NamedConfig, codec: NamedConfig) -> Iterator[Arrays]:
+    """A part as the encoder's views, a few dozen samples at a time; one that cannot be read has a reason and zeros.
 
     Yields: `part`, `row` [n] int64, `file` [n], `file_row` [n] (-1: the file is the sample), `reason` [n] ("": good),
-        `view` [n, S, S, 3] uint8.
+        `view` [n, ...] as the chain gives it.
     """
-    made, rows = build_chain(chain), enumerate(source.read(job.part))
-    side = made.view_shape[-1]
+    read, rows = _ReadView(view, codec), enumerate(source.read(job.part))
     while batch := list(islice(rows, READ_ROWS)):
-        view = np.zeros((len(batch), side, side, 3), np.uint8)
-        reasons = []
-        for place, (row, raw) in enumerate(batch):
-            stored = writing.cleaned(raw, max_pixels)  # as ingest does, so that a sample has one embedding
-            reasons.append(str(stored.error) if isinstance(stored, Raw) else "")
-            if isinstance(stored, bytes):
-                shapes, ids = np.array([image_shape(stored, max_pixels=max_pixels)]), np.array([job.first_id + row])
-                reduction = int(made.reduction(shapes, ids, 0)[0])
-                view[place] = made([decode(stored, max_pixels=max_pixels, reduction=reduction)], ids, 0)[0]
+        made = [read(raw, job.first_id + row) for row, raw in batch]
         yield {
             "part": np.full(len(batch), job.index, np.int64),
             "row": np.array([row for row, _ in batch], np.int64),
             "file": np.array([raw.file for _, raw in batch], object),
             "file_row": np.array([NO_ROW if raw.row is None else raw.row for _, raw in batch], np.int64),
-            "reason": np.array(reasons, object),
-            "view": view,
+            "reason": np.array([reason for _, reason in made], object),
+            "view": np.stack([read.blank if rows is None else rows for rows, _ in made]),
         }
 
 
-def some_views(source: Source, chain: NamedConfig, max_pixels: int, limit: int) -> NDArray[np.uint8]:
-    """The views of the first samples of a source that can be read, at most `limit`: [n, S, S, 3], n >= 1.
+class _ReadView:
+    """Raw samples to views, as ingest and evaluation do, so that a sample has one embedding."""
+
+    def __init__(self, view: NamedConfig, codec: NamedConfig):
+        self._chain, self._codec = build_chain(view), build_codec(codec)
+        drawn = self._codec.decode(self._codec.drawn(self._chain.spec)[0])
+        self.blank = np.zeros_like(self._view(drawn, 0))
+        """In place of the view of a sample that cannot be read."""
+
+    def __call__(self, raw: Raw, sample_id: int) -> tuple[NDArray[Any] | None, str]:
+        """Its view, or the reason why there is none."""
+        stored = writing.cleaned(raw, self._codec)
+        if isinstance(stored, Raw):
+            return None, str(stored.error)
+        reduction = 1
+        if self._codec.reduces(stored):
+            extents, ids = np.array([self._codec.extent(stored)]), np.array([sample_id])
+            reduction = int(self._chain.reduction(extents, ids, 0)[0])
+        try:
+            return self._view(self._codec.decode(stored, reduction), sample_id), ""
+        except DecodeError as error:  # the chain cannot take it
+            return None, str(error)
+
+    def _view(self, value: Any, sample_id: int) -> NDArray[Any]:
+        made = self._chain([value], np.array([sample_id]), 0)
+        assert not isinstance(made, Ragged)  # no encoder that is packed reads ragged views
+        return made[0]
+
+
+def some_views(source: Source, view: NamedConfig, codec: NamedConfig, limit: int) -> NDArray[Any]:
+    """The views of the first samples of a source that can be read, at most `limit`: [n, ...], n >= 1.
 
     Raises:
         UserError: nothing to read, or none of it can be.
     """
-    found, bad = list[NDArray[np.uint8]](), list[str]()
-    for rows in (rows for job in writing.jobs(source, 1) for rows in views(source, job, chain, max_pixels)):
+    found, bad = list[NDArray[Any]](), list[str]()
+    for rows in (rows for job in writing.jobs(source, 1) for rows in views(source, job, view, codec)):
         found.append(rows["view"][rows["reason"] == ""])
         bad += [f"{rows['file'][i]} ({rows['reason'][i]})" for i in np.flatnonzero(rows["reason"] != "")]
         if sum(map(len, found)) >= limit:

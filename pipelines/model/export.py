@@ -1,10 +1,10 @@
 """A version in a format for other programs: safetensors, torch.export (pt2) or ONNX, each checked before it is shown.
 
-Exported programs read what a chain gives, [B, S, S, 3] uint8, and normalize inside, so nobody has to know the means.
+Exported programs read what a chain gives, [B, ...] views, and normalize inside, so nobody has to know the means.
 A pt2 is torch's own archive: tensors as raw bytes, but its example input is pickled, and `torch.export.load` unpickles
 without limits what it cannot read otherwise (torch/_export/serde/serialize.py). Selfray reads only those it just wrote.
 
-Shapes: B images, S side of a view, D encoder width.
+Shapes: B samples, D encoder width.
 """
 
 import shutil
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,23 +23,24 @@ from pipelines.errors import UserError
 from pipelines.model import examples
 from pipelines.model.embedder import Embedder
 from pipelines.model.examples import EXAMPLES
-from pipelines.model.loader import CARD, WEIGHTS, load_encoder, read_card
+from pipelines.model.loader import CARD, WEIGHTS, load_chain, load_encoder, read_card
 from pipelines.storage import journal
 from pipelines.storage.checksum import sha256_of
+from ssl_core.build import build_codec
 from ssl_core.config import Config
 
 TOLERANCE = 1e-4
 """Of the distance between embeddings over their length; fused kernels differ by about 1e-6."""
 BATCH_SIZES = (1, 5)
 COMPARED = 64
-"""Pictures at most, of those stored with a version and of the user's own."""
+"""Samples at most, of those stored with a version and of the user's own."""
 NAMES = {"safetensors": WEIGHTS, "pt2": "encoder.pt2", "onnx": "encoder.onnx"}
 """Format -> the file it writes."""
 INPUT, OUTPUT = "views", "embeddings"
 _NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime")}
 
-Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""[B, S, S, 3] uint8 -> [B, D] float32."""
+Run = Callable[[NDArray[Any]], NDArray[np.float32]]
+"""[B, ...] views -> [B, D] float32."""
 
 
 class Exported(Config):
@@ -55,9 +57,9 @@ class Exported(Config):
     batch_sizes: tuple[int, ...]
     """At which it was compared with the encoder itself."""
     num_examples: int
-    """Pictures stored with the version (or drawn ones), on which it was compared."""
+    """Samples stored with the version (or drawn ones), on which it was compared."""
     num_own: int
-    """Pictures of the user, on which it was compared too."""
+    """Samples of the user, on which it was compared too."""
     max_difference: float
     """Largest distance between embeddings, as a fraction of their length."""
     tolerance: float = TOLERANCE
@@ -65,7 +67,7 @@ class Exported(Config):
     """Of config.json beside it; empty: exported by an older Selfray."""
 
 
-def export(packed: Path, kind: str, output: Path, own: NDArray[np.uint8] | None = None) -> Exported:
+def export(packed: Path, kind: str, output: Path, own: NDArray[Any] | None = None) -> Exported:
     """Write a packed model into `output` in another format, with its config.json beside it.
 
     Nothing appears under its name before it has been read back and compared.
@@ -74,7 +76,7 @@ def export(packed: Path, kind: str, output: Path, own: NDArray[np.uint8] | None 
         packed: Folder with config.json and the weights; its sha256 is checked.
         kind: `safetensors`, `pt2` or `onnx`.
         output: Made if it is not there; may hold the other formats of the same version.
-        own: Views of the user's pictures to compare on, beside those stored with the version, [n, S, S, 3].
+        own: Views of the user's samples to compare on, beside those stored with the version, [n, ...].
 
     Raises:
         UserError: unknown format, a missing package, a folder that holds another version, or embeddings that differ.
@@ -91,7 +93,7 @@ def export(packed: Path, kind: str, output: Path, own: NDArray[np.uint8] | None 
             if (packed / name).exists():
                 shutil.copyfile(packed / name, aside / name)
         run = _Writer(embedder, packed).write(kind, aside / NAMES[kind])
-        stored = _views(embedder, packed)  # [K, S, S, 3]
+        stored = _views(embedder, packed)  # [K, ...]
         views = stored if own is None else np.concatenate([stored, own])
         difference = _difference(embedder, run, views)
         if not difference <= TOLERANCE:
@@ -132,10 +134,17 @@ def may_write(kind: str, output: Path) -> None:
         raise UserError(f"--output: {output} is a file; give a folder")
 
 
-def has_real_pictures(packed: Path) -> bool:
-    """Whether pictures of the data are stored with the version (`registry.examples`), not drawn ones."""
-    kept, side = packed / EXAMPLES, read_card(packed).view_shape[-1]
-    return kept.exists() and not examples.are_drawn(examples.read(kept).images, side)
+def has_real_samples(packed: Path) -> bool:
+    """Whether samples of the data are stored with the version (`registry.examples`), not drawn ones."""
+    kept, card = packed / EXAMPLES, read_card(packed)
+    codec = build_codec(card.codec_config())
+    if not kept.exists():
+        return False
+    stored, drawn = (
+        [codec.encode(codec.decode(data)) for data in files]  # one value may be encoded in several ways
+        for files in (examples.read(kept).files, codec.drawn(load_chain(packed).spec))
+    )
+    return stored != drawn
 
 
 class _Pooled(nn.Module):
@@ -146,7 +155,7 @@ class _Pooled(nn.Module):
         self.encoder, self._finish = embedder.encoder, embedder.chain.finish
 
     def forward(self, views: Tensor) -> Tensor:
-        pooled: Tensor = self.encoder(self._finish(views)).pooled  # [B, S, S, 3] uint8 -> [B, D]
+        pooled: Tensor = self.encoder(self._finish(views)).pooled  # [B, ...] views -> [B, D]
         return pooled
 
 
@@ -181,7 +190,7 @@ class _Writer:
         options.log_severity_level = 3  # errors
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
-        def run(views: NDArray[np.uint8]) -> NDArray[np.float32]:
+        def run(views: NDArray[Any]) -> NDArray[np.float32]:
             embeddings: NDArray[np.float32] = session.run([OUTPUT], {INPUT: views})[0]
             return embeddings
 
@@ -189,15 +198,15 @@ class _Writer:
 
     def _program(self) -> torch.export.ExportedProgram:
         module = _Pooled(self._embedder).eval()
-        side = self._embedder.card.view_shape[-1]
-        views = torch.zeros((max(BATCH_SIZES), side, side, 3), dtype=torch.uint8)  # [B, S, S, 3]
+        drawn = self._embedder.views([self._embedder.decode(data) for data in self._embedder.drawn()])
+        views = torch.from_numpy(np.resize(drawn, (max(BATCH_SIZES), *drawn.shape[1:])))  # [B, ...]
         batch = torch.export.Dim("batch", min=1)
         with torch.no_grad():
             return torch.export.export(module, (views,), dynamic_shapes={INPUT: {0: batch}})
 
 
 def _without_grad(module: Callable[[Tensor], Tensor]) -> Run:
-    def run(views: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def run(views: NDArray[Any]) -> NDArray[np.float32]:
         with torch.no_grad():
             embeddings: NDArray[np.float32] = module(torch.from_numpy(views)).numpy()
         return embeddings
@@ -205,24 +214,24 @@ def _without_grad(module: Callable[[Tensor], Tensor]) -> Run:
     return run
 
 
-def _views(embedder: Embedder, packed: Path) -> NDArray[np.uint8]:
-    """The views of the version's example images, [K, S, S, 3] uint8."""
+def _views(embedder: Embedder, packed: Path) -> NDArray[Any]:
+    """The views of the version's example samples, [K, ...]."""
     kept = packed / EXAMPLES
-    files = examples.read(kept).images if kept.exists() else examples.drawn(embedder.card.view_shape[-1])
+    files = examples.read(kept).files if kept.exists() else embedder.drawn()
     return embedder.views([embedder.decode(data) for data in files[:COMPARED]])
 
 
-def _difference(embedder: Embedder, run: Run, views: NDArray[np.uint8]) -> float:
+def _difference(embedder: Embedder, run: Run, views: NDArray[Any]) -> float:
     """The largest distance of an embedding from the encoder's, over the length of that.
 
     Args:
-        views: [n, S, S, 3] uint8; few of them are repeated up to the largest batch.
+        views: [n, ...]; few of them are repeated up to the largest batch.
     """
     worst, count = 0.0, max(len(views), *BATCH_SIZES)
-    views = np.resize(views, (count, *views.shape[1:]))  # [n, S, S, 3], the same again where there are too few
+    views = np.resize(views, (count, *views.shape[1:]))  # [n, ...], the same again where there are too few
     for size in BATCH_SIZES:
         for first in {*range(0, count - size + 1, size), count - size}:  # all of them, in whole batches
-            batch = views[first : first + size]  # [B, S, S, 3]
+            batch = views[first : first + size]  # [B, ...]
             wanted = embedder.embed(batch)  # [B, D]
             length = np.maximum(np.linalg.norm(wanted, axis=1), 1e-12)  # [B]
             found = np.linalg.norm(run(batch) - wanted, axis=1) / length

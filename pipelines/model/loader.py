@@ -36,11 +36,13 @@ class Card(Config):
     name: str
     encoder: dict[str, Any]
     view: dict[str, Any]
-    """The augmentation chain that turns decoded images into what the encoder reads."""
+    """The augmentation chain that turns decoded samples into what the encoder reads."""
     view_shape: tuple[int, ...]
     embed_dim: PositiveInt
-    max_pixels: PositiveInt
-    """Larger images are refused before they are decoded."""
+    max_pixels: PositiveInt | None = None
+    """Larger images are refused before they are decoded; null: the samples are no images."""
+    codec: dict[str, Any] = {}
+    """What decodes the samples; empty: the codec of images."""
     sha256: str
     """Of encoder.safetensors."""
     checkpoint: str
@@ -50,6 +52,13 @@ class Card(Config):
     examples: str = ""
     """sha256 of the examples stored beside the weights; empty: there are none."""
 
+    def codec_config(self) -> NamedConfig:
+        """
+        Raises:
+            UserError: this Selfray does not know the codec.
+        """
+        return _config("ssl_core.codecs", self.codec or {"name": "image", "max_pixels": self.max_pixels})
+
     @field_validator("encoder")
     @classmethod
     def _names_no_file(cls, tree: dict[str, Any]) -> dict[str, Any]:
@@ -58,7 +67,7 @@ class Card(Config):
 
 
 def card_of(
-    *, name: str, encoder: dict[str, Any], view: dict[str, Any], max_pixels: int, checkpoint: str, shards: str
+    *, name: str, encoder: dict[str, Any], view: dict[str, Any], codec: NamedConfig, checkpoint: str, shards: str
 ) -> Card:
     """The card of an encoder that is about to be packed; its shapes come from building it without memory.
 
@@ -76,7 +85,8 @@ def card_of(
         view=eval_view.model_dump(mode="json"),
         view_shape=built.view_shape,
         embed_dim=built.embed_dim,
-        max_pixels=max_pixels,
+        max_pixels=getattr(codec, "max_pixels", None),
+        codec={} if codec.name == "image" else codec.model_dump(mode="json"),
         sha256="",
         checkpoint=checkpoint,
         shards=shards,
@@ -219,7 +229,7 @@ def encoder_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def load_chain(source: str | Path, tracking_uri: str | None = None) -> Augmentation:
-    """The chain that prepares decoded images for the encoder of the same model."""
+    """The chain that prepares decoded samples for the encoder of the same model."""
     with _here(source, tracking_uri) as folder:
         return build_chain(_view(read_card(folder)))
 
@@ -244,6 +254,11 @@ def locate(source: str | Path) -> Path:
     """The folder with the two files, in a plain folder or in one as MLflow keeps it."""
     folder = Path(source)
     return folder / "artifacts" if (folder / "artifacts" / CARD).exists() else folder
+
+
+def view_of(folder: Path) -> NamedConfig:
+    """The config of the chain of a packed model."""
+    return _view(read_card(folder))
 
 
 def _view(card: Card) -> NamedConfig:

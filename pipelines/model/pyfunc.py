@@ -1,9 +1,9 @@
-"""The code that MLflow stores with a model and runs to serve it ("models from code"): images to embeddings.
+"""The code that MLflow stores with a model and runs to serve it ("models from code"): samples to embeddings.
 
 Needs the `selfray` package of the same version; weights and settings come from the artifacts beside it.
 It imports one module of `selfray`, which keeps its name; what is moved must not break the versions that are stored.
 
-Shapes: N images, D encoder width.
+Shapes: N samples, D encoder width.
 """
 
 import base64
@@ -23,11 +23,12 @@ from pipelines.model.embedder import Embedder
 BATCH = 64
 
 
-class EmbedImages(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
-    """`predict` maps N images to [N, D] float32.
+class EmbedSamples(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+    """`predict` maps N samples to [N, D] float32.
 
-    It takes a data frame with one column of encoded images, a list of them (bytes, or base64 text as
-    JSON carries it), a list of [H, W, 3] uint8 arrays of any sizes, or one [N, H, W, 3] uint8 array.
+    It takes a data frame with one column of encoded samples, or a list of them: bytes, or base64 text as JSON carries
+    it; or values: images as [H, W, 3] uint8 arrays of any sizes or one [N, H, W, 3] array, series as arrays or lists
+    of numbers [steps] or [steps, channels].
     A JPEG that is given encoded is decoded at a reduced size where the view is smaller, as in training; its pixels as
     an array give an embedding that differs by a few percent of its length.
     """
@@ -45,42 +46,37 @@ class EmbedImages(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         items = _items(model_input)
         parts = [np.empty((0, self._embedder.card.embed_dim), np.float32)]
         for first in range(0, len(items), BATCH):  # decoded a batch at a time: pixels take far more room than files
-            batch = [self._image(item, first + row) for row, item in enumerate(items[first : first + BATCH])]
+            batch = [self._value(item, first + row) for row, item in enumerate(items[first : first + BATCH])]
             parts.append(self._embedder.embed(self._embedder.views(batch)))  # [B, D]
         return np.concatenate(parts)  # [N, D]
 
-    def _image(self, item: Any, row: int) -> NDArray[np.uint8]:
-        """One decoded image, [H, W, 3]."""
-        if isinstance(item, str):
-            item = _base64(item, row)
-        if isinstance(item, bytes | bytearray | memoryview):
-            try:
+    def _value(self, item: Any, row: int) -> Any:
+        """One decoded sample."""
+        try:
+            if isinstance(item, str):
+                item = _base64(item)
+            if isinstance(item, bytes | bytearray | memoryview):
                 return self._embedder.decode(bytes(item))
-            except ValueError as error:  # DecodeError is one
-                raise ValueError(f"image {row}: {error}") from None
-        image: NDArray[Any] = np.asarray(item)
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise ValueError(
-                f"image {row}: give encoded bytes or a [H, W, 3] uint8 array, not {image.dtype} {image.shape}"
-            )
-        return np.ascontiguousarray(image)
+            return self._embedder.codec.checked(item)
+        except ValueError as error:  # DecodeError is one
+            raise ValueError(f"{self._embedder.chain.field} {row}: {error}") from None
 
 
-def _base64(text: str, row: int) -> bytes:
+def _base64(text: str) -> bytes:
     try:
         return base64.b64decode("".join(text.split()), validate=True)  # MLflow's examples have line breaks
     except ValueError as error:
-        raise ValueError(f"image {row}: text that is no base64 ({error})") from None
+        raise ValueError(f"text that is no base64 ({error})") from None
 
 
 def _items(model_input: Any) -> Sequence[Any]:
     if isinstance(model_input, pd.DataFrame):
         if len(model_input.columns) != 1:
-            raise ValueError(f"give one column of encoded images, not {len(model_input.columns)} columns")
+            raise ValueError(f"give one column of encoded samples, not {len(model_input.columns)} columns")
         return list(model_input.iloc[:, 0])
     if isinstance(model_input, bytes | str):
         return [model_input]
-    return list(model_input)  # of one array: views of its images, no copies
+    return list(model_input)  # of one array: views of its rows, no copies
 
 
-mlflow.models.set_model(EmbedImages())
+mlflow.models.set_model(EmbedSamples())

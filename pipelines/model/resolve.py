@@ -16,6 +16,7 @@ from pipelines.model import loader, versions
 from pipelines.model.loader import CARD, WEIGHTS, Card
 from pipelines.storage import checkpoint, inputs, journal
 from pipelines.tracking import display
+from ssl_core import catalog
 
 KINDS = "NAME@ALIAS, NAME/VERSION, models:/..., the folder of a checkpoint or of a packed model, or a YAML file"
 
@@ -94,11 +95,12 @@ def _of_checkpoint(path: Path, root: Path) -> Found:
             f"{path}: an older Selfray trained it and did not note views.eval; taken is image_eval of size "
             f"{keys['views']['eval']['size']} with its defaults; for another one evaluate its recipe"
         )
+    chain = catalog.find("ssl_core.augment", keys["views"]["eval"]["name"])
     card = loader.card_of(
         name=made_from.run,
         encoder=keys["encoder"],
         view=keys["views"]["eval"],
-        max_pixels=keys["ingest"]["max_pixels"],
+        codec=IngestConfig.model_validate(keys["ingest"]).codec(chain.field, chain.codec),
         checkpoint=checkpoint.digest(path),
         shards=str(made_from.given.get("digest", "")),
     )

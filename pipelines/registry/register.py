@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines.config import codecs
 from pipelines.config.flat import fingerprint
 from pipelines.config.run import RunConfig
 from pipelines.data.shards import manifest
@@ -25,7 +26,7 @@ from pipelines.registry.artifact import ModelVersion
 from pipelines.stage import Stage
 from pipelines.storage import checkpoint
 from pipelines.storage.checksum import sha256_of
-from pipelines.tracking import provenance, runs
+from pipelines.tracking import datasets, provenance, runs
 from pipelines.tracking import server as store
 from pipelines.tracking.runs import Tracked
 from pipelines.tracking.server import Value, reached
@@ -82,14 +83,15 @@ def _pack(config: RunConfig, given: ProbeReport, folder: Path) -> Card:
         name=config.name,
         encoder=untrained(config.encoder).model_dump(mode="json"),
         view=config.views["eval"].model_dump(mode="json"),
-        max_pixels=config.ingest.max_pixels,
+        codec=codecs.of_view(config, config.views["eval"]),
         checkpoint=given.checkpoint.digest,
         shards=given.checkpoint.shards.digest,
     )
     card = loader.pack(folder, weights, card)
     wanted, shards = config.registry.examples, given.checkpoint.shards.folder
-    images = examples.held_out(shards, manifest.load(shards), wanted) if wanted else examples.drawn(card.view_shape[-1])
-    examples.write(folder / EXAMPLES, images, Embedder(folder).embed_files(images))
+    embedder = Embedder(folder)
+    files = examples.held_out(shards, manifest.load(shards), wanted) if wanted else embedder.drawn()
+    examples.write(folder / EXAMPLES, files, embedder.embed_files(files))
     return loader.write_card(folder, card.model_copy(update={"examples": sha256_of(folder / EXAMPLES)}))
 
 
@@ -162,9 +164,8 @@ def _logged(tracked: Tracked, config: RunConfig, given: ProbeReport, card: Card,
         client.set_logged_model_tags(model.model_id, {versions.FILES: listed})
     client.log_outputs(tracked.run_id, models=[LoggedModelOutput(model.model_id, step=given.checkpoint.step)])
     shards = given.checkpoint.shards.folder
-    store.log_values(
-        client, tracked.run_id, _scores(given), model.model_id, store.dataset(shards, manifest.load(shards).summary())
-    )
+    data = datasets.dataset(shards, manifest.load(shards).summary())
+    store.log_values(client, tracked.run_id, _scores(given), model.model_id, data)
     return client.finalize_logged_model(model.model_id, "READY")
 
 
@@ -175,7 +176,8 @@ def _save(folder: Path, packed: Path, card: Card, model_id: str) -> None:
     from mlflow.pyfunc import save_model
     from mlflow.types import Schema, TensorSpec
 
-    # No input schema: MLflow would force every input into one form, and images come as bytes or as arrays.
+    embedder = Embedder(packed)
+    # No input schema: MLflow would force every input into one form, and samples come as bytes or as arrays.
     embeddings = TensorSpec(np.dtype(np.float32), (-1, card.embed_dim), name=None)
     save_model(
         folder,
@@ -186,7 +188,7 @@ def _save(folder: Path, packed: Path, card: Card, model_id: str) -> None:
             "examples": str(packed / EXAMPLES),
         },
         signature=ModelSignature(outputs=Schema([embeddings])),
-        input_example=pd.DataFrame({"image": examples.drawn(card.view_shape[-1])[:1]}),
+        input_example=pd.DataFrame({embedder.chain.field: embedder.drawn()[:1]}),
         pip_requirements=requirements(),
         metadata={
             "selfray.sha256": card.sha256,

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,23 +46,28 @@ def shipper(
         tried: an earlier process may have made a run whose id it did not write down; only then is one looked for, at
             the first try, before another is made.
     """
-    client = tracked.client
+    client, made = tracked.client, ""
 
     def open_run() -> str:
-        nonlocal tried
+        nonlocal tried, made
         known = shipping.state(child.folder)
         with reached():
             if go_on and known and known.run_id and go_on(client, known.run_id):
                 return known.run_id
             found, tried = _found(tracked, child) if tried else None, True
-            return found or _made(tracked, child)
+            if found is None:
+                made = _made(tracked, child)
+            return found or made
 
     def send(run_id: str, points: list[Point]) -> None:
         values = [Value(key, p.time, p.step, value) for p in points for key, value in p.metrics.items()]
         with reached():
             store.log_values(client, run_id, values)
 
-    return Shipper(child.folder, open_run, send, partial(last_steps, client))
+    def arrived(run_id: str) -> dict[str, int]:
+        return {} if run_id == made else last_steps(client, run_id)  # one that was just made is empty: not asked
+
+    return Shipper(child.folder, open_run, send, arrived)
 
 
 def _found(tracked: "Tracked", child: Child) -> str | None:

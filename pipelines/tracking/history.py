@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def last_steps(client: "MlflowClient", run_id: str) -> dict[str, int]:
-    """Metric -> its highest step; of a new run one request, else one more per metric.
+    """Metric -> its highest step, by one request and one per metric.
 
     Raises:
         Unreachable: the server does not answer.

@@ -20,11 +20,12 @@ from pipelines.config.flat import flat
 from pipelines.config.run import SetupConfig, identity
 from pipelines.errors import Interrupted, UserError
 from pipelines.storage import outbox
-from pipelines.tracking import attempts, children, provenance, view
+from pipelines.tracking import attempts, children, datasets, provenance, view
 from pipelines.tracking import server as store
 from pipelines.tracking.attempts import Attempt
 from pipelines.tracking.children import Child
-from pipelines.tracking.server import DatasetSummary, Value, reached
+from pipelines.tracking.datasets import DatasetSummary
+from pipelines.tracking.server import Value, reached
 from pipelines.tracking.shipping import Shipper, Unreachable
 
 if TYPE_CHECKING:
@@ -160,8 +161,8 @@ def scored_on(shards: Path, summary: DatasetSummary) -> None:
     """Log a folder of shards as the data of the run that is going on, which no ingest of it has made."""
     if tracked := _current.get():
         with reached():
-            data = store.dataset(shards, summary)
-            store.log_dataset(tracked.client, tracked.run_id, data, "evaluation")
+            data = datasets.dataset(shards, summary)
+            datasets.log_dataset(tracked.client, tracked.run_id, data, "evaluation")
 
 
 def final_scores(folder: Path) -> list[Value]:
@@ -264,9 +265,9 @@ def _finish(mirror: _Mirror, patience_s: float) -> None:
             view.scored(client, tracked.run_id, folder / "report", scores)
             _upload(client, tracked.run_id, folder)
         if mirror.dataset:
-            data = store.dataset(folder, mirror.dataset(folder))
+            data = datasets.dataset(folder, mirror.dataset(folder))
             for owner in (tracked.run_id, run_id):
-                store.log_dataset(client, owner, data)
+                datasets.log_dataset(client, owner, data)
     mirror.shipper.mark_done()
 
 

@@ -1,6 +1,5 @@
 """Where MLflow is and the calls made to it: quiet, with a short time-out, every failure an Unreachable."""
 
-import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -32,16 +31,6 @@ ENVIRONMENT = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 UPLOAD_TIMEOUT_S = 60
-DIGEST_LENGTH = 36
-"""Characters that MLflow takes of a data set's digest."""
-
-
-class DatasetSummary(NamedTuple):
-    """What MLflow is told of a folder of shards."""
-
-    name: str
-    digest: str
-    counts: dict[str, int]
 
 
 class Value(NamedTuple):
@@ -274,25 +263,6 @@ def log_values(
     rows = [Metric(v.name, v.value, v.time, v.step, **tie) for v in values]
     for first in range(0, len(rows), 500):
         client.log_batch(run_id, metrics=rows[first : first + 500])
-
-
-def dataset(folder: Path, described: DatasetSummary) -> Any:
-    """A folder of shards as an `mlflow.entities.Dataset`."""
-    from mlflow.entities import Dataset
-
-    return Dataset(
-        name=described.name,
-        digest=described.digest[:DIGEST_LENGTH],
-        source_type="local",
-        source=json.dumps({"uri": folder.resolve().as_uri()}),
-        profile=json.dumps(described.counts),
-    )
-
-
-def log_dataset(client: "MlflowClient", run_id: str, data: Any, context: str = "pre-training") -> None:
-    from mlflow.entities import DatasetInput, InputTag
-
-    client.log_inputs(run_id, datasets=[DatasetInput(data, [InputTag("mlflow.data.context", context)])])
 
 
 def set_environment() -> None:

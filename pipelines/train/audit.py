@@ -18,7 +18,7 @@ from pipelines.data.batches import quarantine
 from pipelines.data.batches.order import Order
 from pipelines.data.batches.quarantine import Quarantined
 from pipelines.data.shards.manifest import Manifest, load
-from pipelines.data.shards.schema import SAMPLES
+from pipelines.data.shards.schema import column_of_samples
 from pipelines.data.shards.shard_set import ShardSet
 from pipelines.errors import UserError
 from pipelines.storage import inputs, parquet
@@ -209,7 +209,7 @@ def sample_ids(shards: Path, manifest: Manifest) -> Iterator[Ints]:
 
 def _ids_of(path: Path) -> Ints:
     try:
-        ids: Ints = parquet.table(path, SAMPLES, ["sample_id"])["sample_id"].to_numpy()
+        ids: Ints = column_of_samples(path, "sample_id")["sample_id"].to_numpy()
         return ids
     except FileNotFoundError:
         raise UserError(f"{path}: a shard that was trained on is gone; {parquet.again(path)}") from None

@@ -146,8 +146,13 @@ def to_batch(
         chain.finish(there(torch.from_numpy(arrays[f"view{i}"])), keys, key)
         for i, (chain, key) in enumerate(zip(chains, salts, strict=True))
     )
+    lengths = (arrays.get(f"view{i}.length") for i in range(len(views)))
+    valid = tuple(
+        None if length is None else there(torch.from_numpy(np.arange(view.shape[-1]) < length[:, None]))
+        for view, length in zip(views, lengths, strict=True)
+    )
     target = None if labels is None else Target(there(torch.tensor([labels[i] for i in ids.tolist()])))
-    return Batch(views, there(torch.from_numpy(np.array(ids))), target=target)
+    return Batch(views, there(torch.from_numpy(np.array(ids))), valid, target)
 
 
 def _sent(x: Tensor, device: torch.device) -> Tensor:

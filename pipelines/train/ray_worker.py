@@ -10,6 +10,9 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import pipelines.runtime  # noqa: F401  Ray reads its settings when it is imported
+
+# isort: split
 import ray
 import ray.train
 import ray.util

@@ -81,6 +81,10 @@ class Augmentation(ABC):
         """Undo `finish` for reports: [B, *spec.shape] -> [B, ...] as `__call__` gives it."""
 
     @abstractmethod
+    def pictures(self, view: NDArray[Any]) -> NDArray[np.uint8]:
+        """What a report shows of views: [B, ...] as `__call__` or `restore` gives them -> [B, H, W, 3] RGB."""
+
+    @abstractmethod
     def floor(self, view: "Tensor", valid: "Tensor | None" = None) -> "Tensor":
         """The raw input as a feature vector: what views say without any encoder.
 

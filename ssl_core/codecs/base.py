@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from ssl_core.spec import ViewSpec
 
 V = TypeVar("V")
-Shown = bytes | str
-"""What a person sees of a sample: a PNG, or a line of text."""
 
 
 class DecodeError(ValueError):
@@ -66,22 +64,22 @@ class Codec(ABC, Generic[V]):
         """[B, ...] views of `sketch_view` -> [B]: 64 bits that near copies share but for a few."""
         raise NotImplementedError
 
-    def similarity(self, a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
+    def similarity(self, a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float32]:
         """[B, ...] and [B, ...] views of `sketch_view` -> [B] in [-1, 1]: confirms pairs whose sketches are near."""
         raise NotImplementedError
 
     @abstractmethod
-    def shown(self, value: V, side: int = 64) -> Shown:
-        """A thumbnail for galleries and maps: a PNG of at most `side` pixels a side, or one line of text."""
-
-    @abstractmethod
-    def drawn(self, spec: ViewSpec, count: int) -> list[bytes]:
+    def drawn(self, spec: ViewSpec, count: int = 5) -> list[bytes]:
         """`count` encoded values that are nobody's data, fit for views of `spec`: a registered
         version is checked by them."""
 
     @abstractmethod
     def encode(self, value: Any) -> bytes:
-        """The bytes of a value that a user has in memory, e.g. an array given to a served model.
+        """The bytes of a value that a user has in memory. Raises as `checked`."""
+
+    @abstractmethod
+    def checked(self, value: Any) -> V:
+        """A value that a user has in memory, e.g. an array given to a served model, as `decode` would give it.
 
         Raises:
             DecodeError: not such a value; says what is wanted.

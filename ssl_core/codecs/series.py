@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import PositiveInt
 
-from ssl_core.codecs._series.plot import line_plot
 from ssl_core.codecs._series.stored import SeriesValue, packed, series_extent, unpacked
 from ssl_core.codecs.base import Codec, DecodeError
 from ssl_core.config import NamedConfig
@@ -66,13 +65,14 @@ class Series(Codec[SeriesValue]):
         Args:
             value: SeriesValue, or numbers [T] or [T, C] in anything that NumPy takes; NaN: missing.
         """
+        return packed(self.checked(value))
+
+    def checked(self, value: Any) -> SeriesValue:
+        """Raises as `encode`; the value as for it."""
         values, time = value if isinstance(value, SeriesValue) else (value, None)
-        return packed(self._checked(_numbers(values), None if time is None else np.asarray(time)))
+        return self._checked(_numbers(values), None if time is None else np.asarray(time))
 
-    def shown(self, value: SeriesValue, side: int = 64) -> bytes:
-        return line_plot(value, side)
-
-    def drawn(self, spec: ViewSpec, count: int) -> list[bytes]:
+    def drawn(self, spec: ViewSpec, count: int = 5) -> list[bytes]:
         """Sums of sines, a ramp and a step, one to two views long; every fourth one has gaps."""
         channels, length = spec.shape
         made = []

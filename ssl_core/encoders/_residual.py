@@ -1,7 +1,7 @@
 """The two residual blocks of ResNet (He et al., 2016, figure 5), under torchvision's parameter names.
 
 Our own lines rather than torchvision's: importing that package loads torch's compiler, five seconds in
-every process of a run. tests/ssl_core/test_encoders.py holds names, shapes and outputs equal to its models.
+every process of a run. tests/ssl_core/encoders/test_encoders.py holds names, shapes and outputs equal to its models.
 
 Shapes: B samples, C channels in, E channels out.
 """

@@ -1,6 +1,6 @@
 """Speed, measured: `python -m tests.benchmarks [NAME ...]`; all of them take twenty minutes on two idle cores.
 
-Each benchmark runs in a process of its own. Outcomes go to bench.json and from there to the README.
+Each benchmark runs in a process of its own. Outcomes go to bench.json and from there to docs/performance.md.
 """
 
 import argparse
@@ -16,8 +16,10 @@ LONG = ("modes", "precision", "peer", "probes", "campaign", "scaling", "step")  
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join((*BENCHMARKS, *LONG)))
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that it runs; README stays as it is")
-    parser.add_argument("--json", type=Path, help="keep the outcome here and leave the README as it is")
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny sizes: shows that it runs; docs/performance.md stays"
+    )
+    parser.add_argument("--json", type=Path, help="keep the outcome here and leave docs/performance.md as it is")
     parser.add_argument("--data", type=Path, help="folder of train.parquet and test.parquet, for those on CIFAR-10")
     options = parser.parse_args()
     names = options.names or BENCHMARKS

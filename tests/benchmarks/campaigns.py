@@ -1,7 +1,7 @@
-"""The README's table of tuning campaigns: `python -m tests.benchmarks.campaigns STORAGE [STORAGE ...]`.
+"""The table of tuning campaigns in docs/results.md: `python -m tests.benchmarks.campaigns STORAGE [STORAGE ...]`.
 
 Reads the report.json of every finished campaign under each storage folder. Rows are kept in campaigns.json beside this
-file, one per name, the newest report winning; the table between the markers of README.md is written from it.
+file, one per name, the newest report winning; the table between the markers of docs/results.md is written from it.
 """
 
 import json
@@ -18,12 +18,12 @@ JUDGE = "knn_top1"
 """What RankMe is held against where the campaign's own metric needs no labels."""
 
 
-def main(storages: list[str], readme: Path = tables.README, kept: Path = ROWS) -> None:
+def main(storages: list[str], page: Path = tables.RESULTS, kept: Path = ROWS) -> None:
     rows = json.loads(kept.read_text()) if kept.exists() else {}
     for storage in storages:
         rows |= {row["name"]: row for row in collect(Path(storage))}
     kept.write_text(json.dumps(dict(sorted(rows.items())), indent=1) + "\n")
-    tables.fill(readme, BEGIN, END, table(list(rows.values())))
+    tables.fill(page, BEGIN, END, table(list(rows.values())))
 
 
 def collect(storage: Path) -> list[dict[str, Any]]:

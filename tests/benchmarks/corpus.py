@@ -6,6 +6,7 @@ from typing import Any
 
 from PIL import Image as Pillow
 
+from pipelines.config import codecs
 from pipelines.config.parse import load, parse
 from pipelines.config.run import RunConfig
 from pipelines.data import ingest
@@ -71,7 +72,7 @@ def simclr(files: Path, storage: Path, size: int, batch: int, changes: dict[str,
 def ingested(config: RunConfig, folder: Path) -> ShardSet:
     """What the ingest stage makes of `config.source`; the parts are written here, so that no Ray is needed."""
     source = ingest.source_of(config)
-    rules = Rules(config.ingest.max_pixels, config.ingest.test_fraction, config.ingest.row_group_kb << 10)
+    rules = Rules(codecs.of_source(config), config.ingest.test_fraction, config.ingest.row_group_kb << 10)
     first_id = 0
     for index, part in enumerate(source.parts(config.ingest.shard_mb)):
         writing.write(source, Job(index, first_id, part), rules, folder.resolve())

@@ -116,7 +116,7 @@ def _simplejpeg(files: list[bytes]) -> Work:
 
 
 def _from_shards(files: Path, folder: Path) -> Work:
-    config = simclr(files, folder, size=224, batch=1)
+    config = simclr(files, folder, size=224, batch=2)
     shards = ingested(config, folder / "shards")
     listing = manifest.load(shards.folder)
 

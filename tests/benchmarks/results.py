@@ -1,23 +1,30 @@
-"""The README's results table, from logged runs: `python -m tests.benchmarks.results STORAGE [STORAGE ...]`.
+"""The table of results in docs/results.md, from logged runs: `python -m tests.benchmarks.results STORAGE ...`.
 
 Reads every registered version in the MLflow store of each storage folder: its parent run's params, scores.json and
 environment.json, and the pre-training child's points. Rows are kept in results.json beside this file, one per
-(name, seed), the newest run winning; the table between the markers of README.md is written from it.
+(name, seed), the newest run winning; the table between the markers of docs/results.md is written from it, and in
+README.md what the terminal shows of one of them.
 """
 
 import json
 import sys
+from io import StringIO
 from math import sqrt
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.artifacts import load_dict
+from rich.console import Console
 
+from pipelines.evaluate.report import text
 from tests.benchmarks import tables
 
 ROWS = Path(__file__).with_name("results.json")
 BEGIN, END = "<!-- results:begin -->\n", "<!-- results:end -->"
+EXAMPLE = "digits-simclr 0"
+"""The run of the demo, whose table README.md shows."""
+EXAMPLE_BEGIN, EXAMPLE_END = "<!-- scores:begin -->\n", "<!-- scores:end -->"
 SCORES = {"knn_top1_k200": "kNN k=200", "linear_top1": "linear", "few_label_n5_top1": "5 labels per class"}
 
 
@@ -28,7 +35,8 @@ def main(storages: list[str]) -> None:
         for row in collect(uri):
             rows[f"{row['name']} {row['seed']}"] = row
     ROWS.write_text(json.dumps(dict(sorted(rows.items())), indent=1) + "\n")
-    tables.fill(tables.README, BEGIN, END, table(list(rows.values())))
+    tables.fill(tables.RESULTS, BEGIN, END, table(list(rows.values())))
+    tables.fill(tables.README, EXAMPLE_BEGIN, EXAMPLE_END, terminal(rows[EXAMPLE]))
 
 
 def collect(uri: str) -> list[dict[str, Any]]:
@@ -100,6 +108,20 @@ def table(rows: list[dict[str, Any]]) -> str:
         "the gain exceeds two standard errors on this many test samples)."
     )
     return "\n".join([*lines, "", f"{noise} Machine: {'; '.join(machines)}, shared with other work while it ran.", ""])
+
+
+def terminal(row: dict[str, Any]) -> str:
+    """The table that `selfray run digits` prints of these scores on a terminal of 80 columns, as a block of Markdown.
+
+    Without the verdict below it, which says what beats the floors by intervals: older runs have none.
+    """
+    printed = text.rich_table(text.Scores(**row["scores"], gains=row.get("gains", {})))
+    printed.caption = None
+    console = Console(width=80, file=StringIO())
+    with console.capture() as shown:
+        console.print(printed)
+    lines = "\n".join(line.rstrip() for line in shown.get().splitlines()).strip("\n")
+    return f"```\n{lines}\n```\n"
 
 
 def _beats(row: dict[str, Any], name: str) -> bool:

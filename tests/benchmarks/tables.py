@@ -1,4 +1,4 @@
-"""The README's performance section, from bench.json: `python -m tests.benchmarks.tables`."""
+"""The tables of docs/performance.md, from bench.json: `python -m tests.benchmarks.tables`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,18 +8,20 @@ from tests.benchmarks import record
 from tests.benchmarks.runner import Row
 
 README = Path(__file__).parents[2] / "README.md"
+DOCS = README.with_name("docs")
+PERFORMANCE, RESULTS = DOCS / "performance.md", DOCS / "results.md"
 BEGIN, END = "<!-- bench:begin -->\n", "<!-- bench:end -->"
 VERDICT = {True: "met", False: "**missed**", None: "not measured"}
 
 
-def write(readme: Path = README, file: Path = record.FILE) -> None:
-    fill(readme, BEGIN, END, section(record.load(file)))
+def write(page: Path = PERFORMANCE, file: Path = record.FILE) -> None:
+    fill(page, BEGIN, END, section(record.load(file)))
 
 
-def fill(readme: Path, begin: str, end: str, text: str) -> None:
+def fill(page: Path, begin: str, end: str, text: str) -> None:
     """Replace what stands between two markers."""
-    head, rest = readme.read_text().split(begin)
-    readme.write_text(head + begin + text + end + rest.split(end)[1])
+    head, rest = page.read_text().split(begin)
+    page.write_text(head + begin + text + end + rest.split(end)[1])
 
 
 def section(entries: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The benchmarks run, say what is missing, and their numbers reach the README."""
+"""The benchmarks run, say what is missing, and their numbers reach docs/performance.md."""
 
 import json
 import subprocess
@@ -70,7 +70,7 @@ def test_the_median_decides_on_a_goal():
         goal("g", None)
 
 
-def test_numbers_go_to_json_and_from_there_to_the_readme(outcomes, tmp_path):
+def test_numbers_go_to_json_and_from_there_to_the_page(outcomes, tmp_path):
     file, readme = tmp_path / "bench.json", tmp_path / "README.md"
     readme.write_text(f"# Title\n\n{tables.BEGIN}old\n{tables.END}\nafter\n")
     for name, outcome in outcomes.items():

@@ -11,7 +11,7 @@ import pytest
 from cluster.local_nodes import TRAINER, down
 from pipelines.storage import outbox
 from pipelines.train.audit import of_run
-from tests.pipelines.test_kills import losses, recipe
+from tests.pipelines.train.test_kills import losses, recipe
 from tests.support.kill_runs import KilledRun
 from tests.support.node_runs import NodesRun
 

@@ -16,7 +16,7 @@ from cluster import local_nodes
 from pipelines.storage import checkpoint
 from pipelines.tracking import shipping
 from pipelines.train.audit import Audit, of_run
-from tests.pipelines.test_kills import assert_equal, recipe, undisturbed
+from tests.pipelines.train.test_kills import assert_equal, recipe, undisturbed
 from tests.support.mlflow_server import MlflowServer
 from tests.support.node_runs import NodesRun
 from tests.support.tracked import history, runs, written

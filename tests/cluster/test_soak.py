@@ -11,7 +11,7 @@ import pytest
 
 from cluster import local_nodes
 from tests.cluster.test_node_kills import LARGE, ROLES, SEED, STORE_MB, assert_ends_well, assert_tracked_once
-from tests.pipelines.test_kills import assert_equal, recipe, undisturbed
+from tests.pipelines.train.test_kills import assert_equal, recipe, undisturbed
 from tests.support.mlflow_server import MlflowServer
 from tests.support.node_runs import NodesRun
 

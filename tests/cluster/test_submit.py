@@ -112,7 +112,7 @@ def test_a_brought_patch_holds_no_password(monkeypatch, tmp_path):
     assert "c0ffee" in (text := (tmp_path / BROUGHT).read_text()) and "an0ther-0ne" not in text
 
 
-EMBED = {"input": Path("photos"), "image": None, "output": Path("~/made"), "tracking_uri": "http://mlflow:5000",
+EMBED = {"input": Path("photos"), "column": None, "output": Path("~/made"), "tracking_uri": "http://mlflow:5000",
          "num_actors": 2, "batch_size": None, "shard_mb": None}  # fmt: skip
 
 
@@ -124,7 +124,7 @@ def test_a_job_that_embeds_says_what_is_meant_here_and_parses(tmp_path):
     assert options.ray_address == "auto" and options.tracking_uri == "http://mlflow:5000"
     assert job.job_id.startswith("selfray-embed-digits-simclr-candidate-") and job.files == {}
     assert job.job_id == of_embedding("digits-simclr@candidate", EMBED).job_id
-    assert job.job_id != of_embedding("digits-simclr@candidate", {**EMBED, "image": "picture"}).job_id
+    assert job.job_id != of_embedding("digits-simclr@candidate", {**EMBED, "column": "picture"}).job_id
     packed = of_embedding(str(tmp_path), {**EMBED, "tracking_uri": None})
     assert packed.arguments[0] == str(tmp_path) and "--tracking-uri" not in packed.arguments
     with pytest.raises(UserError, match=r"^--tracking-uri: holds a login, which does not travel with a job"):

@@ -44,6 +44,7 @@ from ssl_core.build import build_chains
 from ssl_core.catalog import find
 from ssl_core.noise import salt
 from tests.golden import pictures
+from tests.support.images import image_fields
 
 FILE = Path(__file__).with_suffix(".json")
 STEPS, EPOCHS, BATCHES = 10, 2, 3
@@ -159,7 +160,7 @@ def _line(config: RunConfig, root: Path) -> dict[str, Any]:
 def _ingested(config: RunConfig, folder: Path) -> ShardSet:
     """As if all parts were left by an ingest that was interrupted, which then needs no Ray."""
     source, settings = source_of(config), config.ingest
-    rules = Rules(settings.max_pixels, settings.test_fraction, settings.row_group_kb << 10)
+    rules = Rules(image_fields(settings.max_pixels), settings.test_fraction, settings.row_group_kb << 10)
     for job in writing.jobs(source, settings.shard_mb):
         writing.write(source, job, rules, folder)
     return INGEST.run(config, Nothing(), folder)

@@ -1,7 +1,8 @@
-"""What listens, listens on loopback; no source file of ours knows how to load a pickle."""
+"""What listens, listens on loopback, by settings made before Ray is imported; no source file of ours loads a pickle."""
 
 import ast
 import os
+import re
 from pathlib import Path
 
 import psutil
@@ -105,6 +106,45 @@ def test_no_source_file_loads_pickles_or_opens_files_past_the_checks():
 def test_the_scan_sees_what_it_is_for(text):
     assert faults(ast.parse(text))
     assert not faults(ast.parse("from pickle import UnpicklingError; torch.load(p, weights_only=True); yaml.dump(t)"))
+
+
+def test_whoever_imports_ray_has_its_settings_made_first():
+    """Ray reads some of them when it is imported, its authentication among them; pipelines.runtime makes them."""
+    files = [path for package in ("pipelines", "cluster") for path in (CODE / package).rglob("*.py")]
+    texts = {path.relative_to(CODE).as_posix(): path.read_text() for path in files}
+    trees = {name: ast.parse(text) for name, text in texts.items() if re.search(r"\bray\b", text)}
+    users = {name: tree for name, tree in trees.items() if any(_imports("ray", node) for node in ast.walk(tree))}
+    assert len(users) > 10
+    assert [n for n, t in users.items() if not n.startswith("pipelines/runtime/") and not _settings_first(t)] == []
+
+
+def _settings_first(tree: ast.Module) -> bool:
+    """Whether a file imports pipelines.runtime at its top, and Ray only after that or in functions."""
+    known = (name for node in tree.body for name in ("pipelines.runtime", "ray") if _imports(name, node))
+    return next(known, "") == "pipelines.runtime"
+
+
+def _imports(name: str, node: ast.AST) -> bool:
+    """Whether a statement imports a module, or something in it."""
+    if isinstance(node, ast.Import):
+        found = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom):
+        found = [f"{node.module}.{alias.name}" for alias in node.names]
+    else:
+        found = []
+    return any(f"{each}.".startswith(f"{name}.") for each in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "made"),
+    [("import pipelines.runtime; import ray", True),
+     ("from pipelines.runtime import session; from ray import tune", True),
+     ("from pipelines import runtime\ndef f(): import ray", True), ("def f(): import ray", False),
+     ("import ray; import pipelines.runtime", False), ("def f(): import pipelines.runtime", False),
+     ("import pipelines.runtimes; import ray", False)],
+)  # fmt: skip
+def test_the_order_is_seen(text, made):
+    assert _settings_first(ast.parse(text)) == made
 
 
 def test_hosts():

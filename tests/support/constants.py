@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 from pipelines.data.batches.layout import Layout, windows
 from pipelines.data.batches.order import Order
 from pipelines.data.shards.labels import Labels
-from pipelines.data.shards.schema import LABELS, SAMPLES
+from pipelines.data.shards.schema import LABELS
+from pipelines.data.shards.schema import samples as sample_schema
 from pipelines.data.sources.image_folder import _Entry
 from pipelines.evaluate.leaks import hashes, pairs
 from pipelines.evaluate.leaks.hashes import Hashes, Kept
@@ -27,6 +28,7 @@ from pipelines.storage import journal, parquet
 from pipelines.storage.checksum import sha256_of
 from pipelines.tracking.server import Value, connect, log_values
 from pipelines.train import consumption
+from ssl_core.codecs.image import Image
 from tests.support import scale
 
 ROWS = 2_000_000
@@ -64,7 +66,7 @@ def blocks() -> dict[str, float]:
 def files(folder: Path) -> dict[str, float]:
     """Opening a shard, a label look-up, sha256."""
     count = 8192
-    table = pa.table([range(count), [b"x" * 1000] * count, ["a.jpg"] * count], schema=SAMPLES)
+    table = pa.table([range(count), [b"x" * 1000] * count, ["a.jpg"] * count], schema=sample_schema("image"))
     pq.write_table(table, folder / "a.parquet", row_group_size=256, use_dictionary=False, compression="none")
     pq.write_table(pa.table([range(count), ["a"] * count], schema=LABELS), folder / "labels.parquet")
     labels = Labels([folder / "labels.parquet"], ["a"])
@@ -112,10 +114,14 @@ def leak_check(folder: Path, num_train: int, num_test: int) -> dict[str, float]:
     for number, first in enumerate(range(0, num_train, WINDOW)):
         test = side(num_test if first == 0 else 0)
         hashes.keep(hashes.window_path(folder, number), side(min(WINDOW, num_train - first)), test)
-    blank = np.zeros((pairs._PART, 32, 32), np.float32)
+    blank = np.zeros((pairs._PART, 32, 32, 3), np.uint8)
+    codec = Image(Image.Config())
+
+    def alike(test: np.ndarray, train: np.ndarray) -> np.ndarray:
+        return codec.similarity(blank[: len(test)], blank[: len(train)])
 
     def look() -> object:
-        return pairs.alike_pictures(Kept(folder, "train"), Kept(folder, "test"), lambda _, rows: blank[: len(rows)])
+        return pairs.alike_samples(Kept(folder, "train"), Kept(folder, "test"), alike)
 
     spent = seconds(look)
     tracemalloc.start()

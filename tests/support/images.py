@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ssl_core.codecs import image as images
+from ssl_core.config import NamedConfig
+
 ORIENTATION, ARTIST = 0x0112, 0x013B
 
 
@@ -68,3 +71,8 @@ def bad_files() -> dict[str, bytes]:
         "b/truncated.png": encoded(91, 64, 64)[:200],
         "b/zero.png": b"",
     }
+
+
+def image_fields(max_pixels: int) -> dict[str, NamedConfig]:
+    """The fields of a sample that is one image."""
+    return {"image": images.Image.Config(max_pixels=max_pixels)}

@@ -86,7 +86,7 @@ def pack_tiny(folder: Path, encoder: str = "convnet", seed: int = 0, size: int =
         shards="",
     )
     card = loader.pack(folder, module.state_dict(), card)
-    images = examples.drawn(size)
-    examples.write(folder / EXAMPLES, images, Embedder(folder).embed_files(images))
+    embedder = Embedder(folder)
+    examples.write(folder / EXAMPLES, embedder.drawn(), embedder.embed_files(embedder.drawn()))
     loader.write_card(folder, card.model_copy(update={"examples": sha256_of(folder / EXAMPLES)}))
     return folder

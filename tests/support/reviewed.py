@@ -11,6 +11,7 @@ import torch
 
 from pipelines.config.parse import parse
 from pipelines.config.run import RunConfig
+from pipelines.data.ingest import INGEST
 from pipelines.data.shards import manifest
 from pipelines.data.shards.manifest import Manifest
 from pipelines.data.shards.shard_set import ShardSet
@@ -88,7 +89,9 @@ def register(
     trained = folder / "pretrain"
     _audit().write(trained / "report")
     with runs.run(config, root):
-        for name, stage in (("ingest", given.shards.folder), ("pretrain", trained), ("evaluate", evaluated)):
+        with runs.stage_run(config, root, "ingest", given.shards.folder, reused=False, dataset=INGEST.dataset):
+            pass
+        for name, stage in (("pretrain", trained), ("evaluate", evaluated)):
             with runs.stage_run(config, root, name, stage, reused=False):
                 pass
         return REGISTER(config, made, root)

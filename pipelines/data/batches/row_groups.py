@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.data.shards.schema import SAMPLES
+from pipelines.data.shards.schema import must_be_samples
 from pipelines.errors import UserError
 from pipelines.storage import outbox, parquet
 from pipelines.storage.retry import noted_in, patiently
@@ -49,8 +49,8 @@ class RowGroups:
         self._over.set()
         self._close()
 
-    def read(self, group: Group, columns: Sequence[str] = ("sample_id", "image")) -> pa.Table:
-        """One row group; pre-training sees these two columns and no others.
+    def read(self, group: Group, columns: Sequence[str]) -> pa.Table:
+        """One row group; pre-training sees sample ids and the fields of its views, and no other column.
 
         Raises:
             UserError: it cannot be read, the file is not one of our shards, or the storage fails and stays so.
@@ -87,7 +87,7 @@ class RowGroups:
             self._close()
             file = parquet.opened(Path(path), memory_map=True, pre_buffer=False)
             self._open = path, file
-            parquet.must_be(file, SAMPLES, Path(path))
+            must_be_samples(file, Path(path))
         return self._open[1]
 
     def _close(self) -> None:

@@ -12,12 +12,16 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+import pipelines.runtime  # noqa: F401  Ray reads its settings when it is imported
+
+# isort: split
 import numpy as np
 from numpy.typing import NDArray
 from ray.data import Dataset, read_datasource
 from ray.data.block import Block, BlockAccessor, BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
+from pipelines.config import codecs
 from pipelines.config.run import RunConfig, SetupConfig
 from pipelines.data.batches.layout import GROUPS_AT_ONCE, Layout, sizes, windows
 from pipelines.data.batches.order import Order
@@ -67,8 +71,9 @@ def training_batches(
 
     Args:
         stage: folder that keeps rows which do not decode.
-    Yields: `view0`, `view1`, ... [B, size, size, 3] uint8, one per view kind, `planned_id` [B] int64, the samples of
-    the order, and `sample_id` [B], the same but where a sample did not decode: there it is the one in its place.
+    Yields: `view0`, `view1`, ... [B, ...], one per view kind, and `view0.length` [B] of a ragged one; `planned_id` [B]
+    int64, the samples of the order, and `sample_id` [B], the same but where a sample did not decode: there it is the
+    one in its place.
     """
     views = _training_views(config, stage)
     order = training_order(config, manifest)
@@ -125,7 +130,7 @@ def one_split(
 ) -> Dataset:
     """Several views of a split, `view0`, `view1`, ..., in the order of the shards; the limit as in `both_splits`."""
     _set_up(config)
-    views = Views(tuple(chains), config.seed, config.ingest.max_pixels, config.data.slow_read_seconds)
+    views = Views(tuple(chains), codecs.of_chains(config, chains), config.seed, config.data.slow_read_seconds)
     pieces = Layout(folder, manifest, split).in_order(limit, max(1, GROUPS_AT_ONCE // len(chains)))
     return _stream(list(pieces), views)
 
@@ -212,4 +217,4 @@ def _batches_per_block(config: RunConfig, views: Views, share: int) -> int:
 
 def _views(config: SetupConfig, kinds: Sequence[str], stage: Path | None = None) -> Views:
     chains = tuple(config.views[kind] for kind in kinds)
-    return Views(chains, config.seed, config.ingest.max_pixels, config.data.slow_read_seconds, stage)
+    return Views(chains, codecs.of_chains(config, chains), config.seed, config.data.slow_read_seconds, stage)

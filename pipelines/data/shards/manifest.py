@@ -17,7 +17,7 @@ from pipelines.data.shards.labels import Labels
 from pipelines.errors import UserError
 from pipelines.storage.checksum import sha256_of
 from pipelines.storage.printable import printable
-from pipelines.tracking.server import DatasetSummary
+from pipelines.tracking.datasets import DatasetSummary
 from ssl_core.config import Config
 
 FORMAT = 1

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pipelines.runtime  # noqa: F401  Ray reads its settings when it is imported
 from pipelines.data.shards import manifest
 from pipelines.data.shards.manifest import Manifest, ShardFile
 from pipelines.errors import UserError

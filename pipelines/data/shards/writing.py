@@ -6,9 +6,11 @@ part with a record is finished, one without is simply written again.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,13 +18,15 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from pipelines.data.shards.manifest import ShardFile
-from pipelines.data.shards.schema import CONTENT, LABELS, QUARANTINE, SAMPLES
+from pipelines.data.shards.schema import CONTENT, LABELS, QUARANTINE, samples
 from pipelines.data.sources.base import Part, Raw, Source, Split
 from pipelines.errors import UserError
 from pipelines.storage.atomic import write_aside
 from pipelines.storage.checksum import sha256_of
-from ssl_core.codecs._image.decode import DecodeError, clean, largest_of_16_bits
-from ssl_core.config import Config
+from ssl_core.build import build_codec
+from ssl_core.codecs._image.decode import largest_of_16_bits
+from ssl_core.codecs.base import Codec, DecodeError
+from ssl_core.config import Config, NamedConfig
 from ssl_core.noise import keyed_uniform, salt
 
 SPLITS: tuple[Split, Split] = ("train", "test")
@@ -35,7 +39,8 @@ _HELD_OUT = salt(0x7E57)
 class Rules:
     """How samples are stored."""
 
-    max_pixels: int
+    fields: Mapping[str, NamedConfig]
+    """Field of a sample -> its codec; in these shards there is one."""
     test_fraction: float
     row_group_bytes: int
 
@@ -100,25 +105,29 @@ def write(source: Source, job: Job, rules: Rules, folder: Path) -> PartRecord:
     bad: list[Raw] = []
     content: list[tuple[int, int, bool]] = []
     num_seen, num_other, largest = 0, 0, list[int]()
+    ((field, config),) = rules.fields.items()
+    codec = build_codec(config)
     with ExitStack() as files:
-        train, test = (_Shard(files, folder, split, job.index, rules) for split in SPLITS)
+        train, test = (
+            _Shard(files, folder, split, job.index, rules.row_group_bytes, field, codec.compression) for split in SPLITS
+        )
         for sample_id, raw in enumerate(source.read(job.part), start=job.first_id):
             num_seen += 1
             num_other += raw.other
             if raw.other:
                 continue
-            image = cleaned(raw, rules.max_pixels)
-            if isinstance(image, Raw):
-                bad.append(image)
+            stored = cleaned(raw, codec)
+            if isinstance(stored, Raw):
+                bad.append(stored)
                 continue
-            if raw.data is not None and (value := largest_of_16_bits(raw.data)) is not None:
+            if field == "image" and raw.data is not None and (value := largest_of_16_bits(raw.data)) is not None:
                 largest.append(value)
-            key = _content(image)
+            key = _content(stored)
             if job.part.split:
                 held_out = job.part.split == "test"
             else:
                 held_out = _is_held_out(_content(raw.group.encode()) if raw.group else key, rules.test_fraction)
-            (test if held_out else train).add(sample_id, image, raw)
+            (test if held_out else train).add(sample_id, stored, raw)
             content.append((sample_id, key, held_out))
         if num_seen != job.part.count:
             name, wanted = type(source).__name__, job.part.count
@@ -178,12 +187,12 @@ def recorded(job: Job, folder: Path) -> PartRecord | None:
     return record if record.key == job.key and all(path.exists() for path in needed) else None
 
 
-def cleaned(raw: Raw, max_pixels: int) -> bytes | Raw:
+def cleaned(raw: Raw, codec: Codec[Any]) -> bytes | Raw:
     """The bytes to store, or the sample with the reason why there are none."""
     if raw.data is None:
         return raw
     try:
-        return clean(raw.data, max_pixels=max_pixels)[0]
+        return codec.clean(raw.data)
     except DecodeError as error:
         return Raw(raw.file, raw.row, error=str(error))
 
@@ -222,8 +231,11 @@ def _write_table(table: pa.Table, path: Path) -> None:
 class _Shard:
     """One split's share of a part, written row group by row group; without samples there is no file."""
 
-    def __init__(self, files: ExitStack, folder: Path, split: Split, index: int, rules: Rules):
-        self._files, self._folder, self._rules = files, folder, rules
+    def __init__(
+        self, files: ExitStack, folder: Path, split: Split, index: int, group_bytes: int, field: str, compression: str
+    ):
+        self._files, self._folder, self._most, self._schema = files, folder, group_bytes, samples(field)
+        self._compression = {"sample_id": "zstd", field: compression, "origin": "zstd"}
         self._path, self._labels_path = f"{split}/part-{index:05d}.parquet", f"{split}/labels-{index:05d}.parquet"
         self._writer: pq.ParquetWriter | None = None
         self._group: list[tuple[int, bytes, str]] = []
@@ -235,12 +247,12 @@ class _Shard:
     def texts(self) -> set[str]:
         return {text for _, text in self._labels}
 
-    def add(self, sample_id: int, image: bytes, raw: Raw) -> None:
-        too_large = self._group_bytes + len(image) > self._rules.row_group_bytes
+    def add(self, sample_id: int, data: bytes, raw: Raw) -> None:
+        too_large = self._group_bytes + len(data) > self._most
         if self._group and (too_large or len(self._group) == MAX_GROUP_ROWS):
             self._end_group()
-        self._group.append((sample_id, image, raw.origin))
-        self._group_bytes += len(image)
+        self._group.append((sample_id, data, raw.origin))
+        self._group_bytes += len(data)
         if raw.label is not None:
             self._labels.append((sample_id, raw.label))
 
@@ -273,14 +285,14 @@ class _Shard:
             self._writer = self._files.enter_context(
                 pq.ParquetWriter(
                     file,
-                    SAMPLES,
-                    compression={"sample_id": "zstd", "image": "none", "origin": "zstd"},  # images are compressed
+                    self._schema,
+                    compression=self._compression,
                     use_dictionary=False,
                     write_statistics=False,
                     write_page_checksum=True,
                 )
             )
-        ids, images, origins = zip(*self._group, strict=True)
-        self._writer.write_table(pa.table([ids, images, origins], schema=SAMPLES))
+        ids, stored, origins = zip(*self._group, strict=True)
+        self._writer.write_table(pa.table([ids, stored, origins], schema=self._schema))
         self._groups.append(len(ids))
         self._group, self._group_bytes = [], 0

@@ -5,7 +5,6 @@ Shapes: n rows of a split.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +21,9 @@ from pipelines.model.loader import read_card
 from pipelines.storage.inputs import RECORD
 from pipelines.train.artifact import Checkpoint
 
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-
 
 def find(config: SetupConfig, shards: ShardSet, listing: Manifest, root: Path, encoder: FeatureSet) -> Leaks:
-    """Compare every test sample with every train sample: bytes, pictures, features.
+    """Compare every test sample with every train sample: bytes, sketches where the codec has some, features.
 
     Args:
         root: keeps the hashes of the shards.
@@ -38,7 +35,7 @@ def find(config: SetupConfig, shards: ShardSet, listing: Manifest, root: Path, e
 
 
 def of_pretraining(config: SetupConfig, given: Checkpoint, listing: Manifest, root: Path) -> Pretraining | None:
-    """Compare every test sample with what the encoder was pre-trained on: bytes and pictures.
+    """Compare every test sample with what the encoder was pre-trained on: bytes and sketches.
 
     Not features: those of its pre-training samples are not known here.
 
@@ -63,16 +60,22 @@ def of_pretraining(config: SetupConfig, given: Checkpoint, listing: Manifest, ro
 def _compared(config: SetupConfig, test: Shards, train: Shards, root: Path, more: Mapping[LeakKind, Pairs]) -> Leaks:
     from pipelines.data.batches.stream import rows_at
 
-    def gray(split: Literal["train", "test"], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        side = train if split == "train" else test
-        return rows_at(hashing.small(config), *side, split, rows)["view0"].astype(np.float32) @ _LUMA
+    codec = hashing.codec(config)
 
-    of_train, _ = hashing.of_splits(config, *train, root)
-    _, of_test = hashing.of_splits(config, *test, root)
+    def similarity(of_test: NDArray[np.int64], of_train: NDArray[np.int64]) -> NDArray[np.float32]:
+        small = hashing.small(config)
+        a, b = rows_at(small, *test, "test", of_test)["view0"], rows_at(small, *train, "train", of_train)["view0"]
+        return codec.similarity(a, b)
+
+    near: dict[LeakKind, Pairs] = {}
+    if codec.sketch_view is not None:
+        of_train, _ = hashing.of_splits(config, *train, root)
+        _, of_test = hashing.of_splits(config, *test, root)
+        near["phash"] = pairs.alike_samples(of_train, of_test, similarity)
     missing = content.missing(*test) or content.missing(*train)
     found: dict[LeakKind, Pairs] = {
         **({} if missing else {"bytes": pairs.equal_bytes(content.paths(*test), content.paths(*train))}),
-        "phash": pairs.alike_pictures(of_train, of_test, gray),
+        **near,
         **more,
     }
     return pairs.summarize(found, test.listing.num_rows("test"), test, train, missing)

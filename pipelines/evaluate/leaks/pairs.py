@@ -8,7 +8,7 @@ S side of a small gray picture.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipelines.data.shards.manifest import Manifest, ShardFile
-from pipelines.data.shards.schema import CONTENT, SAMPLES
+from pipelines.data.shards.schema import CONTENT, column_of_samples
 from pipelines.evaluate.leaks.hashes import Hashes
 from pipelines.evaluate.scoring.scores import LeakKind, LeakPair, Leaks
 from pipelines.storage import parquet
@@ -40,11 +40,10 @@ _BLOCK = 1 << 24  # similarities held at once: 64 MB of float32
 _PART = 256  # pictures of either split held at once
 _QUERIES = 1 << 16  # test samples compared at once by their hashes: 16 MB
 _TESTS_AT_ONCE = 1 << 22  # and by their bytes: 64 MB
-_COARSE = 16  # pixels a side that are compared: finer ones are what recompression changes
 _TINY = 1e-6  # cosine distances that are rounding
 
-Gray = Callable[[Literal["train", "test"], NDArray[np.int64]], NDArray[np.float32]]
-"""Gives the [n, S, S] pictures of n rows of a split; S is a multiple of 16."""
+Similarity = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
+"""Of n rows of test and n of train, [n] each, how alike they are, in [-1, 1]."""
 
 
 class Pairs(NamedTuple):
@@ -109,7 +108,7 @@ def _noted(path: Path, of_test: bool) -> tuple[NDArray[np.int64], NDArray[np.int
     return ids[test == of_test], content[test == of_test]
 
 
-def alike_pictures(train: Iterable[Hashes], test: Iterable[Hashes], gray: Gray) -> Pairs:
+def alike_samples(train: Iterable[Hashes], test: Iterable[Hashes], similarity: Similarity) -> Pairs:
     """Test samples of which a train sample near by perceptual hash also is the same by its pixels.
 
     The hash alone takes many pictures of one kind for copies (a third of Fashion-MNIST's test split within six bits).
@@ -118,7 +117,7 @@ def alike_pictures(train: Iterable[Hashes], test: Iterable[Hashes], gray: Gray) 
         train, test: all samples of either in windows, in the order of the shards; train is gone through once for every
             `_QUERIES` of test.
     """
-    return _joined(_alike_pictures(first, some, train, gray) for first, some in _parts(test))
+    return _joined(_alike_samples(first, some, train, similarity) for first, some in _parts(test))
 
 
 def _parts(windows: Iterable[Hashes]) -> Iterator[tuple[int, Hashes]]:
@@ -130,13 +129,13 @@ def _parts(windows: Iterable[Hashes]) -> Iterator[tuple[int, Hashes]]:
         begin += len(window.phash)
 
 
-def _alike_pictures(begin: int, test: Hashes, train: Iterable[Hashes], gray: Gray) -> Pairs:
+def _alike_samples(begin: int, test: Hashes, train: Iterable[Hashes], similarity: Similarity) -> Pairs:
     """The same for [m] test samples, of which the first is row `begin`."""
     bits, keys, ids = _nearest(test.phash, train)  # [m, k] each
     query, place = np.nonzero(bits <= MAX_BITS)  # [P] each
     key, train_id, distance = (x[query, place] for x in (keys, ids, bits))  # [P] each
     alike = [
-        _correlation(gray("test", begin + query[part]), gray("train", key[part])) >= MIN_CORRELATION
+        similarity(begin + query[part], key[part]) >= MIN_CORRELATION
         for part in np.split(np.arange(len(query)), range(_PART, len(query), _PART))
         if len(part)
     ]
@@ -231,18 +230,9 @@ def _origins(shards: Path, files: Iterable[ShardFile], wanted: Iterable[int]) ->
     for file in files:
         if not left:
             break
-        table = parquet.table(shards / file.path, SAMPLES, ["sample_id", "origin"])
+        table = column_of_samples(shards / file.path, "sample_id", "origin")
         ids: NDArray[np.int64] = table["sample_id"].to_numpy()
         for row in np.flatnonzero(np.isin(ids, list(left))).tolist():
             found[int(ids[row])] = table["origin"][row].as_py()
         left -= set(found)
     return found
-
-
-def _correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Of the pixels of two pictures, 0 where one is of a single tone: [n, S, S] each -> [n] in [-1, 1]."""
-    side = a.shape[1] // _COARSE
-    coarse = [x.reshape(len(x), _COARSE, side, _COARSE, side).mean(axis=(2, 4)) for x in (a, b)]  # [n, 16, 16] each
-    flat = [x.reshape(len(x), -1) - x.mean(axis=(1, 2))[:, None] for x in coarse]  # [n, 256] each
-    scale = np.sqrt((flat[0] ** 2).sum(axis=1) * (flat[1] ** 2).sum(axis=1))  # [n]
-    return np.asarray((flat[0] * flat[1]).sum(axis=1) / np.maximum(scale, 1e-6))

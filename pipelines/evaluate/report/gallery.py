@@ -33,7 +33,7 @@ def draw(
     """Write every picture this run can show into `folder`.
 
     Args:
-        arrays: some test samples, `sample_id` [n] and their eval view `view0` [n, S, S, 3] uint8.
+        arrays: some test samples, `sample_id` [n] and their eval view `view0` [n, ...].
         test: features [N, D] and sample ids [N] of the whole test split.
     Returns: caption -> file name, in the order of the report.
     """
@@ -50,7 +50,8 @@ def draw(
     shown = [i for i, sample in enumerate(arrays["sample_id"].tolist()) if sample in row]
     ids = arrays["sample_id"][shown]
     features = test[0][[row[i] for i in ids.tolist()]]  # [n, D]
-    images, label = arrays["view0"][shown], None if labels is None else np.array([labels[i] for i in ids.tolist()])
+    views, label = arrays["view0"][shown], None if labels is None else np.array([labels[i] for i in ids.tolist()])
+    images = build_chain(config.views["eval"]).pictures(views)  # [n, H, W, 3]
     samples.save(folder, ids, features.numpy(), images, label, classes)
     plots.embedding_map(features.numpy(), label, folder / "map.png", class_names=classes, seed=config.seed)
     figures["Embedding map"] = "map.png"
@@ -61,23 +62,21 @@ def draw(
         others = np.stack([line[line != q][:NEIGHBORS] for q, line in zip(queries, found, strict=True)])
         plots.gallery(images, queries, others, label, folder / "neighbors.png", class_names=classes)
         figures["Nearest neighbors"] = "neighbors.png"
-    shown_to, path = (images[:RECONSTRUCTED], ids[:RECONSTRUCTED]), folder / "reconstructions.png"
+    shown_to, path = (views[:RECONSTRUCTED], ids[:RECONSTRUCTED]), folder / "reconstructions.png"
     if isinstance(config, RunConfig) and _reconstruct(config, given, *shown_to, path):
         figures["Reconstructions"] = "reconstructions.png"
     return figures
 
 
 @torch.no_grad()
-def _reconstruct(
-    config: RunConfig, given: Checkpoint, images: NDArray[np.uint8], ids: NDArray[np.int64], path: Path
-) -> bool:
+def _reconstruct(config: RunConfig, given: Checkpoint, views: NDArray[Any], ids: NDArray[np.int64], path: Path) -> bool:
     method = build_method(config.method, config.encoder, config.views)
     method.load_state_dict(checkpoint.weights(given.folder))
     chain = build_chain(config.views["eval"])
-    view = chain.finish(torch.from_numpy(np.array(images)))
+    view = chain.finish(torch.from_numpy(np.array(views)))
     pictures = method.eval().reconstruct(Batch((view,), torch.from_numpy(np.array(ids))))
     if pictures is None:
         return False
-    shown, made = (chain.restore(x).numpy() for x in pictures)
-    plots.reconstructions(shown, made, images, path)
+    shown, made = (chain.pictures(chain.restore(x).numpy()) for x in pictures)
+    plots.reconstructions(shown, made, chain.pictures(views), path)
     return True

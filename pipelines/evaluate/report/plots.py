@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as Pillow
 
 from pipelines.evaluate.report.class_text import class_text
 from ssl_core.noise import keyed_permutation, salt
@@ -206,6 +207,13 @@ def new_figure(width: float, height: float, title: str) -> "Figure":
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.suptitle(title, fontsize=12, color=INK)
     return figure
+
+
+def thumbnail(pixels: NDArray[np.uint8]) -> bytes:
+    """[H, W, 3] uint8 RGB -> PNG."""
+    into = BytesIO()
+    Pillow.fromarray(np.ascontiguousarray(pixels)).save(into, "PNG")
+    return into.getvalue()
 
 
 def png(figure: "Figure", dpi: int = 130) -> bytes:

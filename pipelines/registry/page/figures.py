@@ -9,7 +9,6 @@ import torch
 
 from pipelines.evaluate.report import plots
 from pipelines.evaluate.report.samples import Samples
-from pipelines.model.examples import png
 from pipelines.registry.review.comparison import Comparison, wins_and_losses
 from pipelines.registry.review.facts import Subject
 from ssl_core.evaluate.knn import nearest
@@ -125,4 +124,4 @@ def _case(sample: int, subject: Subject, champion: Subject | None) -> Case:
 
 def _shot(shown: Samples, row: int, query: int | None) -> Shot:
     same = None if query is None or shown.label is None else bool(shown.label[row] == shown.label[query])
-    return Shot(png(shown.images[row]), shown.name(row), same)
+    return Shot(plots.thumbnail(shown.images[row]), shown.name(row), same)

@@ -1,6 +1,5 @@
 """What reviewers do: look at a version, promote it, reject it, go back to the champion before."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from pipelines.model.versions import Reference
 from pipelines.registry import decisions
 from pipelines.registry.aliases import settle
 from pipelines.registry.decisions import MAX_WHY, Decision, Kind, Log
-from pipelines.registry.page import card, html
 from pipelines.registry.registry import CHAMPION, PREVIOUS, Registry
 from pipelines.registry.review import gather, same_data
 from pipelines.registry.review.comparison import Comparison
@@ -20,10 +18,6 @@ from pipelines.registry.review.facts import Subject
 from pipelines.registry.review.gates import judge, verdict
 from pipelines.registry.review.outcome import Review
 from pipelines.tracking import server as store
-
-HTML, JSON, CARD = "review.html", "review.json", "card.md"
-FOLDER = "review"
-"""Of the artifacts of the version's run."""
 
 
 @dataclass(frozen=True)
@@ -69,56 +63,6 @@ def examine(server: Registry, reference: Reference, rules: ReviewConfig | None =
         tracking_uri=store.shown(server.uri),
     )
     return Case(review, subject, champion, pair, asked, log)
-
-
-def write(case: Case, folder: Path) -> Path:
-    """Write page, JSON and card into `folder`, over an earlier review; returns the page's path.
-
-    Raises:
-        UserError: a file of one of these names is there that is no review's.
-    """
-    may_write(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / JSON).write_text(case.review.model_dump_json(indent=1) + "\n")
-    (folder / CARD).write_text(card.markdown(case.review))
-    (folder / HTML).write_text(html.write(case.review, case.subject, case.champion, case.pair))
-    return folder / HTML
-
-
-def may_write(folder: Path) -> None:
-    """
-    Raises:
-        UserError: as `write`.
-    """
-    there = [name for name in (HTML, JSON, CARD) if (folder / name).exists()]
-    if there and not _is_review(folder / JSON):
-        raise UserError(f"--output: {folder}: holds {there[0]!r}, which review did not write; give another folder")
-
-
-def _is_review(path: Path) -> bool:
-    try:
-        tree = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return False
-    return isinstance(tree, dict) and {"verdict", "facts", "judged"} <= set(tree)
-
-
-def attach(server: Registry, case: Case, folder: Path) -> None:
-    """Put the written review where MLflow's pages show it: the run's artifacts, the version's description and tags."""
-    review, facts = case.review, case.review.facts
-    tags = {
-        "review.verdict": review.verdict[:MAX_WHY],
-        "review.time": review.time,
-        "review.against": _against(review),
-        "review.page": f"#/experiments/{facts.experiment_id}/runs/{facts.lineage.run_id}/artifacts/{FOLDER}/{HTML}",
-    }
-    with server.asked():
-        for name in (HTML, JSON, CARD):  # and nothing else that a folder of the user's may hold
-            server.client.log_artifact(facts.lineage.run_id, str(folder / name), FOLDER)
-        server.client.set_tag(facts.lineage.run_id, "review.verdict", tags["review.verdict"])
-        for key, value in tags.items():
-            server.client.set_model_version_tag(facts.name, str(facts.version), key, value)
-        server.client.update_model_version(facts.name, str(facts.version), card.description(review))
 
 
 def promote(
@@ -270,12 +214,6 @@ def _forced(log: Log, number: int) -> str:
     if about is None or about.kind != "promote" or not about.failed:
         return ""
     return f" | promoted by {about.by}, {about.forced} (decision {about.number})"
-
-
-def _against(review: Review) -> str:
-    if review.against is not None:
-        return review.against.first
-    return "nothing: it is the champion" if "champion" in review.facts.aliases else "no champion"
 
 
 def _signed(by: str, why: str) -> None:

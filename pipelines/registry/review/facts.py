@@ -13,7 +13,7 @@ from pipelines.config.review import ReviewConfig
 from pipelines.evaluate.report.samples import Samples
 from pipelines.evaluate.scoring.outcomes import Outcomes
 from pipelines.evaluate.scoring.scores import Scores
-from pipelines.tracking.server import DIGEST_LENGTH
+from pipelines.tracking.datasets import DIGEST_LENGTH
 from ssl_core.config import Config
 
 

@@ -16,6 +16,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pipelines.runtime  # noqa: F401  Ray reads its settings when it is imported
+
+# isort: split
 import psutil
 import ray
 import torch

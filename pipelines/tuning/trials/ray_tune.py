@@ -13,6 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+import pipelines.runtime  # noqa: F401  Ray reads its settings when it is imported
+
+# isort: split
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher

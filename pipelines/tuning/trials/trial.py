@@ -13,6 +13,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+import pipelines.runtime  # noqa: F401  Ray reads its settings when it is imported
+
+# isort: split
 import ray.tune
 import torch
 

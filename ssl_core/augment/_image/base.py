@@ -1,6 +1,6 @@
 """What every image chain shares: the view shape and the way from bytes to normalized tensors and back."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,9 @@ class ImageAugmentation(Augmentation):
         pixels = view.float()
         levels = pixels.mul(_per_channel(STD, pixels)).add_(_per_channel(MEAN, pixels)).round_().clamp_(0, 255).byte()
         return levels.movedim(1, -1).contiguous()  # [B, H, W, 3]
+
+    def pictures(self, view: NDArray[Any]) -> NDArray[np.uint8]:
+        return view
 
     def floor(self, view: "Tensor", valid: "Tensor | None" = None) -> "Tensor":
         """Pixels in [0, 1], averaged down to at most 32 a side: [B, size, size, 3] uint8 -> [B, 3 * side^2]."""

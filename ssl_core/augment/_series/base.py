@@ -3,12 +3,13 @@
 Shapes: B samples, C channels, L steps of a view, T steps of a series.
 """
 
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import PositiveFloat, PositiveInt, model_validator
 
+from ssl_core.augment._series.plot import line_plot
 from ssl_core.augment._series.statistics import statistics
 from ssl_core.augment._series.window import steps_as_rows
 from ssl_core.augment.base import Augmentation
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _ROUNDING = 1e-6
 """A deviation below this share of the mean is rounding of float32, not signal."""
+PICTURE_SIDE = 64
+"""Pixels a side of a line plot in reports."""
 
 
 class SeriesConfig(NamedConfig):
@@ -89,6 +92,10 @@ class SeriesAugmentation(Augmentation):
     def restore(self, view: "Tensor") -> "Tensor":
         """As it travels, but that missing values stay 0: [B, C, L] float32."""
         return view.float()
+
+    def pictures(self, view: NDArray[Any]) -> NDArray[np.uint8]:
+        """Line plots, each channel over its own range."""
+        return np.stack([line_plot(each.T, PICTURE_SIDE) for each in view])
 
     def floor(self, view: "Tensor", valid: "Tensor | None" = None) -> "Tensor":
         """Per channel: mean, deviation, quantiles, slope, band energies, share missing: [B, C, L] -> [B, 17 C]."""

@@ -9,6 +9,8 @@ import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from ssl_core.codecs.base import DecodeError
+
 JPEG_START = b"\xff\xd8\xff"
 PNG_START = b"\x89PNG\r\n\x1a\n"
 
@@ -17,10 +19,6 @@ _SIZES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE
 # A marker, also amid compressed data: neither a stuffed FF00 nor a restart marker, nor FF before FF, which is filling.
 _MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])", re.DOTALL)
 _PIXEL_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
-
-
-class DecodeError(ValueError):
-    """An image that cannot be used; the message is a short reason for the quarantine table."""
 
 
 class Header(NamedTuple):

@@ -18,7 +18,6 @@ from PIL import UnidentifiedImageError
 from ssl_core.codecs._image.container import (
     JPEG_START,
     PNG_START,
-    DecodeError,
     Header,
     jpeg_header,
     png_header,
@@ -26,6 +25,7 @@ from ssl_core.codecs._image.container import (
 )
 from ssl_core.codecs._image.opencv import cv2
 from ssl_core.codecs._image.resize import Image
+from ssl_core.codecs.base import DecodeError
 
 __all__ = ["DecodeError", "clean", "decode", "image_shape", "largest_of_16_bits"]
 

@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.model import versions
 from pipelines.registry.registry import Registry
-from pipelines.registry.review import actions
+from pipelines.registry.review import actions, files
 from pipelines.tracking import runs
 from pipelines.tracking.server import storage
 from pipelines.tuning import candidate
@@ -73,13 +73,13 @@ def test_review_page_and_card_say_it_first(won, tmp_path):
     place = case.review.facts.campaign
     assert place.run_id == run_id and place.verdict == found.verdict and place.trial == found.winner
     assert "method.temperature" in place.values
-    page = actions.write(case, tmp_path / "page")
+    page = files.write(case, tmp_path / "page")
     text = page.read_text()
     assert text.index("Campaign: ") < text.index("<nav>") and run_id in text and "best trial" in text
-    card = (page.parent / actions.CARD).read_text()
+    card = (page.parent / files.CARD).read_text()
     assert "Campaign: " in card.partition("# tuned version 1")[0] and run_id in card
     assert "-a config.yaml" in card, "the winner's own run logged the winner's config"
-    actions.attach(server, case, page.parent)
+    files.attach(server, case, page.parent)
     assert "Campaign: " in server.client.get_model_version("tuned", "1").description
 
 
