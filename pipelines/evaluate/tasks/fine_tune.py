@@ -32,7 +32,7 @@ from pipelines.storage.atomic import write_tensors
 from pipelines.tracking import display, runs
 from pipelines.train import pretrain
 from pipelines.train.artifact import Checkpoint
-from pipelines.train.warm_start import Start
+from pipelines.train.warm_start import WarmStart
 from ssl_core.build import build_chain, untrained
 from ssl_core.config import NamedConfig
 from ssl_core.evaluate.base import mean_score
@@ -116,7 +116,7 @@ def fine_tune(
         if subject.name == "raw_input":
             continue
         decay = 1.0 if subject.weights is None else settings.layer_decay
-        begin = Start(subject.weights, decay)
+        begin = WarmStart(subject.weights, decay)
         tested = [tuned.views["eval"].model_dump(mode="json"), config.evaluate.max_samples]
         read = [pretrain.PRETRAIN.deciding(tuned), tested, decay]
         key = fingerprint([VERSION, shards.digest, subject.identity, read])[:16]
@@ -161,7 +161,7 @@ def training_config(config: SetupConfig, settings: FineTuneConfig, num_classes: 
 
 
 def _hits(
-    tuned: RunConfig, shards: ShardSet, listing: Manifest, labels: Mapping[int, int], begin: Start, work: Path
+    tuned: RunConfig, shards: ShardSet, listing: Manifest, labels: Mapping[int, int], begin: WarmStart, work: Path
 ) -> Tensor:
     kept = work / HITS
     if not kept.exists():
