@@ -11,7 +11,7 @@ from pipelines.errors import UserError
 from pipelines.evaluate.any_model import EvaluationConfig, shards_at
 from pipelines.evaluate.artifact import ProbeReport
 from pipelines.evaluate.evaluate import EVALUATE, EVALUATE_MODEL, check
-from pipelines.model.resolve import Found
+from pipelines.model.resolve import ResolvedModel
 from pipelines.registry.artifact import ModelVersion
 from pipelines.registry.register import REGISTER
 from pipelines.stage import Artifact, Nothing
@@ -46,7 +46,7 @@ def up_to(last: Last, config: RunConfig, root: Path) -> Artifact:
         return checkpoint if last == "pretrain" else EVALUATE(config, checkpoint, root)
 
 
-def evaluate_model(config: EvaluationConfig, model: Found, root: Path) -> ProbeReport:
+def evaluate_model(config: EvaluationConfig, model: ResolvedModel, root: Path) -> ProbeReport:
     """Any encoder on any data; its MLflow run says by tags which model it scored."""
     with runs.run(config, root):
         runs.tag(model.tags)

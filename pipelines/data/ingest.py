@@ -118,6 +118,7 @@ def _finish(config: SetupConfig, folder: Path, records: list[PartRecord]) -> Sha
         train=tuple(record.train for record in records if record.train),
         test=tuple(record.test for record in records if record.test),
         classes=tuple(sorted(texts, key=_natural)) or None,
+        targets=dict(source_of(config).targets),
         num_quarantined=sum(record.num_bad for record in records),
         num_duplicates=num_duplicates,
         num_test_in_train=num_test_in_train,

@@ -18,7 +18,7 @@ from pipelines.data.shards.shard_set import ShardSet
 from pipelines.errors import UserError
 from pipelines.model import loader, resolve
 from pipelines.model.loader import Card
-from pipelines.model.resolve import Found
+from pipelines.model.resolve import ResolvedModel
 from pipelines.tracking import server
 from ssl_core.build import build_chain, check_eval_view, drawn_encoder, untrained
 from ssl_core.catalog import find
@@ -58,7 +58,7 @@ def places(model: str, changes: Mapping[str, Any]) -> Places:
     return parse_as(Places, {key: tree[key] for key in Places.model_fields if key in tree})
 
 
-def plan(model: str, on: Path, changes: Mapping[str, Any], root: Path) -> tuple[EvaluationConfig, Found]:
+def plan(model: str, on: Path, changes: Mapping[str, Any], root: Path) -> tuple[EvaluationConfig, ResolvedModel]:
     """The checked config, and the encoder packed under `root`.
 
     Args:
@@ -142,7 +142,7 @@ def plain(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:45] or "data"
 
 
-def _foreign(config: EvaluationConfig, root: Path) -> Found:
+def _foreign(config: EvaluationConfig, root: Path) -> ResolvedModel:
     """The encoder of a YAML file, with its weights, as a packed model."""
     weights = getattr(config.encoder, "weights", None)
     if weights is None:
@@ -163,7 +163,7 @@ def _foreign(config: EvaluationConfig, root: Path) -> Found:
         shards="",
     )
     kept = resolve.keep(encoder.state_dict(), card, root)
-    return Found(kept.folder, kept.card, kept.title, {**kept.tags, "selfray.weights": str(weights)})
+    return ResolvedModel(kept.folder, kept.card, kept.title, {**kept.tags, "selfray.weights": str(weights)})
 
 
 def _limits(card: Card) -> dict[str, Any]:

@@ -22,7 +22,7 @@ KINDS = "NAME@ALIAS, NAME/VERSION, models:/..., the folder of a checkpoint or of
 
 
 @dataclass(frozen=True)
-class Found:
+class ResolvedModel:
     """A packed encoder and where it comes from."""
 
     folder: Path
@@ -33,7 +33,7 @@ class Found:
     """What links a run that scores it to the model, for MLflow."""
 
 
-def find(model: str, root: Path, tracking_uri: str) -> Found:
+def find(model: str, root: Path, tracking_uri: str) -> ResolvedModel:
     """The encoder that `model` names, anything but a YAML file.
 
     Args:
@@ -58,24 +58,24 @@ def find(model: str, root: Path, tracking_uri: str) -> Found:
         else:
             raise UserError(f"{model}: no such model; give {KINDS}")
         card = loader.read_card(packed)
-        return Found(_copied(packed, card, root), card, title, {"selfray.sha256": card.sha256, **tags})
+        return ResolvedModel(_copied(packed, card, root), card, title, {"selfray.sha256": card.sha256, **tags})
 
 
-def keep(weights: dict[str, Tensor], card: Card, root: Path) -> Found:
+def keep(weights: dict[str, Tensor], card: Card, root: Path) -> ResolvedModel:
     """Pack an encoder under `root/models`, named by its content."""
     aside = root / "models" / f".{uuid4().hex}"
     try:
         card = loader.pack(aside, weights, card)
-        return Found(_settled(aside, card, root), card, card.name, {"selfray.sha256": card.sha256})
+        return ResolvedModel(_settled(aside, card, root), card, card.name, {"selfray.sha256": card.sha256})
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _in_folder(path: Path, root: Path) -> Found:
+def _in_folder(path: Path, root: Path) -> ResolvedModel:
     packed = loader.locate(path)
     if (packed / CARD).exists():
         card = loader.read_card(packed)
-        return Found(_copied(packed, card, root), card, card.name, {"selfray.sha256": card.sha256})
+        return ResolvedModel(_copied(packed, card, root), card, card.name, {"selfray.sha256": card.sha256})
     if not (path / checkpoint.STATE).exists():
         latest, _ = checkpoint.latest(path / "checkpoints")
         if latest is None:
@@ -84,7 +84,7 @@ def _in_folder(path: Path, root: Path) -> Found:
     return _of_checkpoint(path, root)
 
 
-def _of_checkpoint(path: Path, root: Path) -> Found:
+def _of_checkpoint(path: Path, root: Path) -> ResolvedModel:
     made_from = inputs.load(path.parent.parent)
     keys = nested(made_from.keys | made_from.beside)
     if not made_from.beside:
@@ -106,7 +106,7 @@ def _of_checkpoint(path: Path, root: Path) -> Found:
     )
     found = keep(checkpoint.encoder_weights(path), card, root)
     step = int(checkpoint.state_of(path)["step"])
-    return Found(
+    return ResolvedModel(
         found.folder, found.card, f"{made_from.run}-step{step}", {**found.tags, "selfray.checkpoint": str(path)}
     )
 

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 
 
-class Aside:
+class BackgroundCall:
     """Runs from now on; whoever waits asks for its error."""
 
     def __init__(self, call: Callable[[], object]):

@@ -229,7 +229,9 @@ def data_context(cpus: int) -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    context.execution_no_progress_timeout_s = -1  # it takes a slow consumer for a stall; see train_worker.told
+    context.execution_no_progress_timeout_s = (
+        -1
+    )  # it takes a slow consumer for a stall; see ray_worker.with_wait_warnings
     context.use_datasource_v2 = False
     context.execution_options.preserve_order = True
     context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(cpu=cpus)

@@ -10,7 +10,7 @@ WAIT_S, AGAIN_S = 60.0, 600.0
 LOOK_S = 5.0
 
 
-class Room:
+class PlacementWatch:
     """Whether the workers of this job's training have what they need.
 
     Args:

@@ -18,7 +18,7 @@ from ssl_core.types import LossOutput
 
 
 @dataclass
-class Recent:
+class Interval:
     """One interval between two points; every worker has one, and all ask it at the same step."""
 
     worker: Worker

@@ -24,9 +24,9 @@ from pipelines.config.sections import TrainConfig
 from pipelines.data.batches.order import Order
 from pipelines.data.batches.reading import Arrays
 from pipelines.errors import Interrupted, UserError
-from pipelines.train.interval import Recent
+from pipelines.train.interval import Interval
 from pipelines.train.precision import is_fast_in_bf16
-from pipelines.train.warm_start import Start
+from pipelines.train.warm_start import WarmStart
 from pipelines.train.worker import Worker
 from ssl_core.augment.base import Augmentation
 from ssl_core.build import build_chains, build_method
@@ -52,7 +52,7 @@ def train(
     monitor: Monitor | None = None,
     labels: Mapping[int, int] | None = None,
     milestones: Container[int] = (),
-    begin: Start | None = None,
+    begin: WarmStart | None = None,
 ) -> int:
     """Run the steps that are left; returns the steps taken.
 
@@ -93,7 +93,7 @@ def train(
     monitor_every = settings.monitor_every or max(settings.log_every, total // 20)
     batches = open_batches(start, total)
     method.train()
-    saved, recent, num_replaced = time.monotonic(), Recent(worker), 0
+    saved, recent, num_replaced = time.monotonic(), Interval(worker), 0
     for step in range(start, total):
         waiting = time.perf_counter()
         arrays = next(batches)
@@ -119,7 +119,7 @@ def train(
             with stem_gathered(method), _eagerly() if settings.compile else nullcontext():
                 point |= monitor(method)
         worker.report(done, total, point)
-        recent = Recent(worker)
+        recent = Interval(worker)
         due = time.monotonic() - saved > settings.checkpoint_seconds or worker.asked_to_save()
         due = bool(from_first(due, worker.device))  # sharded, each worker has a part in it
         if last or stop or done in milestones or due:
@@ -202,7 +202,7 @@ def _step(
     progress: Progress,
     optimizer: torch.optim.Optimizer,
     config: RunConfig,
-    recent: Recent,
+    recent: Interval,
 ) -> None:
     """One optimizer step over `train.accumulate` micro-batches."""
     parts = _split(batch, config.train.accumulate)

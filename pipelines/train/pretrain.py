@@ -13,11 +13,11 @@ from pipelines.data.shards.shard_set import ShardSet
 from pipelines.data.shards.verification import verify
 from pipelines.errors import Interrupted, UserError
 from pipelines.runtime import capacity, session
-from pipelines.runtime.background import Aside
+from pipelines.runtime.background import BackgroundCall
 from pipelines.runtime.notices import Notices
 from pipelines.runtime.placement import placement_line
 from pipelines.runtime.stalls import Stalls
-from pipelines.runtime.waiting import Room
+from pipelines.runtime.waiting import PlacementWatch
 from pipelines.stage import Stage
 from pipelines.storage import checkpoint, outbox
 from pipelines.storage.retry import noted_in, patiently
@@ -25,7 +25,7 @@ from pipelines.storage.signals import FAILURE, SAVE, STOP
 from pipelines.tracking.display import say
 from pipelines.train.artifact import Checkpoint
 from pipelines.train.audit import audit
-from pipelines.train.warm_start import Start
+from pipelines.train.warm_start import WarmStart
 
 if TYPE_CHECKING:
     from ray.train.torch import TorchTrainer
@@ -37,7 +37,7 @@ RESIZE_S = 20
 """Between two looks for room for more workers; Ray's view of what is there is that old anyway."""
 
 
-def run(config: RunConfig, shards: ShardSet, folder: Path, begin: Start | None = None) -> Checkpoint:
+def run(config: RunConfig, shards: ShardSet, folder: Path, begin: WarmStart | None = None) -> Checkpoint:
     """Train until the planned steps are done.
 
     Args:
@@ -145,10 +145,10 @@ def on_gpus(config: RunConfig, gpus: int) -> bool:
     return config.train.device == "cuda" or (config.train.device == "auto" and gpus >= config.train.fewest_workers)
 
 
-def _fit(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool, begin: Start | None) -> None:
+def _fit(config: RunConfig, shards: ShardSet, folder: Path, use_gpu: bool, begin: WarmStart | None) -> None:
     """Run the trainer in a thread, so that Ctrl-C stays ours: it asks the workers to stop at a checkpoint."""
-    training = Aside(lambda: fit(config, shards, folder, use_gpu, begin=begin))
-    notices, room, stalls = Notices(config.ray), Room(of_workers(config, use_gpu)), Stalls(folder)
+    training = BackgroundCall(lambda: fit(config, shards, folder, use_gpu, begin=begin))
+    notices, room, stalls = Notices(config.ray), PlacementWatch(of_workers(config, use_gpu)), Stalls(folder)
     try:
         while not training.ended(0.2):
             notices.poll([folder])
@@ -173,7 +173,7 @@ def fit(
     shards: ShardSet,
     folder: Path,
     use_gpu: bool,
-    begin: Start | None = None,
+    begin: WarmStart | None = None,
     train: "TrainHere | None" = None,
 ) -> None:
     """Ray Train restarts workers that die; its controller it does not, so that is done here.
@@ -201,7 +201,7 @@ def _trainer(
     shards: ShardSet,
     folder: Path,
     use_gpu: bool,
-    begin: Start | None,
+    begin: WarmStart | None,
     train: "TrainHere | None",
 ) -> "TorchTrainer":
     from ray.train import FailureConfig, ScalingConfig

@@ -35,7 +35,7 @@ from pipelines.tracking.display import repeating
 from pipelines.train.loop import train
 from pipelines.train.monitor import Monitor
 from pipelines.train.precision import settled
-from pipelines.train.warm_start import Start
+from pipelines.train.warm_start import WarmStart
 from pipelines.train.worker import Worker
 from ssl_core.build import build_chains
 from ssl_core.catalog import find
@@ -68,7 +68,7 @@ def work(given: dict[str, Any], train: TrainHere | None = None) -> None:
             if train:
                 train(config, worker)
             else:
-                train_here(config, shards, worker, begin=Start(**given["begin"]) if given.get("begin") else None)
+                train_here(config, shards, worker, begin=WarmStart(**given["begin"]) if given.get("begin") else None)
     except Interrupted:
         return  # the checkpoint says how far it came
     except UserError as error:
@@ -105,7 +105,7 @@ def train_here(
     worker: Worker,
     look: Callable[[Method], dict[str, float]] | None = None,
     milestones: Collection[int] = (),
-    begin: Start | None = None,
+    begin: WarmStart | None = None,
     around: Callable[[Iterator[Arrays]], Iterator[Arrays]] = iter,
 ) -> None:
     """This worker's part of a pre-training, in this process.
@@ -132,7 +132,7 @@ def train_here(
 
     def open_batches(start: int, stop: int) -> Iterator[Arrays]:
         place = shards.folder, listing, worker.rank, worker.size
-        return told(around(training_batches(config, *place, start, stop, worker.folder)), worker.folder)
+        return with_wait_warnings(around(training_batches(config, *place, start, stop, worker.folder)), worker.folder)
 
     order = training_order(config, listing)
     monitor = look or usual_monitor(config, shards, listing, labels, worker)
@@ -148,7 +148,7 @@ def _set_up(config: RunConfig) -> None:
     session.data_context(config.data.cpus)
 
 
-def told(batches: Iterator[Arrays], folder: Path) -> Iterator[Arrays]:
+def with_wait_warnings(batches: Iterator[Arrays], folder: Path) -> Iterator[Arrays]:
     """Pass batches on; a wait so long that something is wrong is said, over and over, and does not end the run."""
     since: float | None = None
 

@@ -10,7 +10,7 @@ from ssl_core.optimize.layer_decay import lr_scales
 
 
 @dataclass(frozen=True)
-class Start:
+class WarmStart:
     """Beside the config, because neither weights nor layer decay are keys of a pre-training."""
 
     weights: str | None = None

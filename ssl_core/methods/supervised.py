@@ -6,13 +6,12 @@ Shapes: B samples, D encoder width, C classes.
 from typing import Annotated, Literal
 
 from pydantic import Field
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from ssl_core.config import NamedConfig
 from ssl_core.encoders.base import Encoder
 from ssl_core.methods.base import Method
-from ssl_core.types import Batch, LossOutput, Progress
+from ssl_core.tasks.classification import Classification
+from ssl_core.types import Batch, LossOutput, Progress, Target
 
 
 class Supervised(Method):
@@ -30,17 +29,19 @@ class Supervised(Method):
 
     def __init__(self, config: Config, encoder: Encoder):
         super().__init__(encoder)
-        self.num_classes, self.label_smoothing = config.num_classes, config.label_smoothing
-        self.classifier = nn.Linear(encoder.embed_dim, config.num_classes)
+        self.task = Classification(
+            Classification.Config(num_classes=config.num_classes, label_smoothing=config.label_smoothing)
+        )
+        self.classifier = self.task.head(encoder.embed_dim)
 
     def forward(self, batch: Batch, progress: Progress) -> LossOutput:
-        label = self._checked(batch)  # [B]
+        target = self._checked(batch)
         logits = self.classifier(self.encoder(batch.views[0]).pooled).float()  # [B, C]
-        loss = cross_entropy(logits, label, label_smoothing=self.label_smoothing)
-        return LossOutput(loss, {"accuracy": (logits.argmax(1) == label).float().mean()})
+        loss = self.task.loss(logits, None, target)
+        return LossOutput(loss, {"accuracy": (self.task.predict(logits) == target.value).float().mean()})
 
-    def _checked(self, batch: Batch) -> Tensor:
-        """The labels [B], all of them within 0..C-1.
+    def _checked(self, batch: Batch) -> Target:
+        """The classes [B], all of them within 0..C-1.
 
         Raises:
             ValueError: no labels, or one that is no class; a GPU would only abort.
@@ -48,11 +49,11 @@ class Supervised(Method):
         if batch.target is None:
             raise ValueError("method supervised reads labels, and this batch has none; does the source have a label?")
         classes = batch.target.value
-        outside = (classes < 0) | (classes >= self.num_classes)
+        outside = (classes < 0) | (classes >= self.task.num_classes)
         if outside.any():
             row = int(outside.nonzero()[0])
             sample, label = int(batch.sample_id[row]), int(classes[row])
             raise ValueError(
-                f"sample {sample} has class {label}, outside 0..{self.num_classes - 1}; raise method.num_classes"
+                f"sample {sample} has class {label}, outside 0..{self.task.num_classes - 1}; raise method.num_classes"
             )
-        return classes
+        return batch.target

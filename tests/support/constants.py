@@ -23,7 +23,7 @@ from pipelines.data.shards.schema import LABELS
 from pipelines.data.shards.schema import samples as sample_schema
 from pipelines.data.sources.image_folder import _Entry
 from pipelines.evaluate.leaks import hashes, pairs
-from pipelines.evaluate.leaks.hashes import Hashes, Kept
+from pipelines.evaluate.leaks.hashes import Hashes, StoredHashes
 from pipelines.storage import journal, parquet
 from pipelines.storage.checksum import sha256_of
 from pipelines.tracking.server import Value, connect, log_values
@@ -121,7 +121,7 @@ def leak_check(folder: Path, num_train: int, num_test: int) -> dict[str, float]:
         return codec.similarity(blank[: len(test)], blank[: len(train)])
 
     def look() -> object:
-        return pairs.alike_samples(Kept(folder, "train"), Kept(folder, "test"), alike)
+        return pairs.alike_samples(StoredHashes(folder, "train"), StoredHashes(folder, "test"), alike)
 
     spent = seconds(look)
     tracemalloc.start()

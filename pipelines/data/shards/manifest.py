@@ -43,6 +43,9 @@ class ShardFile(Config):
     sha256: str
     labels_path: Inside | None
     labels_sha256: str | None
+    targets_path: Inside | None = None
+    """Targets other than a class, see pipelines/data/shards/targets.py."""
+    targets_sha256: str | None = None
 
     @property
     def num_rows(self) -> int:
@@ -65,6 +68,8 @@ class Manifest(Config):
     test: tuple[ShardFile, ...]
     classes: tuple[str, ...] | None
     """Label texts in the order of their class numbers; None: no labels."""
+    targets: dict[str, str] = {}
+    """Name -> kind of the targets other than a class."""
     num_quarantined: int
     num_duplicates: int
     """Samples whose bytes equal those of an earlier sample."""
@@ -92,7 +97,9 @@ class Manifest(Config):
 
     def compute_digest(self) -> str:
         lines = [[f.path, f.sha256, f.labels_sha256, f.row_groups] for f in (*self.train, *self.test)]
-        return hashlib.sha256(json.dumps([lines, self.classes]).encode()).hexdigest()
+        told = [self.targets, [f.targets_sha256 for f in (*self.train, *self.test)]]
+        whole = [lines, self.classes, *(told if self.targets else [])]
+        return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
 
 
 def load(folder: Path) -> Manifest:
@@ -137,7 +144,8 @@ def verify(folder: Path, manifest: Manifest) -> None:
 def verify_files(folder: Path, files: Iterable[ShardFile]) -> None:
     """The same for some of the files."""
     for file in files:
-        for name, wanted in ((file.path, file.sha256), (file.labels_path, file.labels_sha256)):
+        beside = ((file.labels_path, file.labels_sha256), (file.targets_path, file.targets_sha256))
+        for name, wanted in ((file.path, file.sha256), *beside):
             if name is None:
                 continue
             if not (folder / name).exists():

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from pipelines.data.shards.manifest import ShardFile
 from pipelines.data.shards.schema import CONTENT, LABELS, QUARANTINE, samples
+from pipelines.data.shards.targets import TargetTable, write_table
 from pipelines.data.sources.base import Part, Raw, Source, Split
 from pipelines.errors import UserError
 from pipelines.storage.atomic import write_aside
@@ -107,6 +108,7 @@ def write(source: Source, job: Job, rules: Rules, folder: Path) -> PartRecord:
     num_seen, num_other, largest = 0, 0, list[int]()
     ((field, config),) = rules.fields.items()
     codec = build_codec(config)
+    targets = {split: TargetTable(folder, split, job.index, source.targets) for split in SPLITS}
     with ExitStack() as files:
         train, test = (
             _Shard(files, folder, split, job.index, rules.row_group_bytes, field, codec.compression) for split in SPLITS
@@ -128,6 +130,7 @@ def write(source: Source, job: Job, rules: Rules, folder: Path) -> PartRecord:
             else:
                 held_out = _is_held_out(_content(raw.group.encode()) if raw.group else key, rules.test_fraction)
             (test if held_out else train).add(sample_id, stored, raw)
+            targets["test" if held_out else "train"].add(sample_id, raw.targets)
             content.append((sample_id, key, held_out))
         if num_seen != job.part.count:
             name, wanted = type(source).__name__, job.part.count
@@ -135,9 +138,9 @@ def write(source: Source, job: Job, rules: Rules, folder: Path) -> PartRecord:
         train.finish()
         test.finish()
     faults = [[raw.file for raw in bad], [raw.row for raw in bad], [raw.error for raw in bad]]
-    _write_table(pa.table(faults, schema=QUARANTINE), quarantine_path(folder, job.index))
+    write_table(pa.table(faults, schema=QUARANTINE), quarantine_path(folder, job.index))
     columns = zip(*content, strict=True) if content else ([], [], [])
-    _write_table(pa.table([list(column) for column in columns], schema=CONTENT), content_path(folder, job.index))
+    write_table(pa.table([list(column) for column in columns], schema=CONTENT), content_path(folder, job.index))
     record = PartRecord(
         key=job.key,
         index=job.index,
@@ -147,8 +150,8 @@ def write(source: Source, job: Job, rules: Rules, folder: Path) -> PartRecord:
         num_16_bit=len(largest),
         largest_16_bit=max(largest, default=0),
         labels=tuple(sorted(train.texts | test.texts)),
-        train=train.recorded(),
-        test=test.recorded(),
+        train=targets["train"].written(train.recorded()),
+        test=targets["test"].written(test.recorded()),
     )
     with write_aside(_record_path(folder, job.index)) as file:
         file.write(record.model_dump_json(indent=2).encode())
@@ -183,7 +186,7 @@ def recorded(job: Job, folder: Path) -> PartRecord | None:
         if file is not None:
             if not is_whole(folder / file.path, file.num_bytes):
                 return None
-            needed += [folder / file.labels_path] if file.labels_path else []
+            needed += [folder / path for path in (file.labels_path, file.targets_path) if path]
     return record if record.key == job.key and all(path.exists() for path in needed) else None
 
 
@@ -223,11 +226,6 @@ def _content(data: bytes) -> int:
     return int.from_bytes(hashlib.sha256(data).digest()[:8], "big", signed=True)
 
 
-def _write_table(table: pa.Table, path: Path) -> None:
-    with write_aside(path) as file:
-        pq.write_table(table, file)
-
-
 class _Shard:
     """One split's share of a part, written row group by row group; without samples there is no file."""
 
@@ -263,7 +261,7 @@ class _Shard:
             self._writer.close()
         if self._labels:
             ids, texts = zip(*self._labels, strict=True)
-            _write_table(pa.table([ids, texts], schema=LABELS), self._folder / self._labels_path)
+            write_table(pa.table([ids, texts], schema=LABELS), self._folder / self._labels_path)
 
     def recorded(self) -> ShardFile | None:
         """What the manifest says about the finished files."""

@@ -4,7 +4,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from pipelines.storage.printable import printable
@@ -40,6 +40,8 @@ class Raw:
     group: str = ""
     """What it has in common with others (speaker, machine, document): all of a group are held out, or none; empty: it
     has only equals by its bytes."""
+    targets: Mapping[str, Any] = field(default_factory=dict)
+    """What evaluation and fine-tuning alone may read, as pipelines/data/shards/targets.py stores it."""
     other: bool = False
     """By its name no image at all (a text beside each image): left out, and no bad sample."""
 
@@ -59,6 +61,8 @@ class Source(ABC):
 
     remarks: tuple[str, ...] = ()
     """What people should know about the listing, one line each; set by `parts`."""
+    targets: Mapping[str, Any] = {}
+    """Name -> kind of the targets that its samples have beside the label."""
     fields: ClassVar[Mapping[str, str]] = {"image": "image"}
     """Field of a sample -> the codec of its bytes."""
 

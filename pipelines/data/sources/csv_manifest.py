@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, TextIO
 
 from pipelines.data.sources._files import KEYS, by_split, checked, cut, missing_column, read_sample, reason, stamp
+from pipelines.data.sources._targets import with_targets
 from pipelines.data.sources.base import Part, Raw, Source, Split, hash_listing
 from pipelines.errors import UserError
 from ssl_core.config import LocalPath, NamedConfig
@@ -26,6 +27,8 @@ class CsvManifest(Source):
         """Column that holds the path of each image."""
         label: str | None = None
         """Column that holds the label; an empty cell means not labelled."""
+        targets: dict[str, Literal["number", "text", "spans", "boxes", "numbers"]] = {}
+        """Column -> kind of other targets, for evaluation and fine-tuning; spans, boxes and numbers are JSON."""
         root: LocalPath | None = None
         """Folder that paths start from and must stay inside; by default the table's own."""
         follow_links: bool = False
@@ -34,6 +37,7 @@ class CsvManifest(Source):
     def __init__(self, config: Config):
         self.tables = by_split(config.path, config.test_path)
         self.image, self.label, self.follow_links = config.image, config.label, config.follow_links
+        self.targets = config.targets
         self.root = config.root and config.root.expanduser().absolute()
 
     def fingerprint(self) -> str:
@@ -47,7 +51,7 @@ class CsvManifest(Source):
             root, rows = self._root(split), list(self._rows(split))
             if not rows:
                 raise UserError(f"{KEYS[split]}: {self.tables[split]} has a header but no rows")
-            for run in cut([stamp(root / path)[0] for path, _ in rows], shard_mb):
+            for run in cut([stamp(root / path)[0] for path, *_ in rows], shard_mb):
                 what = {"split": split, "first": run.start, "rows": rows[run]}
                 parts.append(Part(split if len(self.tables) > 1 else None, run.stop - run.start, what))
         return parts
@@ -55,9 +59,13 @@ class CsvManifest(Source):
     def read(self, part: Part) -> Iterator[Raw]:
         split: Split = part.what["split"]
         root = self._root(split)
-        for row, (path, label) in enumerate(part.what["rows"], start=part.what["first"]):
+        for row, (path, label, *cells) in enumerate(part.what["rows"], start=part.what["first"]):
             if path:
-                yield read_sample(root, path, path, row, label or None, self.follow_links)
+                yield with_targets(
+                    read_sample(root, path, path, row, label or None, self.follow_links),
+                    self.targets,
+                    dict(zip(self.targets, cells, strict=True)),
+                )
             else:
                 yield Raw(self.tables[split].name, row, label=label or None, error=f"no path in column '{self.image}'")
 
@@ -66,8 +74,8 @@ class CsvManifest(Source):
             return checked(self.root, "source.root")
         return checked(self.tables[split], KEYS[split]).parent
 
-    def _rows(self, split: Split) -> Iterator[tuple[str, str]]:
-        """(path, label) of each row; "" where there is none.
+    def _rows(self, split: Split) -> Iterator[tuple[str, ...]]:
+        """(path, label, targets) of each row; "" where there is none.
 
         Raises:
             UserError: not a readable CSV table, or without the columns that the config names.
@@ -77,11 +85,16 @@ class CsvManifest(Source):
             with path.open(newline="", encoding="utf-8-sig") as file:
                 table = csv.DictReader(_lines(file), delimiter="\t" if path.suffix == ".tsv" else ",")
                 columns = list(table.fieldnames or ())
-                for option, column in (("source.image", self.image), ("source.label", self.label)):
+                for option, column in (
+                    ("source.image", self.image),
+                    ("source.label", self.label),
+                    *(("source.targets", name) for name in self.targets),
+                ):
                     if column is not None and column not in columns:
                         raise missing_column(option, column, path, columns)
                 for row in table:
-                    yield row[self.image] or "", (row[self.label] or "") if self.label else ""
+                    cells = (row[name] or "" for name in self.targets)
+                    yield row[self.image] or "", (row[self.label] or "") if self.label else "", *cells
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise UserError(f"{key}: {path}: not a readable CSV table ({reason(error)})") from None
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.data.sources._files import KEYS, by_split, checked, cut, missing_column, read_sample, reason, stamp
+from pipelines.data.sources._targets import with_targets
 from pipelines.data.sources.base import Part, Raw, Source, Split, hash_listing
 from pipelines.errors import UserError
 from pipelines.storage import parquet, parquet_pages
@@ -40,10 +41,12 @@ class Parquet(Source):
         """Column with the images; paths start from the Parquet file's folder and must stay inside it."""
         label: str | None = None
         """Column with the labels: integers, text or booleans; null means not labelled."""
+        targets: dict[str, Literal["number", "text", "spans", "boxes", "mask", "numbers"]] = {}
+        """Column -> kind of other targets, for evaluation and fine-tuning; a mask is a PNG, spans and boxes JSON."""
 
     def __init__(self, config: Config):
         self.paths = by_split(config.path, config.test_path)
-        self.image, self.label = config.image, config.label
+        self.image, self.label, self.targets = config.image, config.label, config.targets
 
     def fingerprint(self) -> str:
         return hash_listing(
@@ -74,7 +77,8 @@ class Parquet(Source):
                     rows = max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, largest)))
                     for batch in file.iter_batches(rows, [group], self._columns(), use_threads=False):
                         for sample in self._rows(batch):
-                            yield self._sample(path, part.what["file"], row, sample)
+                            raw = self._sample(path, part.what["file"], row, sample)
+                            yield with_targets(raw, self.targets, sample)
                             row += 1
             except (OSError, pa.ArrowException) as error:  # a damaged page: the rest of the row group is lost
                 for lost in range(row, end):
@@ -82,7 +86,8 @@ class Parquet(Source):
             row = end
 
     def _columns(self) -> list[str]:
-        return [self.image] if self.label is None else list(dict.fromkeys([self.image, self.label]))
+        named = [self.image] if self.label is None else [self.image, self.label]
+        return list(dict.fromkeys([*named, *self.targets]))
 
     def _rows(self, batch: pa.RecordBatch) -> Iterable[dict[str, Any]]:
         """Each row's column -> value."""
@@ -95,6 +100,9 @@ class Parquet(Source):
             UserError: a column is not there, or does not hold what it should.
         """
         _check(schema, path, self.image, self.label)
+        for name in self.targets:
+            if name not in schema.names:
+                raise missing_column("source.targets", name, path, schema.names)
 
     def _sample(self, path: Path, file: str, row: int, sample: dict[str, Any]) -> Raw:
         image = sample[self.image]

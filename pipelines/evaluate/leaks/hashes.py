@@ -28,7 +28,7 @@ class Hashes(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredHashes:
     """All hashes of one split, in the order of the shards; one window of them is in memory at a time."""
 
     folder: Path

@@ -14,7 +14,7 @@ from pipelines.config.flat import fingerprint
 from pipelines.config.run import SetupConfig
 from pipelines.data.shards.manifest import Manifest
 from pipelines.evaluate.leaks import hashes
-from pipelines.evaluate.leaks.hashes import Hashes, Kept
+from pipelines.evaluate.leaks.hashes import Hashes, StoredHashes
 from pipelines.runtime import session
 from ssl_core.build import build_codec
 from ssl_core.catalog import find
@@ -28,7 +28,7 @@ WHOLE = "whole"
 """A file that is there once all windows are."""
 
 
-def of_splits(config: SetupConfig, shards: Path, listing: Manifest, root: Path) -> tuple[Kept, Kept]:
+def of_splits(config: SetupConfig, shards: Path, listing: Manifest, root: Path) -> tuple[StoredHashes, StoredHashes]:
     """Hashes of train and of test; the windows that an interrupted run has made are kept.
 
     In memory are those of one window and its planned rows, however many samples there are.
@@ -45,7 +45,7 @@ def of_splits(config: SetupConfig, shards: Path, listing: Manifest, root: Path) 
                 found = _streamed(data, codecs.of_view(config, config.views["eval"]))
                 hashes.keep(path, found.part(slice(num_train)), found.part(slice(num_train, None)))
         (folder / WHOLE).touch()
-    return Kept(folder, "train"), Kept(folder, "test")
+    return StoredHashes(folder, "train"), StoredHashes(folder, "test")
 
 
 def codec(config: SetupConfig) -> Codec[Any]:

@@ -32,11 +32,12 @@ from pipelines.storage.atomic import write_tensors
 from pipelines.tracking import display, runs
 from pipelines.train import pretrain
 from pipelines.train.artifact import Checkpoint
-from pipelines.train.warm_start import Start
+from pipelines.train.warm_start import WarmStart
 from ssl_core.build import build_chain, untrained
 from ssl_core.config import NamedConfig
 from ssl_core.evaluate.base import mean_score
 from ssl_core.spec import IMAGE_AXES, ViewSpec
+from ssl_core.tasks.classification import Classification
 
 SCORE = FINE_TUNED
 VERSION = 1
@@ -115,7 +116,7 @@ def fine_tune(
         if subject.name == "raw_input":
             continue
         decay = 1.0 if subject.weights is None else settings.layer_decay
-        begin = Start(subject.weights, decay)
+        begin = WarmStart(subject.weights, decay)
         tested = [tuned.views["eval"].model_dump(mode="json"), config.evaluate.max_samples]
         read = [pretrain.PRETRAIN.deciding(tuned), tested, decay]
         key = fingerprint([VERSION, shards.digest, subject.identity, read])[:16]
@@ -160,7 +161,7 @@ def training_config(config: SetupConfig, settings: FineTuneConfig, num_classes: 
 
 
 def _hits(
-    tuned: RunConfig, shards: ShardSet, listing: Manifest, labels: Mapping[int, int], begin: Start, work: Path
+    tuned: RunConfig, shards: ShardSet, listing: Manifest, labels: Mapping[int, int], begin: WarmStart, work: Path
 ) -> Tensor:
     kept = work / HITS
     if not kept.exists():
@@ -181,8 +182,11 @@ def hits(tuned: RunConfig, made: Checkpoint, listing: Manifest, labels: Mapping[
     data = one_split(tuned, made.shards.folder, listing, "test", tuned.evaluate.max_samples, [tuned.views["eval"]])
     sample_id, features = encode.embed(tuned, data, [Subject("encoder", made.digest, str(made.folder))])
     weights = checkpoint.weights(made.folder)
-    weight, bias = weights["classifier.weight"], weights["classifier.bias"]  # [C, D], [C]
-    predicted: Tensor = torch.addmm(bias, features["encoder/0"], weight.T).argmax(dim=1)  # [N]
+    task = Classification(Classification.Config(num_classes=len(weights["classifier.bias"])))
+    head = task.head(features["encoder/0"].shape[1])
+    head.load_state_dict({name: weights[f"classifier.{name}"] for name in head.state_dict()})
+    with torch.no_grad():
+        predicted = task.predict(head(features["encoder/0"]))  # [N]
     label = torch.tensor([labels[i] for i in sample_id.tolist()])  # [N]
     return predicted == label
 

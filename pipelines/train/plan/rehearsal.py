@@ -32,7 +32,7 @@ from pipelines.data.shards.manifest import Manifest
 from pipelines.data.shards.shard_set import ShardSet
 from pipelines.errors import UserError
 from pipelines.runtime import capacity
-from pipelines.runtime.background import Aside
+from pipelines.runtime.background import BackgroundCall
 from pipelines.runtime.placement import placement
 from pipelines.storage.signals import FAILURE
 from pipelines.train import pretrain
@@ -66,7 +66,9 @@ def rehearse(config: RunConfig, shards: ShardSet, use_gpu: bool) -> Rehearsed | 
     endless = config.model_copy(update={"train": config.train.model_copy(update=alone)})
     with TemporaryDirectory(dir=shards.folder.parent, prefix=".rehearsal-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        training = Aside(lambda: pretrain.fit(endless, shards, folder, use_gpu, train=partial(_train, shards=shards)))
+        training = BackgroundCall(
+            lambda: pretrain.fit(endless, shards, folder, use_gpu, train=partial(_train, shards=shards))
+        )
         if not training.ended(PATIENCE_S):
             raise UserError(
                 f"plan: the rehearsal was not done in {PATIENCE_S} s; is the cluster busy? see `ray status` there"

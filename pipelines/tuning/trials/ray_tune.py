@@ -23,9 +23,9 @@ from ray.tune.search import Searcher
 from pipelines.config.run import RunConfig
 from pipelines.errors import Interrupted, UserError
 from pipelines.runtime import capacity
-from pipelines.runtime.background import Aside
+from pipelines.runtime.background import BackgroundCall
 from pipelines.runtime.notices import Notices
-from pipelines.runtime.waiting import Room
+from pipelines.runtime.waiting import PlacementWatch
 from pipelines.storage.signals import STOP
 from pipelines.tracking.display import say
 from pipelines.train import pretrain
@@ -87,10 +87,10 @@ def run_trials(campaign: Campaign, next_trial: Next, config: RunConfig, at_a_tim
     for left in campaign.folder.glob("ray-*"):  # by a driver that was killed: the campaign's lock is ours now
         shutil.rmtree(left, ignore_errors=True)
     scratch = Path(tempfile.mkdtemp(prefix="ray-", dir=campaign.folder))
-    trials = Aside(lambda: _tuner(campaign, next_trial, config, at_a_time, scratch).fit())
+    trials = BackgroundCall(lambda: _tuner(campaign, next_trial, config, at_a_time, scratch).fit())
     try:
         on_gpus = pretrain.on_gpus(config, capacity.num_gpus())
-        _wait(campaign, trials, Notices(config.ray), Room(pretrain.of_workers(config, on_gpus)))
+        _wait(campaign, trials, Notices(config.ray), PlacementWatch(pretrain.of_workers(config, on_gpus)))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     if campaign.fault:
@@ -101,7 +101,7 @@ def run_trials(campaign: Campaign, next_trial: Next, config: RunConfig, at_a_tim
         raise Interrupted("stopped; every trial that was running has saved a checkpoint")
 
 
-def _wait(campaign: Campaign, trials: Aside, notices: Notices, room: Room) -> None:
+def _wait(campaign: Campaign, trials: BackgroundCall, notices: Notices, room: PlacementWatch) -> None:
     try:
         while not trials.ended(0.2):
             notices.poll(t.work for t in campaign.trials if t.state == "running" and t.work.exists())

@@ -24,7 +24,7 @@ from pipelines.data.batches.stream import some_rows
 from pipelines.data.shards import manifest
 from pipelines.errors import Diverged, Interrupted, UserError
 from pipelines.runtime import capacity
-from pipelines.runtime.background import Aside
+from pipelines.runtime.background import BackgroundCall
 from pipelines.storage import checkpoint, lock, outbox
 from pipelines.storage.signals import DIVERGED, FAILURE, STOP
 from pipelines.train import pretrain
@@ -154,7 +154,7 @@ def _on_ray_train(config: RunConfig, shared: Plan, trial: Trial, record: Path) -
     """Several workers: Ray Train runs them, this process passes their looks on."""
     use_gpu = pretrain.fits(config)
     train = partial(_train_part, record=record)
-    training = Aside(lambda: pretrain.fit(config, shared.shards, trial.work, use_gpu, train=train))
+    training = BackgroundCall(lambda: pretrain.fit(config, shared.shards, trial.work, use_gpu, train=train))
     over = False
     while not over:
         over = training.ended(0.2)

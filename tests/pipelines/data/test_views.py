@@ -244,7 +244,7 @@ def test_a_long_wait_for_data_is_said_and_does_not_end_the_run(tmp_path, monkeyp
         time.sleep(0.6)
         yield 2
 
-    batches = ray_worker.told(stuck(), tmp_path)
+    batches = ray_worker.with_wait_warnings(stuck(), tmp_path)
     assert next(batches) == 1
     time.sleep(0.5)  # a slow step is no wait
     assert not (tmp_path / outbox.NOTES).exists()

@@ -8,7 +8,7 @@ from pipelines.config.parse import parse
 from pipelines.errors import UserError
 from pipelines.runtime import nodes
 from pipelines.runtime import waiting as room
-from pipelines.runtime.waiting import Room
+from pipelines.runtime.waiting import PlacementWatch
 from pipelines.train import pretrain
 from tests.support.recipe import TREE
 
@@ -25,7 +25,7 @@ def test_workers_that_wait_for_room_say_what_they_need_and_what_is_free(impatien
     said: list[str] = []
     waiting = placement_group([{"CPU": 99}])
     try:
-        one = Room({"CPU": 99, "GPU": 2})
+        one = PlacementWatch({"CPU": 99, "GPU": 2})
         one.poll(said.append)
         one.poll(said.append)
         (line,) = said  # once: it is said rarely
@@ -39,7 +39,7 @@ def test_workers_that_have_room_say_nothing(impatient):
     held = placement_group([{"CPU": 1}])
     try:
         ray.get(held.ready(), timeout=60)
-        Room({"CPU": 1}).poll(said.append)
+        PlacementWatch({"CPU": 1}).poll(said.append)
         assert not said
     finally:
         remove_placement_group(held)

@@ -16,7 +16,7 @@ from pipelines.storage import checkpoint, outbox, retry
 from pipelines.storage.signals import STOP
 from pipelines.train import consumption
 from pipelines.train.loop import train
-from pipelines.train.warm_start import Start
+from pipelines.train.warm_start import WarmStart
 from pipelines.train.worker import Worker
 from ssl_core.build import build_method
 from ssl_core.optimize.optimizers import build_optimizer
@@ -69,7 +69,7 @@ def test_fine_tuning_begins_with_given_weights_and_resumes_bit_for_bit(tmp_path,
         config = parse(TREE, {"optim.lr": lr, "train.checkpoint_seconds": 1e-9})
         folder.mkdir(exist_ok=True)
         worker = Worker(0, 1, torch.device("cpu"), folder)
-        train(config, worker, order_of(config), batches(config), begin=Start(str(given), layer_decay=0.5))
+        train(config, worker, order_of(config), batches(config), begin=WarmStart(str(given), layer_decay=0.5))
 
     tune(tmp_path / "still", lr=1e-12)
     statistics = ("running_mean", "running_var", "num_batches_tracked")
@@ -91,7 +91,7 @@ def test_weights_of_another_encoder_are_refused(tmp_path, undisturbed):
     given, _ = checkpoint.latest(undisturbed / "checkpoints")
     config, worker = parse(TREE, {"encoder.width": 16}), Worker(0, 1, torch.device("cpu"), tmp_path)
     with pytest.raises(UserError, match="not weights of this encoder"):
-        train(config, worker, order_of(config), batches(config), begin=Start(str(given)))
+        train(config, worker, order_of(config), batches(config), begin=WarmStart(str(given)))
 
 
 def test_ctrl_c_keeps_a_checkpoint_of_that_step_and_goes_on(tmp_path, undisturbed):
