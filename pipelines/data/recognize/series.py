@@ -11,6 +11,8 @@ ENOUGH = 200
 WINDOWS = (512, 256, 128, 64)
 OVERLAP = 8
 """Windows begin every eighth of one."""
+TAIL = 0.2
+"""Share of a single long series that is held out: its end."""
 LONG = 4
 """A series has to be so many windows long to be cut."""
 
@@ -43,11 +45,15 @@ def found(given: Series, *, cut: bool = True) -> TimeSeries:
         number *= max(1, round((given.rows - window) / (window // OVERLAP)) + 1)
         length = window
         assumed.append(f"cut into windows of {window} rows, one every {window // OVERLAP}: fewer than {ENOUGH} series")
-    if given.number == 1 and not given.has_test:
+    tail = window is not None and given.number == 1 and not given.has_test
+    if tail:
+        source["test_tail"] = TAIL
+        assumed.append(f"one series: the last {TAIL:.0%} of its rows are held out for evaluation")
+    elif given.number == 1 and not given.has_test:
         assumed.append("one series: nothing can be held out; source.test_path names another one to evaluate on")
     what += f", {given.channels} channel" + ("s" if given.channels > 1 else "")
     what += f" ({first(given.names)})" if given.names else ""
-    held_out = 0 if given.has_test or given.number == 1 else HELD_OUT
+    held_out = TAIL if tail else 0 if given.has_test or given.number == 1 else HELD_OUT
     num_train = round((1 - held_out) * number) if given.complete else None
     return TimeSeries(source, what, num_train, tuple(assumed), length, given.channels)
 

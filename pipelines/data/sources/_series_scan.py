@@ -27,6 +27,8 @@ class Run(NamedTuple):
     """Byte of the file to read from, 0 for its header ..."""
     row: int = 0
     """... and the number of the row that begins there."""
+    test: bool | None = None
+    """Whether it lies in the end of its series that is held out; None: nothing is held out by time."""
 
     def starts(self, window: int | None, stride: int | None) -> list[int]:
         """Row of the file at which each sample begins."""
@@ -45,11 +47,34 @@ def num_windows(rows: int, window: int | None, stride: int | None) -> int:
     return 1 if window is None or rows <= window else 1 - (-(rows - window) // (stride or window))
 
 
+def segments(first: int, rows: int, window: int | None, tail: float | None) -> list[tuple[int, int, bool | None]]:
+    """(first row, rows, whether held out) of a series: one, or what comes before its tail and the tail.
+
+    No window has rows of both, so neighbors in time do not straddle the splits. A series that is too short for a window
+    on either side is trained on.
+    """
+    if tail is None or window is None:
+        return [(first, rows, None)]
+    held_out = round(rows * tail)
+    if held_out < window or rows - held_out < window:
+        return [(first, rows, False)]
+    return [(first, rows - held_out, False), (first + rows - held_out, held_out, True)]
+
+
 def runs_of(
-    path: Path, file: str, columns: Columns, column: str | None, window: int | None, stride: int | None, most: int
+    path: Path,
+    file: str,
+    columns: Columns,
+    column: str | None,
+    window: int | None,
+    stride: int | None,
+    most: int,
+    tail: float | None = None,
 ) -> Iterator[Run]:
     """Every series of a table, one run for each `most` windows.
 
+    Args:
+        tail: share of each series, its end, that is held out.
     Raises:
         Bad: not a table, or the rows of one id do not lie together.
     """
@@ -77,12 +102,17 @@ def runs_of(
         raise Bad("has a header but no rows")
     per_row = path.stat().st_size / total
     places = [row for _, row in begins]
-    for (first, _), end in zip(series, [row for row, _ in series[1:]] + [total], strict=True):
-        rows = end - first
+    ends = [row for row, _ in series[1:]] + [total]
+    parts = [
+        part
+        for (first, _), end in zip(series, ends, strict=True)
+        for part in segments(first, end - first, window, tail)
+    ]
+    for first, rows, test in parts:
         count = num_windows(rows, window, stride)
         for start in range(0, count, most):
             some = min(most, count - start)
-            run = Run(file, 0, rows, first, start, some)
+            run = Run(file, 0, rows, first, start, some, test=test)
             starts = run.starts(window, stride)
             reach = starts[-1] + (run.length(window) or 0) - starts[0]
             offset, row = begins[int(np.searchsorted(places, starts[0], side="right")) - 1]

@@ -4,9 +4,9 @@ import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from pipelines.data.sources._files import KEYS, MAX_SAMPLES, by_split, checked, cut, reason, stamp
 from pipelines.data.sources._series_rows import Piece, series_of
@@ -18,6 +18,7 @@ from pipelines.storage.printable import printable
 from ssl_core.config import NamedConfig
 
 SUFFIXES = (".csv", ".tsv")
+SPLITS: tuple[Split, Split] = ("train", "test")
 
 
 class SeriesCsv(Source):
@@ -51,11 +52,16 @@ class SeriesCsv(Source):
         """Rows of a sample, cut from a longer series; the last one ends with the series. None: a series is a sample."""
         stride: PositiveInt | None = None
         """Rows from one window to the next; by default `window`."""
+        test_tail: Annotated[float, Field(gt=0, lt=1)] | None = None
+        """Share of each series, its end, that is held out for evaluation; no window has rows of both sides. None: whole
+        series are held out (`ingest.test_fraction`), which a single series does not allow."""
 
         @model_validator(mode="after")
         def _fits_together(self) -> Self:
             if self.stride is not None and self.window is None:
                 raise ValueError("stride needs a window")
+            if self.test_tail is not None and (self.window is None or self.test_path is not None):
+                raise ValueError("test_tail needs a window, and no test_path")
             if self.label is not None and self.labels == "folder":
                 raise ValueError("label and labels: folder exclude each other")
             return self
@@ -80,11 +86,15 @@ class SeriesCsv(Source):
                 runs = [Run(str(path.relative_to(root)), stamp(path)[0]) for path in files]
             else:
                 runs = [run for path in files for run in self._scanned(split, root, path)]
-            sizes, counts = [run.num_bytes for run in runs], [run.windows for run in runs]
-            for some in cut(sizes, shard_mb, counts):
-                what = {"split": split, "runs": [list(run) for run in runs[some]]}
-                count = sum(counts[some])
-                found.append(Part(split if len(self.paths) > 1 else None, count, what))
+            sides: dict[bool | None, list[Run]] = {}
+            for run in runs:
+                sides.setdefault(run.test, []).append(run)
+            for test, mine in sides.items():
+                given = split if len(self.paths) > 1 else None if test is None else SPLITS[test]
+                sizes, counts = [run.num_bytes for run in mine], [run.windows for run in mine]
+                for some in cut(sizes, shard_mb, counts):
+                    what = {"split": split, "runs": [list(run) for run in mine[some]]}
+                    found.append(Part(given, sum(counts[some]), what))
         return found
 
     def read(self, part: Part) -> Iterator[Raw]:
@@ -126,7 +136,7 @@ class SeriesCsv(Source):
             raise UserError(f"{KEYS[split]}: {path}: {columns}")
         give = partial(runs_of, path, str(path.relative_to(root)), columns, self.config.id)
         try:
-            yield from give(self.config.window, self.config.stride, MAX_SAMPLES)
+            yield from give(self.config.window, self.config.stride, MAX_SAMPLES, self.config.test_tail)
         except (Bad, OSError) as error:
             raise UserError(f"{KEYS[split]}: {path}: {reason(error)}") from None
 

@@ -2,6 +2,7 @@
 
 import resource
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -234,3 +235,28 @@ def test_a_long_file_is_read_in_flat_memory(tmp_path: Path, monkeypatch: pytest.
         p.count for p in parts[:2]
     )
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 << 10  # kB
+
+
+def test_the_end_of_a_long_series_is_held_out_and_no_window_has_rows_of_both_sides(tmp_path: Path) -> None:
+    path = tmp_path / "long.csv"
+    path.write_text("a\n" + "\n".join(str(i) for i in range(1000)))
+    source = series_csv.SeriesCsv(series_csv.SeriesCsv.Config(path=path, window=50, stride=20, test_tail=0.2))
+    rows: dict[str | None, set[int]] = {"train": set(), "test": set()}
+    for part in source.parts(1):
+        for raw in source.read(part):
+            assert raw.data is not None
+            rows[part.split] |= set(CODEC.decode(raw.data).values[:, 0].astype(int).tolist())
+    assert rows["train"] == set(range(800)) and rows["test"] == set(range(800, 1000)), "every row on one side"
+
+
+def test_a_series_too_short_to_be_cut_is_trained_on(tmp_path: Path) -> None:
+    path = tmp_path / "short.csv"
+    path.write_text("a\n" + "\n".join(str(i) for i in range(60)))
+    (part,) = series_csv.SeriesCsv(series_csv.SeriesCsv.Config(path=path, window=50, test_tail=0.2)).parts(1)
+    assert part.split == "train" and part.count == 2
+
+
+@pytest.mark.parametrize("keys", [{"test_tail": 0.2}, {"test_tail": 0.2, "window": 5, "test_path": Path("x")}])
+def test_a_tail_needs_windows_and_no_other_test_data(keys: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="test_tail needs a window, and no test_path"):
+        series_csv.SeriesCsv.Config(path=Path("y"), **keys)
