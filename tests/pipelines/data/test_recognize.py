@@ -102,10 +102,10 @@ def test_one_long_series_is_cut_into_windows(tmp_path):
     file = table(tmp_path / "load.csv", {"date": [str(d).replace("T", " ") for d in dates], "kW": values})
     tree, lines, num = proposed(file)
     source = {"name": "series_csv", "path": str(file), "time": "date", "window": 128, "stride": 16}
-    assert tree["source"] == source and num == 306
+    assert tree["source"] == {**source, "test_tail": 0.2} and num == 299
     assert tree["method"]["name"] == "mae" and tree["views"]["global"]["length"] == 128
     assert "assumed:    column 'date' is the time" in lines
-    assert any("one series: nothing can be held out; source.test_path" in line for line in lines)
+    assert any("one series: the last 20% of its rows are held out" in line for line in lines)
 
 
 def test_a_long_table_of_many_series(tmp_path):

@@ -5,13 +5,14 @@ from typing import Any
 import pytest
 
 from pipelines.config.chosen import chosen
-from pipelines.config.evaluate import TASKS, EvaluateConfig, listed_tasks
+from pipelines.config.evaluate import TASKS, EvaluateConfig, allowed_tasks, check_tasks, listed_tasks
 from pipelines.config.parse import load_keys, parse
 from pipelines.errors import UserError
 from pipelines.evaluate.evaluate import EVALUATE
 from pipelines.evaluate.tasks.base import EvaluationTask
 from ssl_core.catalog import find, names, summary
 from ssl_core.measures.measure import UNKNOWN, measure_of
+from ssl_core.spec import IMAGE_AXES, SERIES_AXES, ViewSpec
 from tests.support.recipe import TREE
 
 SERIES: dict[str, Any] = {
@@ -90,3 +91,11 @@ def test_a_task_of_series_is_one_with_a_view_of_series() -> None:
 def test_keys_of_tasks_are_checked_without_torch() -> None:
     config = load_keys("digits", {"evaluate.tasks": [{"name": "robustness", "severities": [3]}]})
     assert config.evaluate.tasks[0].model_dump()["severities"] == (3,)
+
+
+def test_the_full_suite_leaves_out_what_series_do_not_allow() -> None:
+    config = EvaluateConfig.model_validate({"suite": "full"})
+    series, images = ViewSpec(SERIES_AXES, (1, 64)), ViewSpec(IMAGE_AXES, (3, 8, 8))
+    check_tasks(config, series)
+    assert [task.name for task in allowed_tasks(config, images)] == ["robustness"]
+    assert allowed_tasks(config, series) == []
