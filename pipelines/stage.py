@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 from pipelines.config.chosen import chosen, dotted
 from pipelines.config.flat import fingerprint, flat
 from pipelines.config.run import SetupConfig
-from pipelines.storage import lock
+from pipelines.storage import inputs, lock
 from pipelines.storage.atomic import write_text
 from pipelines.storage.inputs import RECORD, Inputs
 from pipelines.tracking import display, runs
@@ -92,11 +92,18 @@ class Stage(Generic[Settings, Given, Made]):
             if record.exists():
                 display.say(f"{self.name}: reused {folder}")
                 return self.makes.model_validate_json(record.read_text())
+            for old in self._of_older_version(config, root)[-1:]:
+                display.say(f"{self.name}: {old} was made by an older Selfray; it is made anew, see docs/upgrading.md")
             self.inputs(config, given).keep(folder)
             with display.watch(self.name, folder):
                 made = self.run(config, given, folder)
             write_text(record, made.model_dump_json(indent=2))  # the record appears only when the stage is complete
             return made
+
+    def _of_older_version(self, config: Settings, root: Path) -> list[Path]:
+        """Finished folders of the same keys that are named as older versions named them."""
+        same = inputs.made_from(root, self.name, self.keys(config), self.deciding(config))
+        return [path for path in same if (path / RECORD).exists() and not inputs.load(path).beside]
 
 
 def _under(key: str, prefixes: tuple[str, ...]) -> bool:
