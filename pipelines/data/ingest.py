@@ -118,6 +118,7 @@ def _finish(config: SetupConfig, folder: Path, records: list[PartRecord]) -> Sha
         train=tuple(record.train for record in records if record.train),
         test=tuple(record.test for record in records if record.test),
         classes=tuple(sorted(texts, key=_natural)) or None,
+        fields=_fields(config),
         targets=dict(source_of(config).targets),
         num_quarantined=sum(record.num_bad for record in records),
         num_duplicates=num_duplicates,
@@ -138,6 +139,14 @@ def _finish(config: SetupConfig, folder: Path, records: list[PartRecord]) -> Sha
         num_quarantined=manifest.num_quarantined,
         num_duplicates=num_duplicates,
     )
+
+
+def _fields(config: SetupConfig) -> dict[str, tuple[str, int]]:
+    found = {
+        field: (codec.name, int(find("ssl_core.codecs", codec.name).version))
+        for field, codec in codecs.of_source(config).items()
+    }
+    return {} if found == manifests.IMAGES else found
 
 
 def _check_16_bit(config: SetupConfig, folder: Path, records: list[PartRecord]) -> None:

@@ -86,9 +86,10 @@ def read_piece(piece: Piece, views: Views) -> Arrays:
                 except DecodeError as error:  # a sample that the codec takes and the chain does not
                     raise UserError(f"views: {views.chains[index].name}: {error}") from None
                 columns = {"": made.x, ".length": made.length} if isinstance(made, Ragged) else {"": made}
-                for name, rows in columns.items():
-                    empty = np.empty((len(taken), *rows.shape[1:]), rows.dtype)
-                    arrays.setdefault(f"view{index}{name}", empty)[part] = rows
+                for suffix, rows in columns.items():
+                    if (name := f"view{index}{suffix}") not in arrays:
+                        arrays[name] = np.empty((len(taken), *rows.shape[1:]), rows.dtype)
+                    arrays[name][part] = rows
             held = []
     return arrays
 

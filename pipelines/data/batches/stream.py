@@ -26,7 +26,7 @@ from pipelines.config.run import RunConfig, SetupConfig
 from pipelines.data.batches.layout import GROUPS_AT_ONCE, Layout, sizes, windows
 from pipelines.data.batches.order import Order
 from pipelines.data.batches.reading import Arrays, Piece, Views, read_piece
-from pipelines.data.shards.manifest import Manifest
+from pipelines.data.shards.manifest import Manifest, check_fields
 from pipelines.data.shards.writing import SPLITS
 from pipelines.data.sources.base import Split
 from pipelines.errors import UserError
@@ -75,7 +75,7 @@ def training_batches(
     int64, the samples of the order, and `sample_id` [B], the same but where a sample did not decode: there it is the
     one in its place.
     """
-    views = _training_views(config, stage)
+    views = _training_views(config, folder, manifest, stage)
     order = training_order(config, manifest)
     share = config.train.global_batch_size // size
     layout = Layout(folder, manifest, "train")
@@ -95,7 +95,7 @@ def training_batches(
 
 def training_pieces(config: RunConfig, folder: Path, manifest: Manifest, size: int) -> tuple[Iterator[Piece], Views]:
     """The blocks that the first of `size` workers would stream, and what is made of their rows; nothing is read yet."""
-    views, order = _training_views(config, None), training_order(config, manifest)
+    views, order = _training_views(config, folder, manifest, None), training_order(config, manifest)
     batches = _batches_per_block(config, views, config.train.global_batch_size // size)
     layout, steps = Layout(folder, manifest, "train"), config.train.num_steps(order.batches_per_epoch)
     return (layout.piece(order.share(span, 0, size), span.epoch) for span in order.spans(0, steps, batches)), views
@@ -107,7 +107,7 @@ def both_splits(config: SetupConfig, folder: Path, manifest: Manifest, limit: in
     About `limit` rows of each split, spread evenly over it.
     """
     _set_up(config)
-    views = _views(config, ("eval",))
+    views = _views(config, folder, manifest, [config.views["eval"]])
     train, test = (list(Layout(folder, manifest, split).in_order(limit)) for split in SPLITS)
     return _stream([*train, *test], views), sum(len(piece.rows.row) for piece in train)
 
@@ -115,7 +115,7 @@ def both_splits(config: SetupConfig, folder: Path, manifest: Manifest, limit: in
 def whole_splits(config: SetupConfig, folder: Path, manifest: Manifest) -> Iterator[tuple[Dataset, int]]:
     """The same of every row, in one data set after the other, each of a bounded number of blocks."""
     _set_up(config)
-    views = _views(config, ("eval",))
+    views = _views(config, folder, manifest, [config.views["eval"]])
     for window in windows(folder, manifest, BLOCKS_AT_ONCE):
         yield _stream(window.pieces, views), window.num_train
 
@@ -130,7 +130,7 @@ def one_split(
 ) -> Dataset:
     """Several views of a split, `view0`, `view1`, ..., in the order of the shards; the limit as in `both_splits`."""
     _set_up(config)
-    views = Views(tuple(chains), codecs.of_chains(config, chains), config.seed, config.data.slow_read_seconds)
+    views = _views(config, folder, manifest, chains)
     pieces = Layout(folder, manifest, split).in_order(limit, max(1, GROUPS_AT_ONCE // len(chains)))
     return _stream(list(pieces), views)
 
@@ -147,7 +147,7 @@ def parts_of(
     config: SetupConfig, folder: Path, manifest: Manifest, split: Split, count: int, kinds: Sequence[str]
 ) -> Iterator[Arrays]:
     """What `some_rows` gives, a few row groups at a time."""
-    views = _views(config, kinds)
+    views = _views(config, folder, manifest, [config.views[kind] for kind in kinds])
     for piece in Layout(folder, manifest, split).in_order(count):
         yield read_piece(piece, views)
 
@@ -155,7 +155,7 @@ def parts_of(
 def rows_at(config: SetupConfig, folder: Path, manifest: Manifest, split: Split, index: NDArray[np.int64]) -> Arrays:
     """The eval views of given rows, counted in the order of the shards; read in this process, for small counts."""
     layout = Layout(folder, manifest, split)
-    return read_piece(layout.piece(layout.rows_at(index), 0), _views(config, ("eval",)))
+    return read_piece(layout.piece(layout.rows_at(index), 0), _views(config, folder, manifest, [config.views["eval"]]))
 
 
 def _back_to_back(execution: Callable[[], tuple[int, Iterator[Arrays]]]) -> Iterator[Arrays]:
@@ -206,8 +206,9 @@ def _set_up(config: SetupConfig) -> None:
     session.data_context(cpus=1 + config.data.cpus)
 
 
-def _training_views(config: RunConfig, stage: Path | None) -> Views:
-    return _views(config, find("ssl_core.methods", config.method.name).kinds(config.method), stage)
+def _training_views(config: RunConfig, folder: Path, manifest: Manifest, stage: Path | None) -> Views:
+    kinds = find("ssl_core.methods", config.method.name).kinds(config.method)
+    return _views(config, folder, manifest, [config.views[kind] for kind in kinds], stage)
 
 
 def _batches_per_block(config: RunConfig, views: Views, share: int) -> int:
@@ -215,6 +216,13 @@ def _batches_per_block(config: RunConfig, views: Views, share: int) -> int:
     return max(1, (config.data.block_mb << 20) // (sample_bytes * share))
 
 
-def _views(config: SetupConfig, kinds: Sequence[str], stage: Path | None = None) -> Views:
-    chains = tuple(config.views[kind] for kind in kinds)
-    return Views(chains, codecs.of_chains(config, chains), config.seed, config.data.slow_read_seconds, stage)
+def _views(
+    config: SetupConfig, folder: Path, manifest: Manifest, chains: Sequence[NamedConfig], stage: Path | None = None
+) -> Views:
+    """
+    Raises:
+        UserError: the shards hold other fields than these chains read.
+    """
+    read = codecs.of_chains(config, chains)
+    check_fields(folder, manifest, read)
+    return Views(tuple(chains), read, config.seed, config.data.slow_read_seconds, stage)

@@ -7,7 +7,7 @@ bytes) and origin (string); labels, where there are any, lie apart in `train/lab
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
@@ -18,9 +18,12 @@ from pipelines.errors import UserError
 from pipelines.storage.checksum import sha256_of
 from pipelines.storage.printable import printable
 from pipelines.tracking.datasets import DatasetSummary
-from ssl_core.config import Config
+from ssl_core.catalog import find
+from ssl_core.config import Config, NamedConfig
 
 FORMAT = 1
+IMAGES = {"image": ("image", 1)}
+"""Fields of a manifest that names none."""
 NAME = "manifest.json"
 
 
@@ -68,6 +71,8 @@ class Manifest(Config):
     test: tuple[ShardFile, ...]
     classes: tuple[str, ...] | None
     """Label texts in the order of their class numbers; None: no labels."""
+    fields: dict[str, tuple[str, int]] = {}
+    """Field of a sample -> its codec and the version of that; empty: images, by version 1."""
     targets: dict[str, str] = {}
     """Name -> kind of the targets other than a class."""
     num_quarantined: int
@@ -98,8 +103,25 @@ class Manifest(Config):
     def compute_digest(self) -> str:
         lines = [[f.path, f.sha256, f.labels_sha256, f.row_groups] for f in (*self.train, *self.test)]
         told = [self.targets, [f.targets_sha256 for f in (*self.train, *self.test)]]
-        whole = [lines, self.classes, *(told if self.targets else [])]
+        whole = [lines, self.classes, *(told if self.targets else []), *([self.fields] if self.fields else [])]
         return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
+
+
+def check_fields(folder: Path, manifest: Manifest, codecs: Mapping[str, NamedConfig]) -> None:
+    """Whether the shards hold the fields that are to be read, as these codecs read them.
+
+    Raises:
+        UserError: another field, or one stored by another codec or version.
+    """
+    has = manifest.fields or IMAGES
+    for field, codec in codecs.items():
+        version = find("ssl_core.codecs", codec.name).version
+        if field not in has or tuple(has[field]) != (codec.name, version):
+            stored = ", ".join(f"{name} ({codec} version {number})" for name, (codec, number) in has.items())
+            raise UserError(
+                f"{folder}: holds the fields {stored}; the views read {field} ({codec.name} version {version}): "
+                "take views of what is there, or ingest again"
+            )
 
 
 def load(folder: Path) -> Manifest:
