@@ -84,9 +84,11 @@ def tiny_batch(method: Method, size: int = 8, seed: int = 1) -> Batch:
 
 def _kinds(method: Method) -> tuple[str, ...]:
     """As `tiny_method` has configured it."""
-    name = type(method).__module__.rpartition(".")[2]
-    config = catalog.config_type("ssl_core.methods", name)(**SMALL_METHODS.get(name, {}))
-    return type(method).kinds(config)
+    # sharding makes a class of its own
+    component: Any = next(cls for cls in type(method).__mro__ if "Config" in vars(cls))
+    name = component.Config.model_fields["name"].default
+    kinds: tuple[str, ...] = component.kinds(component.Config(**SMALL_METHODS.get(name, {})))
+    return kinds
 
 
 def rows(batch: Batch, index: slice | torch.Tensor) -> Batch:

@@ -206,9 +206,14 @@ def _set_up(config: SetupConfig) -> None:
     session.data_context(cpus=1 + config.data.cpus)
 
 
+def training_chains(config: RunConfig) -> list[NamedConfig]:
+    """One chain per view that the method reads, in order."""
+    kinds: tuple[str, ...] = find("ssl_core.methods", config.method.name).kinds(config.method)
+    return [config.views[kind] for kind in kinds]
+
+
 def _training_views(config: RunConfig, folder: Path, manifest: Manifest, stage: Path | None) -> Views:
-    kinds = find("ssl_core.methods", config.method.name).kinds(config.method)
-    return _views(config, folder, manifest, [config.views[kind] for kind in kinds], stage)
+    return _views(config, folder, manifest, training_chains(config), stage)
 
 
 def _batches_per_block(config: RunConfig, views: Views, share: int) -> int:

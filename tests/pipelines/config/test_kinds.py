@@ -9,7 +9,7 @@ import torch
 import ssl_core.methods
 from pipelines.config.parse import parse
 from pipelines.config.run import RunConfig
-from pipelines.data.batches.stream import _training_views
+from pipelines.data.batches.stream import training_chains
 from pipelines.errors import UserError
 from pipelines.storage import outbox
 from pipelines.train.loop import train
@@ -39,7 +39,7 @@ def _config(method: dict[str, object], changes: dict[str, object] | None = None)
 def test_the_config_says_how_many_views_are_read_and_trained_on(tmp_path: Path, num_local: int) -> None:
     config = _config({"name": "multi_crop", "num_local": num_local})
     kinds = ("global", "global", *("local",) * num_local)
-    assert [chain.size for chain in _training_views(config, None).chains] == [SIZES[kind] for kind in kinds]
+    assert [chain.size for chain in training_chains(config)] == [SIZES[kind] for kind in kinds]
 
     def batches(start: int, stop: int):
         for step in range(start, stop):

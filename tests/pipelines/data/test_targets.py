@@ -11,7 +11,7 @@ import pytest
 from pipelines.config.parse import parse
 from pipelines.config.run import RunConfig
 from pipelines.data.batches.reading import read_piece
-from pipelines.data.batches.stream import _training_views, training_pieces
+from pipelines.data.batches.stream import training_chains, training_pieces
 from pipelines.data.ingest import INGEST, source_of
 from pipelines.data.shards import manifest, targets, writing
 from pipelines.errors import UserError
@@ -74,7 +74,7 @@ def test_every_kind_comes_back_and_training_opens_no_targets(tmp_path: Path, nam
         path.unlink()  # what is not there cannot be read
     pieces, views = training_pieces(config, folder, listing, 1)
     assert len(read_piece(next(iter(pieces)), views)["sample_id"])
-    assert views.chains == _training_views(config, None).chains
+    assert list(views.chains) == training_chains(config)
 
 
 def test_targets_enter_the_digest_and_none_leave_it_as_it_was(tmp_path: Path) -> None:

@@ -201,7 +201,7 @@ def test_the_order_holds_whatever_the_process_has_set_before(shards):
         DataContext._set_current(DataContext())
         listing = manifest.load(shards.folder)
         pieces = list(Layout(shards.folder, listing, "test").in_order(None))
-        for made in (data, views._stream(pieces, views._views(CONFIG, ("eval",)))):
+        for made in (data, views._stream(pieces, views._views(CONFIG, shards.folder, listing, [CONFIG.views["eval"]]))):
             assert made.context.execution_options.preserve_order
         assert data.context.execution_options.resource_limits.cpu == 1 + CONFIG.data.cpus
     finally:

@@ -109,7 +109,7 @@ def test_a_foreign_encoder_is_packed_with_its_weights(images: Path, tmp_path: Pa
 )
 def test_folders_named_like_splits_are_the_splits(names: tuple[str, ...], want: dict[str, str], tmp_path: Path) -> None:
     root = write_tree(tmp_path / "data", {name: encoded(1) for name in names})
-    found_source = any_model.source(root)
+    found_source = any_model.source(root, "image")
     assert found_source == {"name": "image_folder", **{key: str(root / part) for key, part in want.items()}}
 
 
@@ -117,17 +117,18 @@ def test_parquet_is_read_with_its_label_column_and_its_split_files(tmp_path: Pat
     table = pa.table({"image": [encoded(0)], "label": [1]})
     for name in ("train-0.parquet", "test-0.parquet"):
         pq.write_table(table, tmp_path / name)
-    assert any_model.source(tmp_path) == {
+    assert any_model.source(tmp_path, "image") == {
         "name": "parquet",
         "path": str(tmp_path / "**/train*.parquet"),
         "test_path": str(tmp_path / "**/test*.parquet"),
         "label": "label",
     }
     pq.write_table(table.drop_columns("label"), tmp_path / "one.parquet")
-    assert any_model.source(tmp_path / "one.parquet") == {"name": "parquet", "path": str(tmp_path / "one.parquet")}
+    one = tmp_path / "one.parquet"
+    assert any_model.source(one, "image") == {"name": "parquet", "path": str(one)}
     (tmp_path / "bad.parquet").write_text("text")
     with pytest.raises(UserError, match=r"--on: .*bad\.parquet: not a Parquet file"):
-        any_model.source(tmp_path / "bad.parquet")
+        any_model.source(tmp_path / "bad.parquet", "image")
 
 
 @pytest.mark.parametrize(
@@ -156,7 +157,7 @@ def test_mistakes_of_files_are_named(images: Path, tmp_path: Path, trained: Path
     def plan(model: str | Path, on: Path = images, **changes: Any) -> None:
         any_model.plan(str(model), on, changes, tmp_path)
 
-    with pytest.raises(UserError, match="--on: /nowhere: no such file or folder; give shards, a folder of images"):
+    with pytest.raises(UserError, match="--on: /nowhere: no such file or folder; give shards, files of kind image"):
         plan(trained, Path("/nowhere"))
     with pytest.raises(UserError, match=r"images: holds neither a packed model \(config.json\) nor a checkpoint"):
         plan(images)

@@ -88,7 +88,7 @@ def group(tmp_path: Path) -> Group:
 def test_a_shard_that_cannot_be_read_for_a_moment_is_read_again(group, tmp_path, monkeypatch):
     monkeypatch.setattr(parquet, "opened", failing(parquet.opened, 2))
     with RowGroups(tmp_path, slow_seconds=30) as files:
-        assert files.read(group)["sample_id"].to_pylist() == [0, 1, 2]
+        assert files.read(group, ["sample_id", "image"])["sample_id"].to_pylist() == [0, 1, 2]
     assert (tmp_path / outbox.NOTES).read_text().count("storage: ") == 1
 
 
@@ -96,7 +96,7 @@ def test_a_shard_on_storage_that_stays_away_does_not_ask_for_another_ingest(grou
     monkeypatch.setattr(retry, "PATIENCE_S", 0.5)
     monkeypatch.setattr(parquet, "opened", failing(parquet.opened, 99))
     with RowGroups(tmp_path, slow_seconds=30) as files, pytest.raises(UserError, match="Input/output") as error:
-        files.read(group)
+        files.read(group, ["sample_id", "image"])
     assert "run the same command again" in str(error.value) and "ingest" not in str(error.value)
 
 
@@ -106,10 +106,10 @@ def test_a_shard_that_is_gone_or_damaged_is_said_at_once(group, tmp_path):
         for act in (lambda path: path.write_bytes(path.read_bytes()[:-40]), Path.unlink):
             act(Path(group.path))
             with pytest.raises(UserError, match="ingest again"):
-                files.read(group)
+                files.read(group, ["sample_id", "image"])
             (tmp_path / "manifest.json").touch()  # then it is in the folder of an ingest, which is made again only
             with pytest.raises(UserError, match=f"; delete {tmp_path} and run again"):  # where it is not there
-                files.read(group)
+                files.read(group, ["sample_id", "image"])
             (tmp_path / "manifest.json").unlink()
     assert time.monotonic() - began < 10
 
