@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from pipelines.storage.outbox import Point
 from pipelines.tracking import provenance, shipping
 from pipelines.tracking import server as store
-from pipelines.tracking.history import last_steps
 from pipelines.tracking.server import Value, reached
 from pipelines.tracking.shipping import Shipper
 
@@ -65,7 +64,7 @@ def shipper(
             store.log_values(client, run_id, values)
 
     def arrived(run_id: str) -> dict[str, int]:
-        return {} if run_id == made else last_steps(client, run_id)  # one that was just made is empty: not asked
+        return {} if run_id == made else _last_steps(client, run_id)  # one that was just made is empty: not asked
 
     return Shipper(child.folder, open_run, send, arrived)
 
@@ -91,3 +90,14 @@ def _made(tracked: "Tracked", child: Child) -> str:
     if child.params:
         store.log_new(tracked.client, run_id, dict(child.params))
     return run_id
+
+
+def _last_steps(client: "MlflowClient", run_id: str) -> dict[str, int]:
+    """Metric -> its highest step, by one request and one per metric.
+
+    Raises:
+        Unreachable: the server does not answer.
+    """
+    with reached():
+        names = client.get_run(run_id).data.metrics
+        return {name: max(point.step for point in client.get_metric_history(run_id, name)) for name in names}

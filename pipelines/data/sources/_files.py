@@ -2,11 +2,11 @@
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from pipelines.data.sources.base import Raw, Split
+from pipelines.data.sources.base import Raw, Split, hash_listing
 from pipelines.errors import UserError
 from pipelines.storage.printable import printable
 
@@ -114,3 +114,10 @@ def missing_column(key: str, name: str, file: Path, columns: Sequence[str]) -> U
     hint = f"did you mean '{printable(close[0])}'? " if close else ""
     there = ", ".join(map(printable, columns)) or "none"
     return UserError(f"{key}: {printable(str(file))} has no column '{name}'; {hint}it has {there}")
+
+
+def hash_files(splits: Mapping[Split, tuple[Path, Sequence[Path]]]) -> str:
+    """The fingerprint of a source that reads whole files: split -> (folder, files in it)."""
+    return hash_listing(
+        [split, str(path.relative_to(root)), *stamp(path)] for split, (root, files) in splits.items() for path in files
+    )

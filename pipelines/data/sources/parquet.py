@@ -9,9 +9,18 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.data.sources._files import KEYS, by_split, checked, cut, missing_column, read_sample, reason, stamp
+from pipelines.data.sources._files import (
+    KEYS,
+    by_split,
+    checked,
+    cut,
+    hash_files,
+    missing_column,
+    read_sample,
+    reason,
+)
 from pipelines.data.sources._targets import with_targets
-from pipelines.data.sources.base import Part, Raw, Source, Split, hash_listing
+from pipelines.data.sources.base import Part, Raw, Source, Split
 from pipelines.errors import UserError
 from pipelines.storage import parquet, parquet_pages
 from pipelines.storage.printable import printable
@@ -49,12 +58,7 @@ class Parquet(Source):
         self.image, self.label, self.targets = config.image, config.label, config.targets
 
     def fingerprint(self) -> str:
-        return hash_listing(
-            [split, str(path.relative_to(root)), *stamp(path)]
-            for split in self.paths
-            for root, files in [self._files(split)]
-            for path in files
-        )
+        return hash_files({split: self._files(split) for split in self.paths})
 
     def parts(self, shard_mb: int) -> list[Part]:
         parts = []

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from pipelines.data.sources._files import KEYS, MAX_SAMPLES, by_split, checked, cut, reason, stamp
+from pipelines.data.sources._files import KEYS, MAX_SAMPLES, by_split, checked, cut, hash_files, reason, stamp
 from pipelines.data.sources._series_rows import Piece, series_of
 from pipelines.data.sources._series_scan import Run, runs_of
 from pipelines.data.sources._series_table import Bad, Columns, columns_of
-from pipelines.data.sources.base import Part, Raw, Source, Split, hash_listing
+from pipelines.data.sources.base import Part, Raw, Source, Split
 from pipelines.errors import UserError
 from pipelines.storage.printable import printable
 from ssl_core.config import NamedConfig
@@ -71,12 +71,7 @@ class SeriesCsv(Source):
         self.config = config
 
     def fingerprint(self) -> str:
-        return hash_listing(
-            [split, str(path.relative_to(root)), *stamp(path)]
-            for split in self.paths
-            for root, files in [self._files(split)]
-            for path in files
-        )
+        return hash_files({split: self._files(split) for split in self.paths})
 
     def parts(self, shard_mb: int) -> list[Part]:
         found = []
