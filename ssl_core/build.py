@@ -129,9 +129,13 @@ def build_method(
     Raises:
         ValueError: the encoder cannot read the views, or the method cannot use the encoder.
     """
-    needed = find("ssl_core.methods", method.name).encoder_type
+    component = find("ssl_core.methods", method.name)
+    needed = component.encoder_type
     if not issubclass(find("ssl_core.encoders", encoder.name), needed):
         raise ValueError(f"method {method.name} needs a {needed.__name__}; encoder {encoder.name} is not one")
+    spec = build_chain(views["eval"]).spec
+    if component.axes not in (None, spec.axes):
+        raise ValueError(f"method {method.name} works on {' x '.join(component.axes)}; the views are {spec}")
     if torch.device(device).type == "meta":
         with torch.device("meta"), _NoDraws():
             return _build(method, encoder, views)

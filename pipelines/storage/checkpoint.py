@@ -201,9 +201,10 @@ def _tensors(file: Path, like: Callable[[str], Tensor | None] = lambda _: None) 
 
 
 def encoder_weights(path: Path) -> dict[str, Tensor]:
-    """The encoder's tensors among them, under the encoder's own names. Raises as `weights`."""
-    prefix = "encoder."
-    return {name.removeprefix(prefix): w for name, w in weights(path).items() if name.startswith(prefix)}
+    """The tensors of the encoder that its method exports, under the encoder's own names. Raises as `weights`."""
+    found = weights(path)
+    prefix = state_of(path).get("exports", "encoder") + "."  # checkpoints of before say nothing
+    return {name.removeprefix(prefix): w for name, w in found.items() if name.startswith(prefix)}
 
 
 def digest(path: Path) -> str:

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.nn.utils import clip_grad_norm_
 
 from pipelines.config.run import RunConfig
 from pipelines.config.sections import TrainConfig
@@ -34,8 +33,8 @@ from ssl_core.encoders.base import Encoder, PatchEncoder
 from ssl_core.methods.base import Method
 from ssl_core.noise import view_salt
 from ssl_core.optimize.collectives import from_first
-from ssl_core.optimize.optimizers import build_optimizer, peak_lr, set_lr_
-from ssl_core.optimize.schedules import warmup_cosine
+from ssl_core.optimize.optimizers import build_optimizer, clip_gradients_, peak_lr, set_lr_, set_weight_decay_
+from ssl_core.optimize.schedules import cosine, warmup_cosine
 from ssl_core.optimize.sharding import shard_, stem_gathered
 from ssl_core.types import Batch, LossOutput, Progress, Target
 
@@ -103,7 +102,9 @@ def train(
         progress = Progress(step, total, config.seed)
         lr = _lr(config, progress)
         set_lr_(optimizer, lr)
-        _step(net, batch, progress, optimizer, config, recent)
+        if (end := config.optim.end_weight_decay) is not None:
+            set_weight_decay_(optimizer, cosine(config.optim.weight_decay, end, progress.fraction))
+        _step(net, method, batch, progress, optimizer, config, recent)
         method.after_step(Progress(step + 1, total, config.seed))
         done, last = step + 1, step + 1 == total
         look = last or (done in milestones if milestones else done % monitor_every == 0)
@@ -124,7 +125,7 @@ def train(
         due = bool(from_first(due, worker.device))  # sharded, each worker has a part in it
         if last or stop or done in milestones or due:
             precision = chosen_precision(settings.precision, worker.device)
-            facts = {"total": total, "order": order.identity, "precision": precision}
+            facts = {"total": total, "order": order.identity, "precision": precision, "exports": method.exports}
             worker.save(done, method, optimizer, facts)
             saved = time.monotonic()
         if stop and not last:
@@ -198,6 +199,7 @@ def _lr(config: RunConfig, progress: Progress) -> float:
 
 def _step(
     net: nn.Module,
+    method: Method,
     batch: Batch,
     progress: Progress,
     optimizer: torch.optim.Optimizer,
@@ -218,8 +220,8 @@ def _step(
         loss += out.loss.detach() / len(parts)
         for name, value in out.metrics.items():
             metrics[name] = metrics.get(name, 0) + value.detach().float() / len(parts)
-    if config.optim.grad_clip is not None:
-        clip_grad_norm_(net.parameters(), config.optim.grad_clip)
+    method.before_step(progress)
+    clip_gradients_(method, config.optim)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     recent.add(LossOutput(loss, metrics), batch.sample_id)

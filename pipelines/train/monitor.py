@@ -60,7 +60,7 @@ class Monitor:
     def _encode(self, method: Method, index: int) -> Tensor:
         view, chain = self._views[index], self._chains[index]
         parts = [
-            method.encoder(chain.finish(part.to(self._device), keys, self._salts[index])).pooled
+            method.exported(chain.finish(part.to(self._device), keys, self._salts[index])).pooled
             for part, keys in zip(view.split(PART), np.split(self._keys, range(PART, len(view), PART)), strict=True)
         ]
         return torch.cat(parts).float().cpu()  # [N, D]

@@ -48,18 +48,31 @@ class TransformerPatchEncoder(PatchEncoder):
         if self.cls_token is not None:
             nn.init.normal_(self.cls_token, std=0.02)
 
-    def embed(self, patches: Tensor) -> Tensor:
-        """[B, N, P] -> [B, N, D], positions added."""
-        embedded: Tensor = self.patch_embed(patches) + self.position
-        return embedded
+    def embed(self, patches: Tensor, mask: Tensor | None = None, mask_token: Tensor | None = None) -> Tensor:
+        """[B, N, P] -> [B, N, D], positions added; where mask [B, N] is True, mask_token [D] stands for the patch."""
+        embedded: Tensor = self.patch_embed(patches)
+        if mask is not None and mask_token is not None:
+            embedded = torch.where(mask[..., None], mask_token.to(embedded.dtype), embedded)
+        return embedded + self.position
 
     def encode(self, tokens: Tensor) -> Tensor:
         """[B, K, D], any K <= N -> [B, E + K, D], the class token first where there is one."""
-        if self.cls_token is not None:
-            # shape, not len(): an exported program would take only this batch's size
-            tokens = torch.cat([self.cls_token.expand(tokens.shape[0], -1, -1), tokens], dim=1)  # [B, 1 + K, D]
-        encoded: Tensor = self.norm(self.blocks(tokens))
+        encoded: Tensor = self.norm(self.blocks(self._with_class_token(tokens)))
         return encoded
+
+    def encode_layers(self, tokens: Tensor) -> list[Tensor]:
+        """As `encode`, but the outputs of all blocks from first to last, none of them normalized."""
+        outputs, tokens = list[Tensor](), self._with_class_token(tokens)
+        for block in self.blocks:
+            tokens = block(tokens)
+            outputs.append(tokens)
+        return outputs
+
+    def _with_class_token(self, tokens: Tensor) -> Tensor:
+        if self.cls_token is None:
+            return tokens
+        # shape, not len(): an exported program would take only this batch's size
+        return torch.cat([self.cls_token.expand(tokens.shape[0], -1, -1), tokens], dim=1)  # [B, 1 + K, D]
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Features:
         """[B, *view_shape] -> pooled [B, D], tokens [B, N, D]."""

@@ -83,9 +83,13 @@ class PatchEncoder(Encoder):
         """[B, N, P] -> [B, *view_shape], the inverse of patchify."""
 
     @abstractmethod
-    def embed(self, patches: Tensor) -> Tensor:
-        """[B, N, P] -> [B, N, D], positions added."""
+    def embed(self, patches: Tensor, mask: Tensor | None = None, mask_token: Tensor | None = None) -> Tensor:
+        """[B, N, P] -> [B, N, D], positions added; where mask [B, N] is True, mask_token [D] stands for the patch."""
 
     @abstractmethod
     def encode(self, tokens: Tensor) -> Tensor:
         """[B, K, D] -> [B, E + K, D], any K <= N; class tokens, where there are any, come first."""
+
+    @abstractmethod
+    def encode_layers(self, tokens: Tensor) -> list[Tensor]:
+        """As `encode`, but the outputs of all blocks from first to last, none of them normalized."""

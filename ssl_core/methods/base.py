@@ -21,17 +21,27 @@ class Method(nn.Module, ABC):
       min_samples   samples of a micro-batch, over all workers, without which the loss says nothing
       Config        nested settings; its `name` is the file name
       forward       mean loss over this worker's samples; all randomness keyed by batch.sample_id
+      before_step   optional: what changes gradients before each optimizer step (layers that wait)
       after_step    optional: what changes after each optimizer step (teachers, queues)
       reconstruct   optional: (input, output) pictures for the report
+      generate      optional: views made of noise, for the report
     """
 
     view_kinds: ClassVar[tuple[str, ...]]
     encoder_type: ClassVar[type] = Encoder
+    axes: ClassVar[tuple[str, ...] | None] = None
+    """Of the views that it works on, e.g. IMAGE_AXES; None: any."""
     reads: ClassVar[str | None] = None
     min_samples: ClassVar[int] = 1
 
     mixes_specs: ClassVar[bool] = False
     """Whether its views may have several specs (crops of two sizes); False: all are that of the evaluation view."""
+
+    exports: ClassVar[str] = "encoder"
+    """Its part that is evaluated and registered: "encoder", or the name of a teacher that is better."""
+
+    constant_lr: ClassVar[tuple[str, ...]] = ()
+    """Its parts whose learning rate does not follow the schedule, e.g. SimSiam's predictor."""
 
     @classmethod
     def kinds(cls, config: NamedConfig) -> tuple[str, ...]:
@@ -45,9 +55,22 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def forward(self, batch: Batch, progress: Progress) -> LossOutput: ...
 
+    @property
+    def exported(self) -> Encoder:
+        """The encoder that is evaluated and registered."""
+        exported: Encoder = getattr(self, self.exports)
+        return exported
+
+    def before_step(self, progress: Progress) -> None:
+        """Called before optimizer step number `progress.step` (steps taken, so at least 0), gradients at hand."""
+
     def after_step(self, progress: Progress) -> None:
         """Called after optimizer step number `progress.step` (steps taken, so at least 1)."""
 
     def reconstruct(self, batch: Batch) -> tuple[Tensor, Tensor] | None:
         """What the network was shown and what it made of it, each [B, *view_shape]; None: not a method that does."""
+        return None
+
+    def generate(self, sample_id: Tensor) -> Tensor | None:
+        """Views made of nothing but noise keyed by sample_id [B]: [B, *view_shape]; None: not a method that does."""
         return None

@@ -20,6 +20,8 @@ class OptimConfig(Config):
     """Linear: Goyal et al., 2017; sqrt: SimCLR, B.1."""
     weight_decay: NonNegativeFloat = 0.05
     """Not applied to biases, norms and other vectors."""
+    end_weight_decay: NonNegativeFloat | None = None
+    """Where half a cosine takes the weight decay by the last step (DINO: 0.04 to 0.4); null: it stays."""
     momentum: BelowOne = 0.9
     """Of sgd and lars."""
     betas: tuple[BelowOne, BelowOne] = (0.9, 0.999)
@@ -29,4 +31,6 @@ class OptimConfig(Config):
     end_lr_fraction: Fraction = 0.0
     """Where the cosine ends, as a share of the peak."""
     grad_clip: PositiveFloat | None = None
-    """Largest norm of the whole gradient; null leaves it alone."""
+    """Largest norm of the gradient; null leaves it alone."""
+    grad_clip_by: Literal["all", "parameter"] = "all"
+    """Whose norm that is: of the whole gradient, or of each parameter's own (DINO)."""

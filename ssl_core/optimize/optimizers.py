@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
 from torch.optim import SGD, AdamW, Optimizer
 
 from ssl_core.optimize.optim_config import OptimConfig
@@ -31,13 +32,15 @@ def build_optimizer(
         scales: parameter name -> its share of the learning rate (optimize/layer_decay.py). None: all the whole.
     """
     scale_of = scales or {name: 1.0 for name, _ in module.named_parameters()}
+    constant = tuple(f"{part}." for part in getattr(module, "constant_lr", ()))
     trainable = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    kinds = {name: (scale_of[name], name.startswith(constant)) for name in trainable}
     groups: list[dict[str, Any]] = []
-    for scale in sorted({scale_of[name] for name in trainable}):
-        mine = [p for name, p in trainable.items() if scale_of[name] == scale]
-        shared = {"lr_scale": scale, "lr": peak_lr * scale}
+    for scale, is_constant in sorted(set(kinds.values())):
+        mine = [p for name, p in trainable.items() if kinds[name] == (scale, is_constant)]
+        shared = {"lr_scale": scale, "lr": peak_lr * scale, "constant_lr": is_constant}
         groups += [
-            {"params": [p for p in mine if p.ndim > 1], "weight_decay": config.weight_decay, **shared},
+            {"params": [p for p in mine if p.ndim > 1], "weight_decay": config.weight_decay, "decays": True, **shared},
             {"params": [p for p in mine if p.ndim <= 1], "weight_decay": 0.0, "adapt": False, **shared},
         ]
     if config.name == "lars":
@@ -51,9 +54,26 @@ def build_optimizer(
 
 
 def set_lr_(optimizer: Optimizer, lr: float) -> None:
-    """Give every parameter group this learning rate, times its own scale."""
+    """Give every parameter group this learning rate, times its own scale; constant ones keep the peak."""
     for group in optimizer.param_groups:
-        group["lr"] = lr * group.get("lr_scale", 1.0)
+        if not group.get("constant_lr"):
+            group["lr"] = lr * group.get("lr_scale", 1.0)
+
+
+def set_weight_decay_(optimizer: Optimizer, weight_decay: float) -> None:
+    """Give every parameter group that decays this weight decay."""
+    for group in optimizer.param_groups:
+        if group.get("decays"):
+            group["weight_decay"] = weight_decay
+
+
+def clip_gradients_(module: nn.Module, config: OptimConfig) -> None:
+    """Scale gradients down to `optim.grad_clip`, all by one factor or each parameter's by its own."""
+    if config.grad_clip is None:
+        return
+    parameters = [p for p in module.parameters() if p.grad is not None]
+    for group in [parameters] if config.grad_clip_by == "all" else [[p] for p in parameters]:
+        clip_grad_norm_(group, config.grad_clip)
 
 
 class LARS(Optimizer):

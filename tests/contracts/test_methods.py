@@ -190,6 +190,7 @@ def _train(
     for step, batch in enumerate(batches, start):
         optimizer.zero_grad()
         method(batch, Progress(step, 10)).loss.backward()
+        method.before_step(Progress(step, 10))
         optimizer.step()
         method.after_step(Progress(step + 1, 10))
     return method, optimizer

@@ -62,9 +62,10 @@ def tiny_method(name: str, encoder: str | None = None, seed: int = 0) -> Method:
 
 def suitable_encoders(method: str) -> list[str]:
     """Names of our own encoders that a method's `encoder_type` allows, those of images first."""
-    wanted = catalog.find("ssl_core.methods", method).encoder_type
+    component = catalog.find("ssl_core.methods", method)
     found = {n: catalog.find("ssl_core.encoders", n) for n in catalog.names("ssl_core.encoders")}
-    own = [name for name, encoder in found.items() if issubclass(encoder, wanted) and encoder.package is None]
+    fit = {n: e for n, e in found.items() if issubclass(e, component.encoder_type) and e.package is None}
+    own = [name for name, encoder in fit.items() if component.axes in (None, encoder.axes)]
     return sorted(own, key=lambda name: found[name].axes != IMAGE_AXES)
 
 

@@ -86,7 +86,7 @@ class Objective:
 
     def of_encoder(self, method: Method) -> dict[str, float]:
         """Of a method in eval mode; some may be infinite."""
-        return self._of(lambda x, _: method.encoder(x).pooled)
+        return self._of(lambda x, _: method.exported(x).pooled)
 
     def of_pixels(self) -> dict[str, float]:
         """Of the same views without any encoder."""
