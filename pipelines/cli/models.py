@@ -33,8 +33,8 @@ def add(verbs: Verbs) -> None:
 def add_embedding(parser: argparse._ActionsContainer, *, required: bool = True) -> None:
     """Options of `embed` that are the same for a job of a cluster: EMBEDDING."""
     _places(parser, required=required)
-    images = "folder of files, .csv, .parquet (file, folder, pattern)"
-    parser.add_argument("--input", type=Path, required=required, help=images)
+    kinds = "folder of files, .csv, .parquet (file, folder, pattern), or a recipe (.yaml): what its source reads"
+    parser.add_argument("--input", type=Path, required=required, help=kinds)
     parser.add_argument("--column", "--image", default="", metavar="COLUMN", help="of Parquet: the samples")
     parser.add_argument("--num-actors", type=_positive, default=1, help="encoders at work at the same time")
     parser.add_argument("--batch-size", type=_positive, default=64)
@@ -140,13 +140,13 @@ def _positive(text: str) -> int:
 
 def _source(packed: Path, path: Path, column: str) -> "NamedConfig":
     """The source that reads this input as samples of the model's kind."""
+    from pipelines.config.parse import parse_as
+    from pipelines.config.run import SourceConfig
     from pipelines.data.by_path import source_of
     from pipelines.model.loader import read_card
-    from ssl_core.catalog import find
 
     try:
         tree = source_of(path, read_card(packed).codec_config().name, column, labels=False)
     except UserError as error:
         raise UserError(f"--input: {error}") from None
-    source: NamedConfig = find("pipelines.data.sources", tree["name"]).Config.model_validate(tree)
-    return source
+    return parse_as(SourceConfig, {"source": tree}).source

@@ -20,6 +20,15 @@ FROM_ENVIRONMENT = ("tracking.uri", "ray.address")
 """Keys whose value may refer to environment variables; it is looked up where it is used and never dumped."""
 
 
+AnySource = Annotated[SerializeAsAny[NamedConfig], named_in("pipelines.data.sources")]
+
+
+class SourceConfig(Config):
+    """What is read where there is no run: the input of `embed` and `export`."""
+
+    source: AnySource
+
+
 class SetupConfig(Config):
     """What ingest, evaluation and tracking read: the data, the encoder, where results are kept."""
 
@@ -28,7 +37,7 @@ class SetupConfig(Config):
     seed: NonNegativeInt = 0
     storage: LocalPath = Path("selfray-runs")
     """Folder for shards, checkpoints, reports and the embedded MLflow; shared by all nodes of a cluster."""
-    source: Annotated[SerializeAsAny[NamedConfig], named_in("pipelines.data.sources")]
+    source: AnySource
     ingest: IngestConfig = IngestConfig()
     data: DataConfig = DataConfig()
     views: dict[str, Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.augment")]]

@@ -7,8 +7,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipelines.config.parse import read_tree
 from pipelines.errors import UserError
 from pipelines.storage import parquet
+from ssl_core.catalog import find
 
 TRAIN_NAMES, TEST_NAMES = ("train", "training"), ("test", "testing", "val", "valid", "validation")
 TABLES = (".csv", ".tsv")
@@ -21,13 +23,15 @@ def source_of(path: Path, codec: str, column: str = "", *, labels: bool = True) 
     """A source's config for the files at `path`; folders and files named like the two splits are the splits.
 
     Args:
-        path: a file, a folder, or a pattern of Parquet files.
+        path: a file, a folder, a pattern of Parquet files, or a recipe (.yaml), whose source is taken as it is.
         codec: of the samples: image, series.
         column: of Parquet files, the one with the samples; empty: named as the field is.
         labels: take class folders and a column `label` for the labels.
     Raises:
-        UserError: nothing is there, or no source reads such samples from a path.
+        UserError: nothing is there, or no source reads such samples from a path, or the recipe reads other ones.
     """
+    if path.suffix in (".yaml", ".yml"):
+        return _of_recipe(path, codec)
     if codec not in _PARQUET:
         raise UserError(f"{path}: samples of kind '{codec}' are not read from a path; write a recipe with a source")
     if not path.exists() and has_magic(str(path)):
@@ -40,6 +44,22 @@ def source_of(path: Path, codec: str, column: str = "", *, labels: bool = True) 
     if codec == "series":
         return {"name": "series_csv", **splits, **_columns(Path(splits["path"]), labels)}
     return {"name": "image_folder", **splits, **({} if labels else {"labels": "none"})}
+
+
+def _of_recipe(path: Path, codec: str) -> dict[str, Any]:
+    """What cuts windows or names columns is a recipe's to say."""
+    if not path.exists():
+        raise UserError(f"{path}: no such file")
+    source = read_tree(path).get("source")
+    if not isinstance(source, dict) or "name" not in source:
+        raise UserError(f"{path}: a recipe without source.name")
+    try:
+        fields = find("pipelines.data.sources", source["name"]).fields
+    except ValueError as error:
+        raise UserError(f"{path}: source.name: {error}") from None
+    if codec not in fields.values():
+        raise UserError(f"{path}: its source gives {', '.join(fields)}; the model reads {codec}")
+    return source
 
 
 def _splits(path: Path) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """Ingest: raw files to shards, one Ray task per part; what finished parts left behind is never done again."""
 
-import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -10,12 +9,14 @@ import pyarrow.parquet as pq
 
 from pipelines.config import codecs
 from pipelines.config.run import SetupConfig
+from pipelines.data import parts
+from pipelines.data.parts import Job, Tally
 from pipelines.data.shards import duplicates, writing
 from pipelines.data.shards import manifest as manifests
 from pipelines.data.shards.manifest import ContentFile, Manifest
 from pipelines.data.shards.schema import QUARANTINE
 from pipelines.data.shards.shard_set import ShardSet
-from pipelines.data.shards.writing import Job, PartRecord, Rules
+from pipelines.data.shards.writing import Rules, ShardRecord
 from pipelines.data.sources import _layout
 from pipelines.data.sources.base import Source
 from pipelines.errors import UserError
@@ -28,8 +29,6 @@ from ssl_core.catalog import find
 
 MOST_DARK_BITS = 14
 """Bits that 16-bit gray images use at most where they are taken for those of a camera of fewer bits."""
-PARTS_AT_ONCE = 4096
-"""Parts given to Ray Data at a time: it keeps a few kB of each for as long as it runs."""
 
 
 def run(config: SetupConfig, given: Nothing, folder: Path) -> ShardSet:
@@ -45,7 +44,7 @@ def run(config: SetupConfig, given: Nothing, folder: Path) -> ShardSet:
     try:
         return _ingest(config, folder)
     except OSError as error:
-        raise UserError(writing.cannot_write(error, folder)) from None
+        raise UserError(parts.cannot_write(error, folder)) from None
 
 
 def source_of(config: SetupConfig) -> Source:
@@ -55,29 +54,26 @@ def source_of(config: SetupConfig) -> Source:
 
 def _ingest(config: SetupConfig, folder: Path) -> ShardSet:
     source = source_of(config)
-    jobs = writing.jobs(source, config.ingest.shard_mb)
+    jobs = parts.jobs(source, config.ingest.shard_mb)
     records = [record for job in jobs if (record := writing.recorded(job, folder))]
     folder.mkdir(parents=True, exist_ok=True)
     for remark in source.remarks:
         outbox.note(folder, remark)
     total = sum(job.part.count for job in jobs)
     allowed = config.ingest.max_bad_fraction * total
-    num_read, num_bad = sum(record.num_samples for record in records), sum(record.num_bad for record in records)
-    started, num_before = time.monotonic(), num_read
+    tally = Tally(sum(record.num_samples for record in records), sum(record.num_bad for record in records))
     for record in _new_records(config, source, jobs, {record.index for record in records}, folder):
         records.append(record)
-        num_read += record.num_samples
-        num_bad += record.num_bad
-        rate = (num_read - num_before) / max(time.monotonic() - started, 1e-9)
-        metrics = {"samples": num_read, "samples_per_s": rate, "quarantined": num_bad}
-        outbox.append(folder, step=len(records), total=len(jobs), metrics=metrics, final=True)
-        if num_bad > allowed:
+        tally.num_read += record.num_samples
+        tally.num_bad += record.num_bad
+        tally.log(folder, step=len(records), total=len(jobs), samples=tally.num_read)
+        if tally.num_bad > allowed:
             break  # no need to read the rest
     records.sort(key=lambda record: record.index)
     _write_quarantine(folder, records)
     total -= sum(record.num_other for record in records)
-    if num_bad > config.ingest.max_bad_fraction * total or num_bad == total:
-        raise UserError(_too_many(config, folder, num_bad, total, complete=len(records) == len(jobs)))
+    if tally.num_bad > config.ingest.max_bad_fraction * total or tally.num_bad == total:
+        raise UserError(_too_many(config, folder, tally.num_bad, total, complete=len(records) == len(jobs)))
     _check_16_bit(config, folder, records)
     made = _finish(config, folder, records)
     for left_by_a_kill in folder.rglob(f".*{ASIDE}"):
@@ -87,9 +83,9 @@ def _ingest(config: SetupConfig, folder: Path) -> ShardSet:
 
 def _new_records(
     config: SetupConfig, source: Source, jobs: list[Job], done: set[int], folder: Path
-) -> Iterator[PartRecord]:
+) -> Iterator[ShardRecord]:
     """Store the parts that are not done yet, each in a Ray task; records come as they are finished."""
-    todo = [{"job": job.dumps()} for job in jobs if job.index not in done]
+    todo = [job for job in jobs if job.index not in done]
     if not todo:
         return
     session.connect(config)
@@ -97,18 +93,17 @@ def _new_records(
 
     capacity.read_everywhere(capacity.wait_for(config, {"CPU": 1}))
     rules = Rules(codecs.of_source(config), config.ingest.test_fraction, config.ingest.row_group_kb << 10)
-    for first in range(0, len(todo), PARTS_AT_ONCE):
-        some = todo[first : first + PARTS_AT_ONCE]
-        data = ray.data.from_items(some, override_num_blocks=len(some)).map(
+    for some in parts.at_a_time(todo):
+        data = ray.data.from_items([{"job": job.dumps()} for job in some], override_num_blocks=len(some)).map(
             writing.task, fn_kwargs={"source": source, "rules": rules, "folder": folder}
         )
         for row in data.iter_rows():
             if row["problem"]:
                 raise UserError(row["problem"])
-            yield PartRecord.model_validate_json(row["record"])
+            yield ShardRecord.model_validate_json(row["record"])
 
 
-def _finish(config: SetupConfig, folder: Path, records: list[PartRecord]) -> ShardSet:
+def _finish(config: SetupConfig, folder: Path, records: list[ShardRecord]) -> ShardSet:
     contents = [writing.content_path(folder, record.index) for record in records]
     num_samples = sum(record.num_samples for record in records)
     num_duplicates, num_test_in_train = duplicates.write(folder, contents, num_samples)
@@ -149,7 +144,7 @@ def _fields(config: SetupConfig) -> dict[str, tuple[str, int]]:
     return {} if found == manifests.IMAGES else found
 
 
-def _check_16_bit(config: SetupConfig, folder: Path, records: list[PartRecord]) -> None:
+def _check_16_bit(config: SetupConfig, folder: Path, records: list[ShardRecord]) -> None:
     """Cameras of 10 to 14 bits store 16: of their values 8 bits are made as of all 16, which leaves few gray levels.
 
     Nothing is scaled image by image, as that would change what a gray level means; the files may be, once, by all.
@@ -170,7 +165,7 @@ def _check_16_bit(config: SetupConfig, folder: Path, records: list[PartRecord]) 
     outbox.note(folder, said)
 
 
-def _write_quarantine(folder: Path, records: list[PartRecord]) -> None:
+def _write_quarantine(folder: Path, records: list[ShardRecord]) -> None:
     with (
         write_aside(folder / "quarantine.parquet") as file,
         pq.ParquetWriter(file, QUARANTINE) as writer,

@@ -5,9 +5,8 @@ Not a stage of a run: it has no recipe, and writes where the user says. Shapes: 
 
 import os
 import shutil
-import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,8 @@ from ray.data.block import Block, BlockAccessor, BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
 from pipelines.config.sections import RayConfig
-from pipelines.data.shards import writing
-from pipelines.data.shards.writing import Job
+from pipelines.data import parts
+from pipelines.data.parts import Job, Tally
 from pipelines.data.sources.base import Source
 from pipelines.errors import UserError
 from pipelines.model import embedding_folder, embedding_parts
@@ -33,7 +32,7 @@ from pipelines.model.embedder import Embedder
 from pipelines.model.embedding_parts import Chunk, Embeddings, Settings
 from pipelines.model.loader import CARD, WEIGHTS, check_weights, read_card, view_of
 from pipelines.runtime import capacity, nodes, session
-from pipelines.storage import lock, outbox
+from pipelines.storage import lock
 from pipelines.storage.atomic import write_aside
 from pipelines.tracking import display
 from ssl_core.catalog import find
@@ -41,9 +40,6 @@ from ssl_core.config import Config, NamedConfig
 
 BLOCK_BYTES = 32 << 20
 """Views per block: a second of work or so, and what an actor takes and writes at a time."""
-
-PARTS_AT_ONCE = 4096
-"""Parts given to Ray Data at a time: it keeps a few kB of each for as long as it runs."""
 
 
 class Options(Config):
@@ -71,8 +67,8 @@ class EmbedBlocks:
     def __call__(self, block: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         good = np.flatnonzero(block["reason"] == "")
         batches = [good[first : first + self._batch_size] for first in range(0, len(good), self._batch_size)]
-        parts = [self._embedder.embed(block["view"][rows]) for rows in batches]  # [<= batch_size, D] each
-        made = np.concatenate([np.empty((0, self._embedder.card.embed_dim), np.float32), *parts])  # [good rows, D]
+        some = [self._embedder.embed(block["view"][rows]) for rows in batches]  # [<= batch_size, D] each
+        made = np.concatenate([np.empty((0, self._embedder.card.embed_dim), np.float32), *some])  # [good rows, D]
         try:
             chunk = embedding_parts.write_chunk(self._output, self._first_ids[int(block["part"][0])], block, made)
         except OSError as error:
@@ -83,7 +79,7 @@ class EmbedBlocks:
 class PartSource(Datasource):  # type: ignore[misc]
     """A Ray Data source with one read task per part; blocks of it come while it is still reading."""
 
-    def __init__(self, source: Source, jobs: list[Job], view: NamedConfig, codec: NamedConfig):
+    def __init__(self, source: Source, jobs: Sequence[Job], view: NamedConfig, codec: NamedConfig):
         super().__init__()
         self._tasks = [(job, partial(_blocks, source, job.dumps(), view, codec)) for job in jobs]
 
@@ -111,7 +107,7 @@ def run(packed: Path, model: str, source: NamedConfig, output: Path, options: Op
     check_weights(packed)  # before Ray starts: from its actors the same error comes as a long traceback
     state = output / embedding_folder.PARTS
     reader: Source = find("pipelines.data.sources", source.name)(source)
-    jobs, card = writing.jobs(reader, options.shard_mb), read_card(packed)
+    jobs, card = parts.jobs(reader, options.shard_mb), read_card(packed)
     settings = Settings(
         model=model,
         sha256=card.sha256,
@@ -138,22 +134,21 @@ def _embed(
     records = [record for job in jobs if (record := embedding_parts.recorded(output, job, settings))]
     done = {record.index for record in records}
     todo, total = [job for job in jobs if job.index not in done], sum(job.part.count for job in jobs)
-    num_kept = sum(record.num_rows + len(record.bad) for record in records)
-    num_read, num_bad, started = num_kept, sum(len(record.bad) for record in records), time.monotonic()
+    num_bad = sum(len(record.bad) for record in records)
+    tally = Tally(sum(record.num_rows for record in records) + num_bad, num_bad)
     chunks: dict[int, list[Chunk]] = {job.index: [] for job in todo}
     by_index = {job.index: job for job in todo}
     for chunk in _chunks(packed, reader, todo, settings, output, options) if todo else ():
         chunks[chunk.index].append(chunk)
-        num_read, num_bad = num_read + chunk.num_rows + len(chunk.bad), num_bad + len(chunk.bad)
-        rate = (num_read - num_kept) / max(time.monotonic() - started, 1e-9)
-        metrics = {"samples_per_s": rate, "quarantined": num_bad}
-        outbox.append(output / embedding_folder.PARTS, step=num_read, total=total, metrics=metrics, final=True)
+        tally.num_read += chunk.num_rows + len(chunk.bad)
+        tally.num_bad += len(chunk.bad)
+        tally.log(output / embedding_folder.PARTS, step=tally.num_read, total=total)
         job = by_index[chunk.index]
         if sum(c.num_rows + len(c.bad) for c in chunks[job.index]) == job.part.count:
             records.append(embedding_parts.finish_part(output, job, settings, chunks.pop(job.index)))
     if chunks:
         raise RuntimeError(f"parts {sorted(chunks)} of the input came incomplete")
-    if num_bad == total:
+    if tally.num_bad == total:
         file, _, reason = min(records, key=lambda record: record.index).bad[0]
         raise UserError(f"--input: none of the {total} samples can be read; the first is {file} ({reason})")
     return embedding_parts.finish(output, settings, records)
@@ -175,8 +170,7 @@ def _chunks(
             where = f"{len(blind)} of {len(seen)} nodes ({', '.join(blind[:4])})"
             raise UserError(f"--output: {output}: not one folder on all nodes: not on {where}; give a shared one")
     view, codec = view_of(packed), read_card(packed).codec_config()
-    for first in range(0, len(jobs), PARTS_AT_ONCE):
-        some = jobs[first : first + PARTS_AT_ONCE]
+    for some in parts.at_a_time(jobs):
         data = read_datasource(PartSource(reader, some, view, codec), override_num_blocks=1)
         data.context.target_max_block_size = BLOCK_BYTES  # smaller and larger blocks become this size
         first_ids = {job.index: job.first_id for job in some}
@@ -206,7 +200,7 @@ def _blocks(source: Source, job: str, view: NamedConfig, codec: NamedConfig) -> 
 
 
 def _cannot_write(error: OSError, output: Path) -> str:
-    return writing.cannot_write(error, output).replace("storage", "--output", 1)
+    return parts.cannot_write(error, output, "--output")
 
 
 def _same_as_before(state: Path, settings: Settings) -> None:

@@ -17,12 +17,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from pipelines.config.flat import fingerprint
+from pipelines.data import parts
+from pipelines.data.parts import Job, PartRecord
 from pipelines.data.shards import writing
 from pipelines.data.shards.schema import QUARANTINE
-from pipelines.data.shards.writing import Job
 from pipelines.data.sources.base import Raw, Source
 from pipelines.errors import UserError
 from pipelines.model import embedding_folder
@@ -79,11 +79,9 @@ class Chunk(Config):
     """(file, row in it, reason) of what could not be read."""
 
 
-class PartRecord(Config):
+class EmbeddingRecord(PartRecord):
     """_parts/00000.json: one finished part."""
 
-    key: str
-    index: int
     path: str
     """Of its Parquet file; empty: nothing in it could be read."""
     num_rows: int
@@ -166,7 +164,7 @@ def some_views(source: Source, view: NamedConfig, codec: NamedConfig, limit: int
         UserError: nothing to read, or none of it can be.
     """
     found, bad = list[NDArray[Any]](), list[str]()
-    for rows in (rows for job in writing.jobs(source, 1) for rows in views(source, job, view, codec)):
+    for rows in (rows for job in parts.jobs(source, 1) for rows in views(source, job, view, codec)):
         found.append(rows["view"][rows["reason"] == ""])
         bad += [f"{rows['file'][i]} ({rows['reason'][i]})" for i in np.flatnonzero(rows["reason"] != "")]
         if sum(map(len, found)) >= limit:
@@ -204,12 +202,11 @@ def write_chunk(folder: Path, first_id: int, rows: Arrays, embeddings: NDArray[n
     )
     table = pa.table([first_id + rows["row"][good], origins, vectors], schema=schema(embeddings.shape[1]))
     if chunk.num_rows:
-        with write_aside(_chunk_path(folder, chunk)) as file:
-            pq.write_table(table, file)
+        parquet.write(table, _chunk_path(folder, chunk))
     return chunk
 
 
-def finish_part(folder: Path, job: Job, settings: Settings, chunks: Sequence[Chunk]) -> PartRecord:
+def finish_part(folder: Path, job: Job, settings: Settings, chunks: Sequence[Chunk]) -> EmbeddingRecord:
     """Merge the chunks of a part into its file, in order; the record comes last, then the chunks go.
 
     Raises:
@@ -224,7 +221,7 @@ def finish_part(folder: Path, job: Job, settings: Settings, chunks: Sequence[Chu
             for chunk in filled:
                 with parquet.opened(chunk) as rows:
                     writer.write_table(rows.read().replace_schema_metadata(None).cast(made))
-    record = PartRecord(
+    record = EmbeddingRecord(
         key=settings.key(job),
         index=job.index,
         path=path.name if filled else "",
@@ -233,33 +230,25 @@ def finish_part(folder: Path, job: Job, settings: Settings, chunks: Sequence[Chu
         sha256=sha256_of(path) if filled else "",
         bad=tuple(bad for chunk in chunks for bad in chunk.bad),
     )
-    with write_aside(_record_path(folder, job)) as file:
-        file.write(record.model_dump_json(indent=1).encode())
+    parts.write_record(folder / PARTS, record)
     for chunk in filled:
         chunk.unlink(missing_ok=True)
     return record
 
 
-def recorded(folder: Path, job: Job, settings: Settings) -> PartRecord | None:
+def recorded(folder: Path, job: Job, settings: Settings) -> EmbeddingRecord | None:
     """The record of an earlier, interrupted run, if this very part was finished and its file is whole."""
-    path = _record_path(folder, job)
-    if not path.exists():
-        return None
-    try:
-        record = PartRecord.model_validate_json(path.read_text())
-    except ValidationError:  # written by another version
-        return None
-    is_there = not record.path or writing.is_whole(folder / record.path, record.num_bytes)
-    return record if record.key == settings.key(job) and is_there else None
+    record = parts.read_record(EmbeddingRecord, folder / PARTS, job.index, settings.key(job))
+    is_there = record and (not record.path or parts.is_whole(folder / record.path, record.num_bytes))
+    return record if is_there else None
 
 
-def finish(folder: Path, settings: Settings, records: Sequence[PartRecord]) -> Embeddings:
+def finish(folder: Path, settings: Settings, records: Sequence[EmbeddingRecord]) -> Embeddings:
     """Write _quarantine.parquet and, last, _embeddings.json; remove what kills have left."""
     records = sorted(records, key=lambda record: record.index)
     bad = [row for record in records for row in record.bad]
     columns = [list(column) for column in zip(*bad, strict=True)] if bad else [[], [], []]
-    with write_aside(folder / embedding_folder.QUARANTINE) as file:
-        pq.write_table(pa.table(columns, schema=QUARANTINE), file)
+    parquet.write(pa.table(columns, schema=QUARANTINE), folder / embedding_folder.QUARANTINE)
     files = tuple(
         {"path": r.path, "num_rows": r.num_rows, "num_bytes": r.num_bytes, "sha256": r.sha256}
         for r in records
@@ -284,10 +273,6 @@ def finish(folder: Path, settings: Settings, records: Sequence[PartRecord]) -> E
     with write_aside(folder / NAME) as file:
         file.write(made.model_dump_json(indent=2).encode())
     return made
-
-
-def _record_path(folder: Path, job: Job) -> Path:
-    return folder / PARTS / f"{job.index:05d}.json"
 
 
 def _chunk_path(folder: Path, chunk: Chunk) -> Path:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.errors import UserError
+from pipelines.storage.atomic import write_aside
 
 MAGIC = b"PAR1"
 MAX_FOOTER = 256 << 20
@@ -45,6 +46,12 @@ def opened(path: Path, **options: object) -> pq.ParquetFile:
     metadata = pq.ParquetFile(pa.BufferReader(alone)).metadata
     _check_arrow_schema(path, (metadata.metadata or {}).get(_INERT))
     return pq.ParquetFile(path, metadata=metadata, **options)
+
+
+def write(table: pa.Table, path: Path) -> None:
+    """Write a whole table beside `path`, then rename it."""
+    with write_aside(path) as file:
+        pq.write_table(table, file)
 
 
 def table(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:

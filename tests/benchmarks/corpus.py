@@ -10,9 +10,10 @@ from pipelines.config import codecs
 from pipelines.config.parse import load, parse
 from pipelines.config.run import RunConfig
 from pipelines.data import ingest
+from pipelines.data.parts import Job
 from pipelines.data.shards import writing
 from pipelines.data.shards.shard_set import ShardSet
-from pipelines.data.shards.writing import Job, Rules
+from pipelines.data.shards.writing import Rules
 from pipelines.stage import Nothing
 from tests.support.pictures import picture
 

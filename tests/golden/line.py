@@ -28,6 +28,7 @@ from pipelines.data.batches.order import Order
 from pipelines.data.batches.reading import Arrays, Views, read_piece
 from pipelines.data.batches.stream import training_order, training_pieces
 from pipelines.data.ingest import INGEST, source_of
+from pipelines.data.parts import jobs
 from pipelines.data.shards import manifest, writing
 from pipelines.data.shards.shard_set import ShardSet
 from pipelines.data.shards.writing import Rules
@@ -161,7 +162,7 @@ def _ingested(config: RunConfig, folder: Path) -> ShardSet:
     """As if all parts were left by an ingest that was interrupted, which then needs no Ray."""
     source, settings = source_of(config), config.ingest
     rules = Rules(image_fields(settings.max_pixels), settings.test_fraction, settings.row_group_kb << 10)
-    for job in writing.jobs(source, settings.shard_mb):
+    for job in jobs(source, settings.shard_mb):
         writing.write(source, job, rules, folder)
     return INGEST.run(config, Nothing(), folder)
 

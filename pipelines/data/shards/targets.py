@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipelines.data.shards.manifest import Manifest, ShardFile
 from pipelines.storage import parquet
-from pipelines.storage.atomic import write_aside
 from pipelines.storage.checksum import sha256_of
 
 Kind = Literal["number", "text", "spans", "boxes", "mask", "numbers"]
@@ -89,13 +87,8 @@ class TargetTable:
         if shard is None or not self._rows:
             return shard
         path = self._folder / self._path
-        write_table(pa.Table.from_pylist(self._rows, schema=schema(self._kinds)), path)
+        parquet.write(pa.Table.from_pylist(self._rows, schema=schema(self._kinds)), path)
         return shard.model_copy(update={"targets_path": self._path, "targets_sha256": sha256_of(path)})
-
-
-def write_table(table: pa.Table, path: Path) -> None:
-    with write_aside(path) as file:
-        pq.write_table(table, file)
 
 
 def read(folder: Path, listing: Manifest, split: Literal["train", "test"], name: str) -> Iterator[tuple[int, Any]]:

@@ -5,33 +5,35 @@ part with a record is finished, one without is simply written again.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import ValidationError
 
+from pipelines.data import parts
+from pipelines.data.parts import Job, PartRecord
 from pipelines.data.shards.manifest import ShardFile
 from pipelines.data.shards.schema import CONTENT, LABELS, QUARANTINE, samples
-from pipelines.data.shards.targets import TargetTable, write_table
-from pipelines.data.sources.base import Part, Raw, Source, Split
+from pipelines.data.shards.targets import TargetTable
+from pipelines.data.sources.base import Raw, Source, Split
 from pipelines.errors import UserError
+from pipelines.storage import parquet
 from pipelines.storage.atomic import write_aside
 from pipelines.storage.checksum import sha256_of
 from ssl_core.build import build_codec
 from ssl_core.codecs._image.decode import largest_of_16_bits
 from ssl_core.codecs.base import Codec, DecodeError
-from ssl_core.config import Config, NamedConfig
+from ssl_core.config import NamedConfig
 from ssl_core.noise import keyed_uniform, salt
 
 SPLITS: tuple[Split, Split] = ("train", "test")
 MAX_GROUP_ROWS = 256
+PARTS = "parts"  # beside the shards: records, quarantine and content of each part
 _HELD_OUT = salt(0x7E57)
 """Fixed, so that the held-out samples do not change with the run's seed."""
 
@@ -46,33 +48,9 @@ class Rules:
     row_group_bytes: int
 
 
-@dataclass(frozen=True)
-class Job:
-    """One part and where it stands in the listing."""
-
-    index: int
-    first_id: int
-    """Sample id of its first sample."""
-    part: Part
-
-    @property
-    def key(self) -> str:
-        return hashlib.sha256(self.dumps().encode()).hexdigest()
-
-    def dumps(self) -> str:
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def loads(cls, text: str) -> "Job":
-        tree = json.loads(text)
-        return cls(tree["index"], tree["first_id"], Part(**tree["part"]))
-
-
-class PartRecord(Config):
+class ShardRecord(PartRecord):
     """parts/00000.json: what one part left behind."""
 
-    key: str
-    index: int
     num_samples: int
     num_bad: int
     num_other: int = 0
@@ -84,20 +62,7 @@ class PartRecord(Config):
     test: ShardFile | None
 
 
-def jobs(source: Source, shard_mb: int) -> list[Job]:
-    """Every part of a source, its sample ids counted on.
-
-    Raises:
-        UserError: nothing to read.
-    """
-    found, first_id = [], 0
-    for index, part in enumerate(source.parts(shard_mb)):
-        found.append(Job(index, first_id, part))
-        first_id += part.count
-    return found
-
-
-def write(source: Source, job: Job, rules: Rules, folder: Path) -> PartRecord:
+def write(source: Source, job: Job, rules: Rules, folder: Path) -> ShardRecord:
     """Read, clean and store one part.
 
     Raises:
@@ -138,10 +103,10 @@ def write(source: Source, job: Job, rules: Rules, folder: Path) -> PartRecord:
         train.finish()
         test.finish()
     faults = [[raw.file for raw in bad], [raw.row for raw in bad], [raw.error for raw in bad]]
-    write_table(pa.table(faults, schema=QUARANTINE), quarantine_path(folder, job.index))
+    parquet.write(pa.table(faults, schema=QUARANTINE), quarantine_path(folder, job.index))
     columns = zip(*content, strict=True) if content else ([], [], [])
-    write_table(pa.table([list(column) for column in columns], schema=CONTENT), content_path(folder, job.index))
-    record = PartRecord(
+    parquet.write(pa.table([list(column) for column in columns], schema=CONTENT), content_path(folder, job.index))
+    record = ShardRecord(
         key=job.key,
         index=job.index,
         num_samples=job.part.count,
@@ -153,8 +118,7 @@ def write(source: Source, job: Job, rules: Rules, folder: Path) -> PartRecord:
         train=targets["train"].written(train.recorded()),
         test=targets["test"].written(test.recorded()),
     )
-    with write_aside(_record_path(folder, job.index)) as file:
-        file.write(record.model_dump_json(indent=2).encode())
+    parts.write_record(folder / PARTS, record)
     return record
 
 
@@ -165,29 +129,21 @@ def task(row: dict[str, str], *, source: Source, rules: Rules, folder: Path) -> 
     except UserError as error:
         return {"record": "", "problem": str(error)}
     except OSError as error:
-        return {"record": "", "problem": cannot_write(error, folder)}
+        return {"record": "", "problem": parts.cannot_write(error, folder)}
 
 
-def cannot_write(error: OSError, folder: Path) -> str:
-    return f"storage: {error.filename or folder}: cannot be written ({error.strerror or error})"
-
-
-def recorded(job: Job, folder: Path) -> PartRecord | None:
+def recorded(job: Job, folder: Path) -> ShardRecord | None:
     """The record of an earlier, interrupted ingest, if this very part was finished and its files are whole."""
-    path = _record_path(folder, job.index)
-    if not path.exists():
-        return None
-    try:
-        record = PartRecord.model_validate_json(path.read_text())
-    except ValidationError:  # written by another version
+    record = parts.read_record(ShardRecord, folder / PARTS, job.index, job.key)
+    if record is None:
         return None
     needed = [quarantine_path(folder, job.index), content_path(folder, job.index)]
     for file in (record.train, record.test):
         if file is not None:
-            if not is_whole(folder / file.path, file.num_bytes):
+            if not parts.is_whole(folder / file.path, file.num_bytes):
                 return None
             needed += [folder / path for path in (file.labels_path, file.targets_path) if path]
-    return record if record.key == job.key and all(path.exists() for path in needed) else None
+    return record if all(path.exists() for path in needed) else None
 
 
 def cleaned(raw: Raw, codec: Codec[Any]) -> bytes | Raw:
@@ -200,21 +156,12 @@ def cleaned(raw: Raw, codec: Codec[Any]) -> bytes | Raw:
         return Raw(raw.file, raw.row, error=str(error))
 
 
-def is_whole(path: Path, num_bytes: int) -> bool:
-    """Whether a file is still as long as its record says."""
-    return path.exists() and path.stat().st_size == num_bytes
-
-
 def quarantine_path(folder: Path, index: int) -> Path:
-    return folder / "parts" / f"{index:05d}-quarantine.parquet"
+    return folder / PARTS / f"{index:05d}-quarantine.parquet"
 
 
 def content_path(folder: Path, index: int) -> Path:
-    return folder / "parts" / f"{index:05d}-content.parquet"
-
-
-def _record_path(folder: Path, index: int) -> Path:
-    return folder / "parts" / f"{index:05d}.json"
+    return folder / PARTS / f"{index:05d}-content.parquet"
 
 
 def _is_held_out(key: int, fraction: float) -> bool:
@@ -261,7 +208,7 @@ class _Shard:
             self._writer.close()
         if self._labels:
             ids, texts = zip(*self._labels, strict=True)
-            write_table(pa.table([ids, texts], schema=LABELS), self._folder / self._labels_path)
+            parquet.write(pa.table([ids, texts], schema=LABELS), self._folder / self._labels_path)
 
     def recorded(self) -> ShardFile | None:
         """What the manifest says about the finished files."""

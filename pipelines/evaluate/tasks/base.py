@@ -17,7 +17,6 @@ from pipelines.data.shards.shard_set import ShardSet
 from pipelines.evaluate.features.encode import Subject
 from pipelines.evaluate.features.feature_set import FeatureSet
 from pipelines.evaluate.tasks._robustness_table import Robustness
-from ssl_core.config import NamedConfig
 from ssl_core.evaluate.base import Score
 from ssl_core.spec import ViewSpec
 
@@ -63,9 +62,6 @@ class EvaluationTask(ABC):
     """
 
     score: ClassVar[str]
-
-    def __init__(self, config: NamedConfig):
-        self.config = config
 
     @property
     @abstractmethod

@@ -54,7 +54,6 @@ class FineTune(EvaluationTask):
         name: Literal["fine_tune"] = "fine_tune"
 
     def __init__(self, config: Config):
-        super().__init__(config)
         self.settings = config
 
     @property
@@ -74,45 +73,27 @@ class FineTune(EvaluationTask):
     def measure(self, given: Evaluated, outcome: Outcome) -> None:
         if not given.labels:
             raise UserError("evaluate.fine_tune: needs labels, these data have none (source.labels); set it to null")
-        found = fine_tune(
-            given.config,
-            self.settings,
-            given.shards,
-            given.listing,
-            given.labels,
-            given.subjects,
-            given.folder,
-        )
-        for name, right in found.items():
+        for name, right in fine_tune(given, self.settings).items():
             outcome.scores[name][SCORE] = mean_score(right)
         outcome.metrics[SCORE] = outcome.scores["encoder"][SCORE].value
         outcome.protocols["fine_tune"] = self.protocol
 
 
-def fine_tune(
-    config: SetupConfig,
-    settings: FineTuneConfig,
-    shards: ShardSet,
-    listing: Manifest,
-    labels: Mapping[str, Mapping[int, int]],
-    subjects: list[Subject],
-    folder: Path,
-) -> dict[str, Tensor]:
+def fine_tune(given: Evaluated, settings: FineTuneConfig) -> dict[str, Tensor]:
     """Whether each test sample is told right, [N] bool, by subject: the encoder, and the same from random weights.
 
-    Args:
-        folder: of the evaluation; gets a line of progress now and then.
     Raises:
         UserError: too few samples for a batch, or what a pre-training raises.
     """
+    config, shards, listing = given.config, given.shards, given.listing
     if listing.num_rows("train") < settings.global_batch_size:
         raise UserError(
             f"evaluate.fine_tune.global_batch_size: {settings.global_batch_size} is more than the "
             f"{listing.num_rows('train')} train samples; lower it"
         )
-    tuned, root = training_config(config, settings, len(listing.classes or ())), folder.parent.parent
+    tuned, root = training_config(config, settings, len(listing.classes or ())), given.folder.parent.parent
     found = {}
-    for subject in subjects:
+    for subject in given.subjects:
         if subject.name == "raw_input":
             continue
         decay = 1.0 if subject.weights is None else settings.layer_decay
@@ -125,9 +106,9 @@ def fine_tune(
         with (
             lock.alone(work / ".lock"),
             runs.stage_run(config, root, name, work, reused=(work / HITS).exists()),
-            _told(folder, name, work),
+            _told(given.folder, name, work),
         ):
-            found[subject.name] = _hits(tuned, shards, listing, labels["test"], begin, work)
+            found[subject.name] = _hits(tuned, shards, listing, given.labels["test"], begin, work)
     return found
 
 

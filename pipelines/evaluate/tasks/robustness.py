@@ -59,7 +59,6 @@ class CorruptionRobustness(EvaluationTask):
         name: Literal["robustness"] = "robustness"
 
     def __init__(self, config: Config):
-        super().__init__(config)
         self.settings = config
 
     @property
@@ -79,15 +78,7 @@ class CorruptionRobustness(EvaluationTask):
         if not given.labels:  # the report says that nothing could be scored
             return
         outbox.note(given.folder, f"robustness: the test split under {len(self.settings.corruptions)} corruptions")
-        found = robustness(
-            given.config,
-            self.settings,
-            given.shards,
-            given.listing,
-            given.labels,
-            given.features,
-            given.subjects,
-        )
+        found = robustness(given, self.settings)
         for name, side in found.items():
             outcome.scores[name][MEAN] = mean_score(side.shares)
         outcome.sample_id[MEAN], outcome.robustness = found["encoder"].sample_id, found["encoder"].table
@@ -95,22 +86,14 @@ class CorruptionRobustness(EvaluationTask):
         outcome.protocols["robustness"] = self.protocol
 
 
-def robustness(
-    config: SetupConfig,
-    settings: RobustnessConfig,
-    shards: ShardSet,
-    listing: Manifest,
-    labels: Mapping[str, Mapping[int, int]],
-    features: Mapping[str, FeatureSet],
-    subjects: Sequence[Subject],
-) -> dict[str, Corrupted]:
+def robustness(given: Evaluated, settings: RobustnessConfig) -> dict[str, Corrupted]:
     """By subject. The probe is fitted once per subject, on the clean train features, and reads every copy."""
-    root = next(iter(features.values())).folder.parent
+    config, labels = given.config, given.labels
     cases = [CLEAN, *product(settings.corruptions, settings.severities)]
-    corrupted = _features(config, settings, shards, listing, root, subjects, cases)
+    corrupted = _features(given, settings, cases)
     found = {}
-    for subject in subjects:
-        train = features[subject.name].labelled("train", labels["train"])
+    for subject in given.subjects:
+        train = given.features[subject.name].labelled("train", labels["train"])
         copies = [corrupted[subject.name, case].labelled("test", labels["test"]) for case in cases]
         label = torch.cat([copy.label for copy in copies])  # [K * N]
         test = Labelled(torch.cat([copy.features for copy in copies]), label)
@@ -145,17 +128,13 @@ def _intervals(hits: Tensor, cases: Sequence[Case], seed: int, resamples: int) -
 
 
 def _features(
-    config: SetupConfig,
-    settings: RobustnessConfig,
-    shards: ShardSet,
-    listing: Manifest,
-    root: Path,
-    subjects: Sequence[Subject],
-    cases: Sequence[Case],
+    given: Evaluated, settings: RobustnessConfig, cases: Sequence[Case]
 ) -> dict[tuple[str, Case], FeatureSet]:
     """What is not on disk yet is made in as few passes as `PASS_BYTES` allows: each starts an actor, some seconds."""
     from pipelines.data.batches.stream import one_split
 
+    config, shards, subjects = given.config, given.shards, given.subjects
+    root = next(iter(given.features.values())).folder.parent
     kept: dict[tuple[str, Case], FeatureSet] = {}
     at_once = max(1, PASS_BYTES // (MAX_GROUP_ROWS * build_chain(config.views["eval"]).spec.nbytes))
     for first in range(0, len(cases), at_once):
@@ -170,7 +149,7 @@ def _features(
             continue
         session.connect(config)
         chains = [_view(config, case) for case in part]
-        data = one_split(config, shards.folder, listing, "test", settings.max_samples, chains)
+        data = one_split(config, shards.folder, given.listing, "test", settings.max_samples, chains)
         sample_id, made = encode.embed(config, data, missing)
         for subject, (place, case) in product(missing, enumerate(part)):
             kept[subject.name, case].keep("test", made[f"{subject.name}/{place}"], sample_id)

@@ -9,8 +9,9 @@ from PIL import Image
 
 from pipelines.config.parse import parse
 from pipelines.data.ingest import _check_16_bit
+from pipelines.data.parts import jobs
 from pipelines.data.shards import writing
-from pipelines.data.shards.writing import PartRecord, Rules
+from pipelines.data.shards.writing import Rules, ShardRecord
 from pipelines.errors import UserError
 from ssl_core.codecs._image.decode import clean, decode, largest_of_16_bits
 from tests.support.images import encoded, image_fields, write_tree
@@ -43,10 +44,10 @@ def test_a_pgm_of_fewer_bits_says_its_range() -> None:
     assert np.abs(decode(data, max_pixels=10_000)[..., 0].astype(int) - (LEVELS >> 8)).max() <= 1
 
 
-def records(root: Path, *files: bytes) -> list[PartRecord]:
+def records(root: Path, *files: bytes) -> list[ShardRecord]:
     write_tree(root / "in", {f"{i}.png": data for i, data in enumerate(files)})
     source = made("image_folder", path=root / "in")
-    (job,) = writing.jobs(source, SHARD_MB)
+    (job,) = jobs(source, SHARD_MB)
     return [writing.write(source, job, Rules(image_fields(10_000), 0.0, 1 << 20), root)]
 
 

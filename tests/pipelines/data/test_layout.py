@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.data.parts import jobs
 from pipelines.data.shards import writing
 from pipelines.data.shards.writing import Rules
 from pipelines.data.sources.image_folder import ImageFolder
@@ -90,7 +91,7 @@ def test_side_cars_are_left_out_and_damaged_images_are_not(tmp_path: Path) -> No
     )
     source = made("image_folder", path=tmp_path / "in")
     assert isinstance(source, ImageFolder)
-    (job,) = writing.jobs(source, SHARD_MB)
+    (job,) = jobs(source, SHARD_MB)
     record = writing.write(source, job, Rules(image_fields(10_000), 0.0, 1 << 20), tmp_path / "out")
     assert (record.num_samples, record.num_other, record.num_bad) == (11, 5, 2)
     assert source.remarks == ("5 files of other kinds left out (.txt, .xml)",)

@@ -9,8 +9,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.data.parts import Job, jobs
 from pipelines.data.shards import writing
-from pipelines.data.shards.writing import Job, Rules
+from pipelines.data.shards.writing import Rules
 from pipelines.data.sources.base import Part, Raw
 from pipelines.data.sources.image_folder import ImageFolder
 from tests.support.images import encoded, good_tree, image_fields, write_tree
@@ -27,7 +28,7 @@ def folder_job(root: Path) -> tuple[ImageFolder, Job]:
 
 def held_out(root: Path, folder: Path, kind: type[ImageFolder] = ImageFolder) -> set[str]:
     source = kind(ImageFolder.Config(path=root))
-    for job in writing.jobs(source, 1):
+    for job in jobs(source, 1):
         writing.write(source, job, Rules(image_fields(1_000_000), 0.25, 1 << 20), folder)
     return {
         Path(row["origin"]).name

@@ -13,6 +13,7 @@ from pipelines.config.run import RunConfig
 from pipelines.data.batches.reading import read_piece
 from pipelines.data.batches.stream import training_chains, training_pieces
 from pipelines.data.ingest import INGEST, source_of
+from pipelines.data.parts import jobs
 from pipelines.data.shards import manifest, targets, writing
 from pipelines.errors import UserError
 from pipelines.stage import Nothing
@@ -44,7 +45,7 @@ def _ingest(config: RunConfig, folder: Path) -> manifest.Manifest:
     """As if all parts were left by an ingest that was interrupted, which then needs no Ray."""
     source = source_of(config)
     rules = writing.Rules(image_fields(10_000), config.ingest.test_fraction, config.ingest.row_group_kb << 10)
-    for job in writing.jobs(source, config.ingest.shard_mb):
+    for job in jobs(source, config.ingest.shard_mb):
         writing.write(source, job, rules, folder)
     INGEST.run(config, Nothing(), folder)
     return manifest.load(folder)

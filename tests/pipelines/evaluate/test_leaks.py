@@ -12,9 +12,10 @@ import torch
 
 from pipelines.config.parse import parse
 from pipelines.data import ingest
+from pipelines.data.parts import Job
 from pipelines.data.shards import content, manifest, writing
 from pipelines.data.shards.manifest import Manifest
-from pipelines.data.shards.writing import Job, Rules
+from pipelines.data.shards.writing import Rules
 from pipelines.data.sources.image_folder import ImageFolder
 from pipelines.evaluate.leaks import pairs as leaks
 from pipelines.evaluate.leaks.hashes import Hashes

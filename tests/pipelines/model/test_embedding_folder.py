@@ -8,7 +8,7 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.data.shards import writing
+from pipelines.data.parts import jobs
 from pipelines.data.sources.image_folder import ImageFolder
 from pipelines.errors import UserError
 from pipelines.model import embed, embedding_folder, embedding_parts
@@ -37,7 +37,7 @@ def embedded(root: Path) -> Path:
         source=config.model_dump(mode="json"),
         fingerprint=source.fingerprint(),
     )
-    (job,) = writing.jobs(source, 1)
+    (job,) = jobs(source, 1)
     with write_aside(out / embedding_folder.PARTS / embedding_folder.INPUTS) as file:
         file.write(settings.model_dump_json().encode())
     (rows,) = embedding_parts.views(source, job, view_of(packed), card.codec_config())
