@@ -3,9 +3,8 @@
 Shapes: N samples of the test split that are looked at, K corrupted copies of each, D feature width.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import product
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
@@ -14,11 +13,8 @@ from torch import Tensor
 from pipelines.config.evaluate import MEAN, RobustnessConfig
 from pipelines.config.flat import fingerprint
 from pipelines.config.run import SetupConfig
-from pipelines.data.shards.manifest import Manifest
-from pipelines.data.shards.shard_set import ShardSet
 from pipelines.data.shards.writing import MAX_GROUP_ROWS
 from pipelines.evaluate.features import encode
-from pipelines.evaluate.features.encode import Subject
 from pipelines.evaluate.features.feature_set import FeatureSet
 from pipelines.evaluate.tasks._robustness_table import Robustness, summed_up
 from pipelines.evaluate.tasks.base import Evaluated, EvaluationTask, Outcome
