@@ -1,4 +1,4 @@
-"""export, embed: what a registered version is good for."""
+"""export, embed, search: what a registered version is good for."""
 
 import argparse
 from pathlib import Path
@@ -28,6 +28,13 @@ def add(verbs: Verbs) -> None:
     embed = _for_version(verbs, "embed", "a folder of samples or Parquet files to embeddings in Parquet", _embed)
     embed.add_argument("--ray-address", default="local", help="of a running cluster; by default a Ray of our own")
     add_embedding(embed)
+    search = _for_version(verbs, "search", "the samples of an embedded folder that are nearest to yours", _search)
+    search.add_argument("--in", dest="embeddings", type=Path, required=True, metavar="DIR", help="what embed wrote")
+    search.add_argument("--query", required=True, help="a file or folder of samples; for text, the text itself")
+    search.add_argument("--column", default="", help="of Parquet: the samples")
+    search.add_argument("-k", type=_positive, default=10, help="hits of each query")
+    search.add_argument("--json", action="store_true", help="one line of JSON per hit")
+    search.add_argument("--tracking-uri", help="MLflow server or sqlite:///PATH; by default MLFLOW_TRACKING_URI")
 
 
 def add_embedding(parser: argparse._ActionsContainer, *, required: bool = True) -> None:
@@ -108,6 +115,35 @@ def _embed(options: argparse.Namespace) -> int:
         finally:
             session.close()
     say(f"embedded:  {made.num_embedded:,} samples, {made.num_quarantined:,} quarantined, {model}: {output}")
+    return 0
+
+
+def _search(options: argparse.Namespace) -> int:
+    import json
+
+    from pipelines.model import search, versions
+    from pipelines.model.embedder import Embedder
+    from pipelines.tracking.display import say
+
+    folder = options.embeddings.expanduser()
+    with TemporaryDirectory(prefix="selfray-") as place:
+        packed, _ = versions.opened(options.version, options.tracking_uri, Path(place))
+        made, embedder = search.opened(folder, packed), Embedder(packed)
+        if not Path(options.query).exists() and embedder.card.codec_config().name == "text":
+            names, queries = [options.query], embedder.embed_files([options.query.encode()])
+        else:
+            try:
+                views = _own(packed, Path(options.query), options.column)
+            except UserError as error:
+                raise UserError(str(error).replace("--input", "--query")) from None
+            queries = embedder.embed(views)
+            names = [f"query {n}" for n in range(len(queries))]
+    for name, hits in zip(names, search.nearest(folder, made, queries, options.k), strict=True):
+        if len(names) > 1 and not options.json:
+            say(name)
+        for hit in hits:
+            found = {"similarity": round(hit.similarity, 6), "sample_id": hit.sample_id, "path": hit.path}
+            say(json.dumps({"query": name, **found}) if options.json else f"{hit.similarity:6.3f}  {hit.path}")
     return 0
 
 

@@ -93,3 +93,15 @@ class PatchEncoder(Encoder):
     @abstractmethod
     def encode_layers(self, tokens: Tensor) -> list[Tensor]:
         """As `encode`, but the outputs of all blocks from first to last, none of them normalized."""
+
+
+class StepEncoder(Encoder):
+    """An encoder with one token per step of a sequence of any length. All that methods that mask steps need."""
+
+    @abstractmethod
+    def embed(self, x: Tensor) -> Tensor:
+        """[B, C, T] -> [B, T, H], each step by itself."""
+
+    @abstractmethod
+    def encode(self, steps: Tensor) -> Tensor:
+        """[B, T, H] -> [B, T, D], each step in its context."""

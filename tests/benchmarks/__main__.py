@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 BENCHMARKS = ("augment", "decode", "stream", "wait", "memory", "startup", "placement")
-LONG = ("modes", "precision", "peer", "probes", "campaign", "scaling", "step")  # only when asked for by name
+LONG = ("modes", "precision", "peer", "league", "probes", "campaign", "scaling", "step")  # only when asked for by name
 
 
 def main() -> int:
@@ -21,12 +21,14 @@ def main() -> int:
     )
     parser.add_argument("--json", type=Path, help="keep the outcome here and leave docs/performance.md as it is")
     parser.add_argument("--data", type=Path, help="folder of train.parquet and test.parquet, for those on CIFAR-10")
+    parser.add_argument("--only", nargs="+", default=[], metavar="METHOD", help="of the league")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of training for each method of the league")
     options = parser.parse_args()
     names = options.names or BENCHMARKS
     if unknown := [name for name in names if name not in BENCHMARKS + LONG]:
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS + LONG)}")
     if len(names) == 1:
-        _one(names[0], options.quick, options.json, options.data)
+        _one(names[0], options)
         return 0
     flags = [*(["--quick"] if options.quick else []), *(["--json", str(options.json)] if options.json else [])]
     flags += ["--data", str(options.data)] if options.data else []
@@ -36,16 +38,18 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def _one(name: str, quick: bool, file: Path | None, data: Path | None) -> None:
+def _one(name: str, options: argparse.Namespace) -> None:
     from tests.benchmarks import corpus, record, tables
 
-    corpus.CIFAR10 = (data or corpus.CIFAR10).resolve()
+    corpus.CIFAR10 = (options.data or corpus.CIFAR10).resolve()
     benchmark = importlib.import_module(f"tests.benchmarks.{name}")
-    entry = record.measured(benchmark.__doc__ or name, benchmark.run, quick)
+    if name == "league":
+        benchmark.ONLY, benchmark.MINUTES = options.only, options.minutes
+    entry = record.measured(benchmark.__doc__ or name, benchmark.run, options.quick)
     print(tables.section({name: entry}), flush=True)
-    if file or not quick:
-        record.keep(name, entry, file or record.FILE)
-    if not (file or quick):
+    if options.json or not options.quick:
+        record.keep(name, entry, options.json or record.FILE)
+    if not (options.json or options.quick):
         tables.write()
 
 

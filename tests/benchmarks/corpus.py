@@ -47,12 +47,16 @@ def image_files(folder: Path, count: int, height: int, width: int) -> list[Path]
     return paths
 
 
-def cifar10(changes: dict[str, Any]) -> RunConfig:
-    """The recipe cifar10_simclr on the files of CIFAR10."""
+def cifar10_files() -> dict[str, str]:
+    """The files of CIFAR10, as dotted keys of a recipe."""
     if missing := [path for name in ("train", "test") if not (path := CIFAR10 / f"{name}.parquet").exists()]:
         raise SystemExit(f"{missing[0]} is not there: give the folder of CIFAR-10 as Parquet, --data DIR")
-    source = {"source.path": str(CIFAR10 / "train.parquet"), "source.test_path": str(CIFAR10 / "test.parquet")}
-    return load("cifar10_simclr", source | changes)
+    return {"source.path": str(CIFAR10 / "train.parquet"), "source.test_path": str(CIFAR10 / "test.parquet")}
+
+
+def cifar10(changes: dict[str, Any]) -> RunConfig:
+    """The recipe cifar10_simclr on the files of CIFAR10."""
+    return load("cifar10_simclr", cifar10_files() | changes)
 
 
 def simclr(files: Path, storage: Path, size: int, batch: int, changes: dict[str, Any] | None = None) -> RunConfig:

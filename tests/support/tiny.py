@@ -19,6 +19,7 @@ NUM_CLASSES = 4
 
 SMALL_ENCODERS: dict[str, dict[str, Any]] = {  # overrides that only shrink; one absent here is tested at its defaults
     "convnet": {"width": 8, "depth": 3},
+    "dilated_conv": {"hidden_dim": 8, "dim": 16, "depth": 2},
     "patch_transformer": {"patch_size": 4, "dim": 16, "depth": 1, "heads": 2, "class_token": True},
     "resnet": {"width": 4},
     "series_conv": {"width": 8, "depth": 3},
