@@ -1,4 +1,4 @@
-"""Every image method on CIFAR-10 for the same ten minutes of this machine: `python -m tests.benchmarks league --data DIR`.
+"""Every image method on CIFAR-10 for ten minutes of two CPU cores: `python -m tests.benchmarks league --data DIR`.
 
 One recipe `cifar10_METHOD` after the other: a rehearsal of some seconds says how many steps fit into the time, the run
 trains as many and is evaluated. What is done is kept in league.json beside this file, and an interrupted league goes on
@@ -120,10 +120,9 @@ def _of(found: Mapping[str, Any]) -> dict[str, Any]:
 def _config(method: str, changes: dict[str, Any], quick: bool) -> RunConfig:
     fixed = {"storage": str(STORAGE), "evaluate": EVALUATE, "train.monitor_samples": 0}
     if quick:
-        return load(
-            recipes()[method], {**fixed, "source": {"name": "digits"}, **changes, **QUICK, "train.epochs": None}
-        )
-    return load(recipes()[method], {**fixed, **corpus.cifar10_files(), **changes})
+        fixed |= {"source": {"name": "digits"}, "train.epochs": None}
+        return load(recipes()[method], fixed | changes | QUICK)
+    return load(recipes()[method], fixed | corpus.cifar10_files() | changes)
 
 
 def _keep(rows: dict[str, Any]) -> None:

@@ -55,12 +55,8 @@ def table(rows: Iterable[dict[str, Any]]) -> list[Row]:
     """One line per method and seed, best kNN first; below them the floors of each encoder."""
     found, floors = list[Row](), dict[str, Row]()
     for row in sorted(rows, key=lambda row: -row["scores"].get("knn_top1_k200", 0.0)):
-        common = {
-            "steps": row["steps"],
-            "epochs": row["epochs"],
-            "samples/s": row["samples_per_s"],
-            "MB": row["worker_mb"],
-        }
+        costs = {"steps": "steps", "epochs": "epochs", "samples/s": "samples_per_s", "MB": "worker_mb"}
+        common = {name: row[key] for name, key in costs.items()}
         found.append(
             {
                 "method": row["method"],
