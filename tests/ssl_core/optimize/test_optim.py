@@ -11,10 +11,12 @@ from ssl_core.optimize.optimizers import (
     LARS,
     OptimConfig,
     build_optimizer,
+    clip_gradients_,
     load_optimizer_tensors_,
     optimizer_tensors,
     peak_lr,
     set_lr_,
+    set_weight_decay_,
 )
 
 OPTIMIZERS: list[dict[str, Any]] = [
@@ -108,6 +110,28 @@ def test_set_lr_reaches_every_group() -> None:
     optimizer = build_optimizer(OptimConfig(), _network(), 0.1)
     set_lr_(optimizer, 0.02)
     assert [group["lr"] for group in optimizer.param_groups] == [0.02, 0.02]
+
+
+def test_set_weight_decay_reaches_what_decays_alone() -> None:
+    optimizer = build_optimizer(OptimConfig(weight_decay=0.04), _network(), 0.1)
+    set_weight_decay_(optimizer, 0.4)
+    decays = {p.ndim > 1: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert decays == {True: 0.4, False: 0.0}
+
+
+@pytest.mark.parametrize("by", ["all", "parameter"])
+def test_gradients_are_clipped_by_the_norm_that_is_asked_for(by: str) -> None:
+    network = _network()
+    for factor, p in enumerate(network.parameters()):
+        p.grad = torch.full_like(p, 0.01 if factor == 0 else 1.0)
+    before = [p.grad.clone() for p in network.parameters() if p.grad is not None]
+    clip_gradients_(network, OptimConfig.model_validate({"grad_clip": 0.5, "grad_clip_by": by}))
+    norms = [grad.norm() for grad in before]
+    whole = torch.stack(norms).norm()
+    for p, grad, norm in zip(network.parameters(), before, norms, strict=True):
+        scale = 0.5 / whole if by == "all" else min(1.0, 0.5 / norm)
+        assert p.grad is not None
+        torch.testing.assert_close(p.grad, grad * scale, rtol=1e-4, atol=1e-6)
 
 
 def test_lars_is_algorithm_1_of_the_paper() -> None:
