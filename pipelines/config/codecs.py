@@ -43,4 +43,10 @@ def check(config: "SetupConfig") -> None:
                 f"views.{kind}: {view.name} reads the field {chain.field} ({chain.codec}); source {config.source.name} "
                 f"gives {has}; take a chain for that, or another source"
             )
+        asked = max(chain(view).spec.shape[1:]) if chain.codec == "image" else 0
+        if config.ingest.resize_shorter is not None and asked > config.ingest.resize_shorter:
+            raise ValueError(
+                f"views.{kind}: asks for {asked} px of images that ingest.resize_shorter "
+                f"{config.ingest.resize_shorter} stores smaller; raise it, or take smaller views"
+            )
     of_source(config)

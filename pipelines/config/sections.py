@@ -23,6 +23,8 @@ class IngestConfig(Config):
     """Stop when a larger share of the samples cannot be read; below it they go to quarantine.parquet."""
     max_pixels: PositiveInt = 50_000_000
     """Refuse larger images before decoding them (decompression bombs)."""
+    resize_shorter: PositiveInt | None = None
+    """Pixels of the shorter side above which images are stored smaller, for views of no more; null: as they are."""
     dark_16_bit: Literal["refuse", "keep"] = "refuse"
     """Of 16-bit gray images that all use 14 bits or fewer: 8 bits of them would be nearly black; keep: so be it."""
     codecs: dict[str, Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.codecs")]] = {}
@@ -41,7 +43,7 @@ class IngestConfig(Config):
         """
         given = self.codecs.get(field)
         if given is None:
-            limits = {"max_pixels": self.max_pixels} if name == "image" else {}
+            limits = {"max_pixels": self.max_pixels, "resize_shorter": self.resize_shorter} if name == "image" else {}
             return cast(NamedConfig, config_type("ssl_core.codecs", name).model_validate({"name": name, **limits}))
         if given.name != name:
             raise ValueError(f"ingest.codecs.{field}: is {given.name}; the source and the views need {name}")

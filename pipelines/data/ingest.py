@@ -114,6 +114,7 @@ def _finish(config: SetupConfig, folder: Path, records: list[ShardRecord]) -> Sh
         test=tuple(record.test for record in records if record.test),
         classes=tuple(sorted(texts, key=_natural)) or None,
         fields=_fields(config),
+        resized_shorter=config.ingest.resize_shorter,
         targets=dict(source_of(config).targets),
         num_quarantined=sum(record.num_bad for record in records),
         num_duplicates=num_duplicates,

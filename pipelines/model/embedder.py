@@ -38,6 +38,8 @@ class Embedder:
         Raises:
             DecodeError: it cannot be read.
         """
+        if self.codec.changes_values:
+            data = self.codec.clean(data)
         if not self.codec.reduces(data):
             return self.codec.decode(data)
         extents = np.array([self.codec.extent(data)], np.int64)  # [1, k]

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
+from pipelines.config.chosen import chosen
 from pipelines.errors import UserError
 from pipelines.storage import checkpoint
 from pipelines.storage.checksum import sha256_of
@@ -86,7 +87,7 @@ def card_of(
         view_shape=built.view_shape,
         embed_dim=built.embed_dim,
         max_pixels=getattr(codec, "max_pixels", None),
-        codec={} if codec.name == "image" else codec.model_dump(mode="json"),
+        codec={} if chosen(codec).keys() <= {"name", "max_pixels"} else codec.model_dump(mode="json"),
         sha256="",
         checkpoint=checkpoint,
         shards=shards,

@@ -45,6 +45,11 @@ class Codec(ABC, Generic[V]):
             DecodeError: as `clean`.
         """
 
+    @property
+    def changes_values(self) -> bool:
+        """Whether `clean` stores other values than were given: what is decoded for a user is cleaned first."""
+        return False
+
     def reduces(self, data: bytes) -> bool:
         """Whether decoding can give a smaller value at less cost."""
         return False

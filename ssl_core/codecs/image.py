@@ -16,6 +16,7 @@ from ssl_core.codecs._image.container import JPEG_START
 from ssl_core.codecs._image.drawn import drawn_images
 from ssl_core.codecs._image.perceptual_hash import perceptual_hash
 from ssl_core.codecs._image.resize import Image as Pixels
+from ssl_core.codecs._image.shrink import shrunk
 from ssl_core.codecs.base import Codec, DecodeError
 from ssl_core.config import NamedConfig
 from ssl_core.spec import ViewSpec
@@ -35,12 +36,20 @@ class Image(Codec[Pixels]):
         name: Literal["image"] = "image"
         max_pixels: PositiveInt = 50_000_000
         """Larger images are refused by their header (decompression bombs)."""
+        resize_shorter: PositiveInt | None = None
+        """Images are stored with at most so many pixels on their shorter side; null: as they are."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
 
+    @property
+    def changes_values(self) -> bool:
+        return self.config.resize_shorter is not None
+
     def clean(self, data: bytes) -> bytes:
-        return files.clean(data, max_pixels=self.config.max_pixels)[0]
+        most, shorter = self.config.max_pixels, self.config.resize_shorter
+        stored, width, height = files.clean(data, max_pixels=most)
+        return stored if shorter is None else shrunk(stored, height, width, shorter=shorter, max_pixels=most)
 
     def decode(self, data: bytes, reduction: int = 1) -> Pixels:
         return files.decode(data, max_pixels=self.config.max_pixels, reduction=reduction)

@@ -26,7 +26,7 @@ from pipelines.config.run import RunConfig, SetupConfig
 from pipelines.data.batches.layout import GROUPS_AT_ONCE, Layout, sizes, windows
 from pipelines.data.batches.order import Order
 from pipelines.data.batches.reading import Arrays, Piece, Views, read_piece
-from pipelines.data.shards.manifest import Manifest, check_fields
+from pipelines.data.shards.manifest import Manifest, check_fields, check_sizes
 from pipelines.data.shards.writing import SPLITS
 from pipelines.data.sources.base import Split
 from pipelines.errors import UserError
@@ -226,8 +226,9 @@ def _views(
 ) -> Views:
     """
     Raises:
-        UserError: the shards hold other fields than these chains read.
+        UserError: the shards hold other fields than these chains read, or smaller images.
     """
     read = codecs.of_chains(config, chains)
     check_fields(folder, manifest, read)
+    check_sizes(folder, manifest, map(build_chain, chains))
     return Views(tuple(chains), read, config.seed, config.data.slow_read_seconds, stage)

@@ -18,6 +18,7 @@ from pipelines.errors import UserError
 from pipelines.storage.checksum import sha256_of
 from pipelines.storage.printable import printable
 from pipelines.tracking.datasets import DatasetSummary
+from ssl_core.augment.base import Augmentation
 from ssl_core.catalog import find
 from ssl_core.config import Config, NamedConfig
 
@@ -73,6 +74,8 @@ class Manifest(Config):
     """Label texts in the order of their class numbers; None: no labels."""
     fields: dict[str, tuple[str, int]] = {}
     """Field of a sample -> its codec and the version of that; empty: images, by version 1."""
+    resized_shorter: int | None = None
+    """Images have at most so many pixels on their shorter side; None: they are as they were given."""
     targets: dict[str, str] = {}
     """Name -> kind of the targets other than a class."""
     num_quarantined: int
@@ -121,6 +124,21 @@ def check_fields(folder: Path, manifest: Manifest, codecs: Mapping[str, NamedCon
             raise UserError(
                 f"{folder}: holds the fields {stored}; the views read {field} ({codec.name} version {version}): "
                 "take views of what is there, or ingest again"
+            )
+
+
+def check_sizes(folder: Path, manifest: Manifest, chains: Iterable[Augmentation]) -> None:
+    """Whether images were stored large enough for these views.
+
+    Raises:
+        UserError: a view asks for more pixels than were kept.
+    """
+    kept = manifest.resized_shorter
+    for chain in chains if kept is not None else ():
+        if chain.codec == "image" and (asked := max(chain.spec.shape[1:])) > kept:
+            raise UserError(
+                f"{folder}: images were stored with {kept} px on their shorter side (ingest.resize_shorter), and a "
+                f"view asks for {asked}; take smaller views, or ingest again"
             )
 
 

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from pipelines.config.parse import parse
-from pipelines.data.shards.manifest import Manifest, check_fields
+from pipelines.data.shards.manifest import Manifest, check_fields, check_sizes
 from pipelines.errors import UserError
+from ssl_core.build import build_chain
 from ssl_core.codecs.image import Image
 from ssl_core.codecs.series import Series
 from tests.support.recipe import TREE
@@ -48,3 +49,14 @@ def test_a_chain_of_another_field_is_refused_before_anything_starts() -> None:
 def test_a_codec_of_another_kind_is_refused() -> None:
     with pytest.raises(UserError, match=r"ingest\.codecs\.image: is series; the source and the views need image"):
         parse(TREE, {"ingest.codecs": {"image": {"name": "series"}}})
+
+
+def test_views_larger_than_the_stored_images_are_refused() -> None:
+    with pytest.raises(UserError, match=r"views\.global: asks for 8 px .* ingest\.resize_shorter 7 stores smaller"):
+        parse(TREE, {"ingest.resize_shorter": 7})
+    assert parse(TREE, {"ingest.resize_shorter": 8}).ingest.codec("image", "image").resize_shorter == 8  # type: ignore
+    shards = Manifest(**EMPTY, resized_shorter=7)
+    chain = build_chain(parse(TREE).views["eval"])
+    with pytest.raises(UserError, match=r"shards: images were stored with 7 px .* a view asks for 8"):
+        check_sizes(Path("shards"), shards, [chain])
+    check_sizes(Path("shards"), Manifest(**EMPTY), [chain])
