@@ -15,9 +15,9 @@ from pydantic import (
 )
 
 from ssl_core.augment._image.corruptions import COMMON, Kind
+from ssl_core.augment.base import Augmentation
 from ssl_core.catalog import config_type, find, named_in, names
 from ssl_core.config import Config, NamedConfig
-from ssl_core.spec import ViewSpec
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -93,27 +93,27 @@ def listed_tasks(config: "EvaluateConfig") -> list[tuple[str, NamedConfig]]:
     return [*made, *((f"evaluate.tasks.{index}", task) for index, task in enumerate(config.tasks))]  # type: ignore[list-item]
 
 
-def check_tasks(config: "EvaluateConfig", spec: ViewSpec) -> None:
+def check_tasks(config: "EvaluateConfig", chain: Augmentation) -> None:
     """
     Args:
-        spec: of the eval view.
+        chain: of the eval view.
     Raises:
         ValueError: a task cannot be done on such views.
     """
     for key, task in listed_tasks(config):
         try:
-            find(TASKS, task.name)(task).check(spec)
+            find(TASKS, task.name)(task).check(chain)
         except ValueError as error:
             if not _is_of_suite(config, key):
                 raise ValueError(f"{key}: {error}") from None
 
 
-def allowed_tasks(config: "EvaluateConfig", spec: ViewSpec) -> list[NamedConfig]:
-    """The tasks that views of this spec allow; the full suite asks for all there are, so it leaves the others out."""
+def allowed_tasks(config: "EvaluateConfig", chain: Augmentation) -> list[NamedConfig]:
+    """The tasks that views of this chain allow; the full suite asks for all there are, so it leaves the others out."""
     found = []
     for key, task in listed_tasks(config):
         try:
-            find(TASKS, task.name)(task).check(spec)
+            find(TASKS, task.name)(task).check(chain)
         except ValueError:
             if not _is_of_suite(config, key):
                 raise

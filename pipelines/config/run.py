@@ -84,7 +84,7 @@ class RunConfig(SetupConfig):
         codecs.check(self)
         check_views(self.method, self.views)
         check_eval_view(self.views)
-        check_tasks(self.evaluate, build_chain(self.views["eval"]).spec)
+        check_tasks(self.evaluate, build_chain(self.views["eval"]))
         together = self.train.global_batch_size // self.train.accumulate
         if together < (fewest := find("ssl_core.methods", self.method.name).min_samples):
             raise ValueError(

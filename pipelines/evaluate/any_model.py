@@ -41,7 +41,7 @@ class EvaluationConfig(SetupConfig):
             raise ValueError(f"views.{unread[0]}: nobody reads it; an evaluation reads eval")
         codecs.check(self)
         check_headline(self.evaluate)
-        check_tasks(self.evaluate, build_chain(self.views["eval"]).spec)
+        check_tasks(self.evaluate, build_chain(self.views["eval"]))
         return self
 
 

@@ -19,6 +19,7 @@ from pipelines.evaluate.features.feature_set import FeatureSet
 from pipelines.evaluate.leaks import check as leak_check
 from pipelines.evaluate.report import text
 from pipelines.evaluate.scoring import label_free, outcomes, scoring
+from pipelines.evaluate.scoring.probing import ProbeResult
 from pipelines.evaluate.tasks.base import Evaluated
 from pipelines.model import loader
 from pipelines.stage import Stage
@@ -46,14 +47,15 @@ def run(config: SetupConfig, given: Checkpoint, folder: Path) -> ProbeReport:
     measured = scoring.measure(config.evaluate, config.seed, features, labels, looked.step) if labels else {}
     extra = run_tasks.run(Evaluated(config, shards, listing, labels, features, subjects, folder))
     looked.step(extra.metrics)
-    for name, side in measured.items():
-        side.add(extra.scores[name], config.seed, config.evaluate.resamples)
+    for name, found in extra.scores.items():
+        if found:  # some tasks need no labels
+            measured.setdefault(name, ProbeResult()).add(found, config.seed, config.evaluate.resamples)
     z, sample_id = features["encoder"].load("test")
     headline, scored = "", dict[str, Any]()
-    if labels:
+    if measured:
         headline = _headline(config, measured["encoder"].scores)
         classes, resamples = listing.classes or (), config.evaluate.resamples
-        scored = scoring.fields(measured, headline, sample_id, labels["test"], classes, config.seed, resamples)
+        scored = scoring.fields(measured, headline, sample_id, labels.get("test"), classes, config.seed, resamples)
         (folder / "report").mkdir(exist_ok=True)
         outcomes.save(folder / "report", sample_id, measured["encoder"].values, extra.sample_id)
     views = training_views.features(config, given, listing, root, subjects[0])

@@ -9,7 +9,7 @@ from ssl_core.catalog import find
 def run(given: Evaluated) -> Outcome:
     """Whatever of them `evaluate` asks for. Raises as they do."""
     outcome = Outcome({subject.name: {} for subject in given.subjects})
-    for config in allowed_tasks(given.config.evaluate, build_chain(given.config.views["eval"]).spec):
+    for config in allowed_tasks(given.config.evaluate, build_chain(given.config.views["eval"])):
         task: EvaluationTask = find(TASKS, config.name)(config)
         task.measure(given, outcome)
     return outcome

@@ -29,7 +29,7 @@ class Score(NamedTuple):
     value: float
     """Within the bounds of its measure."""
     per_sample: Tensor | None = None
-    """[M] in [0, 1], whose mean is the score; None: it is no mean over test samples."""
+    """[M] within the bounds of its measure, whose mean is the score; None: it is no mean over test samples."""
     reweighted: Callable[[Tensor], float] | None = None
     """The score if sample i counted weight[i] times, from [M] float64; for scores without `per_sample`.
 

@@ -35,7 +35,11 @@ SHARE = Measure("")
 UNKNOWN = Measure("", -inf, inf)
 """Of a name that nobody vouches for, e.g. in a record of a probe that is gone."""
 
-TASKS: Mapping[str, Measure] = {"fine_tune_top1": FRACTION, "robust_top1": FRACTION}
+TASKS: Mapping[str, Measure] = {
+    "fine_tune_top1": FRACTION,
+    "forecast_mse": Measure("low", 0, inf),
+    "robust_top1": FRACTION,
+}
 """Of what is no probe."""
 HEALTH: Mapping[str, Measure] = {
     "alignment": Measure("low", 0, inf),

@@ -49,25 +49,25 @@ def fields(
     measured: Mapping[str, ProbeResult],
     headline: str,
     sample_id: Tensor,
-    labels: Mapping[int, int],
+    labels: Mapping[int, int] | None,
     classes: Sequence[str],
     seed: int,
     resamples: int,
 ) -> dict[str, Any]:
-    """The fields of `report.Scores` that need labels.
+    """The fields of `report.Scores` that speak of scores.
 
     Args:
         resamples: of the test samples, behind the intervals per class.
         sample_id: [M], of the test split.
-        labels: of the test split, sample id -> class number.
+        labels: of the test split, sample id -> class number; None: there are none.
     """
     encoder, floors = measured["encoder"], [measured[name] for name in FLOORS if name in measured]
-    label = torch.tensor([labels[i] for i in sample_id.tolist()])  # [M]
+    label = None if labels is None else torch.tensor([labels[i] for i in sample_id.tolist()])  # [M]
     return {
         **{name: side.scores for name, side in measured.items()},
         "intervals": encoder.intervals(),
         "gains": probing.gains(encoder, floors),
-        **_by_class(encoder.predicted, headline, label, classes, seed, resamples),
+        **({} if label is None else _by_class(encoder.predicted, headline, label, classes, seed, resamples)),
     }
 
 

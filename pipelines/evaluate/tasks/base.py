@@ -17,8 +17,8 @@ from pipelines.data.shards.shard_set import ShardSet
 from pipelines.evaluate.features.encode import Subject
 from pipelines.evaluate.features.feature_set import FeatureSet
 from pipelines.evaluate.tasks._robustness_table import Robustness
+from ssl_core.augment.base import Augmentation
 from ssl_core.evaluate.base import Score
-from ssl_core.spec import ViewSpec
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,10 @@ class EvaluationTask(ABC):
         """One line that names what is measured, e.g. `fine_tune v1: all weights, 20 epochs of AdamW`."""
 
     @abstractmethod
-    def check(self, spec: ViewSpec) -> None:
+    def check(self, chain: Augmentation) -> None:
         """
         Args:
-            spec: of the eval view.
+            chain: of the eval view.
         Raises:
             ValueError: it cannot be done on such views; the caller puts the dotted key in front.
         """

@@ -33,10 +33,11 @@ from pipelines.tracking import display, runs
 from pipelines.train import pretrain
 from pipelines.train.artifact import Checkpoint
 from pipelines.train.warm_start import WarmStart
+from ssl_core.augment.base import Augmentation
 from ssl_core.build import build_chain, untrained
 from ssl_core.config import NamedConfig
 from ssl_core.evaluate.base import mean_score
-from ssl_core.spec import IMAGE_AXES, ViewSpec
+from ssl_core.spec import IMAGE_AXES
 from ssl_core.tasks.classification import Classification
 
 SCORE = FINE_TUNED
@@ -65,9 +66,9 @@ class FineTune(EvaluationTask):
             f"smoothing {settings.label_smoothing:g}, last step"
         )
 
-    def check(self, spec: ViewSpec) -> None:
-        if self.settings.view is None and spec.axes != IMAGE_AXES:
-            axes = " x ".join(spec.axes)
+    def check(self, chain: Augmentation) -> None:
+        if self.settings.view is None and chain.spec.axes != IMAGE_AXES:
+            axes = " x ".join(chain.spec.axes)
             raise ValueError(f"without `view` it trains on image_crop, and the views are {axes}; give view")
 
     def measure(self, given: Evaluated, outcome: Outcome) -> None:

@@ -20,6 +20,7 @@ from pipelines.evaluate.tasks._robustness_table import Robustness, summed_up
 from pipelines.evaluate.tasks.base import Evaluated, EvaluationTask, Outcome
 from pipelines.runtime import session
 from pipelines.storage import outbox
+from ssl_core.augment.base import Augmentation
 from ssl_core.augment.image_corrupt import ImageCorrupt
 from ssl_core.build import build_chain
 from ssl_core.config import NamedConfig
@@ -27,7 +28,7 @@ from ssl_core.evaluate._maths.resample import replicates
 from ssl_core.evaluate.base import Labelled, Score, mean_score
 from ssl_core.evaluate.linear_probe import LinearProbe
 from ssl_core.measures.statistics import percentiles
-from ssl_core.spec import IMAGE_AXES, ViewSpec
+from ssl_core.spec import IMAGE_AXES
 
 Case = tuple[str, int]
 """A corruption and its severity; severity 0 is the clean view."""
@@ -66,9 +67,9 @@ class CorruptionRobustness(EvaluationTask):
             f"{settings.max_samples} test samples; score: mean over all"
         )
 
-    def check(self, spec: ViewSpec) -> None:
-        if spec.axes != IMAGE_AXES:
-            raise ValueError(f"corruptions are of images; the views are {' x '.join(spec.axes)}")
+    def check(self, chain: Augmentation) -> None:
+        if chain.spec.axes != IMAGE_AXES:
+            raise ValueError(f"corruptions are of images; the views are {' x '.join(chain.spec.axes)}")
 
     def measure(self, given: Evaluated, outcome: Outcome) -> None:
         if not given.labels:  # the report says that nothing could be scored

@@ -65,6 +65,9 @@ class SeriesAugmentation(Augmentation):
     def __init__(self, config: SeriesConfig) -> None:
         self.spec = ViewSpec(SERIES_AXES, (config.channels, config.length), nbytes=4 * config.channels * config.length)
         self._scale = config
+        self.normalize = config.normalize
+        self.given_scale = (np.array(config.mean), np.array(config.std)) if config.normalize == "given" else None
+        """Mean and deviation of each channel, [C] each, where they are settings."""
 
     def cut(self, value: SeriesValue, start: float, stop: float) -> NDArray[np.float32]:
         """Steps `start` to `stop` of a series, normalized: [L, C]; what lies outside of it is missing.
