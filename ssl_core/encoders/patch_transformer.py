@@ -1,7 +1,8 @@
 """Transformer on patches of a time series (PatchTST: Nie et al., 2023, https://arxiv.org/abs/2211.14730, section 3.1).
 
-A patch spans all channels: the paper's own variant encodes each channel by itself. Patches do not overlap, as the
-paper's self-supervised variant asks (section 3.2). Shapes: B samples, C channels, T steps, N patches of P values.
+Patches do not overlap, as the paper's self-supervised variant asks (section 3.2). A patch spans all channels, or one: the
+paper encodes each channel by itself, here the patches of all of them attend to each other. Shapes: B samples, C channels,
+T steps, N patches of P values.
 """
 
 from typing import Literal
@@ -27,18 +28,26 @@ class PatchTransformer(TransformerPatchEncoder):
         """Sets dim, depth and heads, unless they are given."""
         patch_size: PositiveInt = 8
         """Steps of a patch; divides the length of the views. 12 of 512 steps in the paper."""
+        channels: Literal["together", "apart"] = "together"
+        """together: a patch holds all channels, a token per stretch of time; apart: one, a token per channel and
+        stretch."""
 
     def __init__(self, config: Config, spec: ViewSpec):
         super().__init__(spec)
         (channels, length), self.patch_size = spec.shape, config.patch_size
         if length % self.patch_size:
             raise ValueError(f"encoder.patch_size: {self.patch_size} does not divide the view length {length}")
-        self.build_(config, SIZES[config.size], (length // self.patch_size,), channels * self.patch_size)
+        self.apart, steps = config.channels == "apart", length // self.patch_size
+        grid, width = ((channels, steps), 1) if self.apart else ((steps,), channels)
+        self.build_(config, SIZES[config.size], grid, width * self.patch_size)
 
     def patchify(self, x: Tensor) -> Tensor:
-        """[B, C, T] -> [B, N, P], each patch in the order C, step."""
-        return x.unflatten(2, (-1, self.patch_size)).transpose(1, 2).flatten(2)  # [B, N, C, p] -> [B, N, P]
+        """[B, C, T] -> [B, N, P], each patch in the order C, step; with channels apart, patches in that order."""
+        pieces = x.unflatten(2, (-1, self.patch_size))  # [B, C, T / p, p]
+        return pieces.flatten(1, 2) if self.apart else pieces.transpose(1, 2).flatten(2)
 
     def unpatchify(self, patches: Tensor) -> Tensor:
         """[B, N, P] -> [B, C, T]."""
+        if self.apart:
+            return patches.unflatten(1, self.grid).flatten(2)
         return patches.unflatten(2, (-1, self.patch_size)).transpose(1, 2).flatten(2)  # [B, C, N, p] -> [B, C, T]

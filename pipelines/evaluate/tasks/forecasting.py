@@ -2,7 +2,9 @@
 
 A sample is a window: its last rows, as many as the longest horizon, are the future; the rows before them, as many as
 the eval view is long, the context that the encoder sees. A ridge regression maps the context's features to the future,
-one per horizon. Needs no labels. Shapes: N windows, C channels, L steps of the context, H of a horizon, F features.
+one per horizon: one map for all channels where there are features of each (the values themselves; an encoder with a token
+per channel), else one map of all features. Needs no labels. Shapes: N windows, C channels, L steps of the context, H of a
+horizon, R rows of the regression per window (C or 1), F features.
 """
 
 from collections.abc import Iterator, Mapping
@@ -143,25 +145,29 @@ class Forecasting(EvaluationTask):
 
     @torch.no_grad()
     def _features(self, windows: "Windows", chain: SeriesAugmentation, encoder: Encoder | None) -> Tensor:
-        """[N, F] of the contexts; without an encoder their values."""
+        """[N, R, F] of the contexts; without an encoder their values."""
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         made = []
         encoder = encoder and encoder.to(device)
         for part in torch.from_numpy(windows.context).split(BATCH):
             view = chain.finish(part.to(device))  # [B, C, L]
-            if encoder is None:
-                features = view.flatten(1)
-            else:
-                pooled, tokens = encoder(view)
-                reads = {"tokens": tokens.flatten(1), "last": tokens[:, -1], "pooled": pooled}
-                features = reads[self.settings.reads]
-            if features.shape[1] > MOST_FEATURES:
+            features = view if encoder is None else self._read(encoder, view)  # [B, R, F]
+            if features.shape[2] > MOST_FEATURES:
                 raise UserError(
-                    f"evaluate.tasks.forecasting.reads: {features.shape[1]} features of a context are more than "
+                    f"evaluate.tasks.forecasting.reads: {features.shape[2]} features of a context are more than "
                     f"{MOST_FEATURES}; take reads: last, or shorter views"
                 )
             made.append(features.float().cpu())
         return torch.cat(made)
+
+    def _read(self, encoder: Encoder, view: Tensor) -> Tensor:
+        """[B, C, L] -> [B, R, F]."""
+        pooled, tokens = encoder(view)
+        if self.settings.reads == "pooled":
+            return pooled[:, None]
+        grid = getattr(encoder, "grid", tokens.shape[1:2])
+        apart = tokens.unflatten(1, grid) if len(grid) == 2 else tokens[:, None]  # [B, R, steps, D]
+        return apart[:, :, -1] if self.settings.reads == "last" else apart.flatten(2)
 
 
 @dataclass(frozen=True)
@@ -208,12 +214,16 @@ def _errors(
     features: Mapping[str, Tensor], windows: Mapping[str, Windows], horizon: int, unit: NDArray[Any]
 ) -> tuple[Tensor, Tensor]:
     """Squared and absolute error of each test window, [N] each; NaN where all of its future is missing."""
-    wanted = {}
+    rows, wanted = features["train"].shape[1], {}
     for split, found in windows.items():
         relative = (found.future[:, :horizon] - found.level[:, None]) / found.spread[:, None]  # [N, H, C]
-        wanted[split] = torch.from_numpy(relative).flatten(1)
-    whole = ~wanted["train"].isnan().any(1)
-    ridge = fit_ridge(features["train"][whole], wanted["train"][whole])
-    scale = torch.from_numpy(windows["test"].spread / unit)[:, None]  # [N, 1, C]
-    error = (ridge(features["test"]) - wanted["test"]).unflatten(1, (horizon, -1)) * scale
+        wanted[split] = (
+            torch.from_numpy(relative).transpose(1, 2).unflatten(1, (rows, -1)).flatten(2)
+        )  # [N, R, C/R * H]
+    given = {split: x.flatten(0, 1) for split, x in features.items()}  # [N * R, F]
+    known = wanted["train"].flatten(0, 1)
+    whole = ~known.isnan().any(1)
+    forecast = fit_ridge(given["train"][whole], known[whole])(given["test"]).view(wanted["test"].shape)
+    scale = torch.from_numpy(windows["test"].spread / unit)[..., None]  # [N, C, 1]
+    error = (forecast - wanted["test"]).view(len(scale), -1, horizon) * scale  # [N, C, H]
     return error.square().flatten(1).nanmean(1), error.abs().flatten(1).nanmean(1)
