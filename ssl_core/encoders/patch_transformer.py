@@ -1,8 +1,8 @@
 """Transformer on patches of a time series (PatchTST: Nie et al., 2023, https://arxiv.org/abs/2211.14730, section 3.1).
 
-Patches do not overlap, as the paper's self-supervised variant asks (section 3.2). A patch spans all channels, or one: the
-paper encodes each channel by itself, here the patches of all of them attend to each other. Shapes: B samples, C channels,
-T steps, N patches of P values.
+Patches do not overlap, as the paper's self-supervised variant asks (section 3.2). A patch spans all channels, or one:
+the paper encodes each channel by itself, here the patches of all of them attend to each other. Shapes: B samples, C
+channels, T steps, N patches of P values.
 """
 
 from typing import Literal

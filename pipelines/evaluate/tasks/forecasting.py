@@ -2,9 +2,11 @@
 
 A sample is a window: its last rows, as many as the longest horizon, are the future; the rows before them, as many as
 the eval view is long, the context that the encoder sees. A ridge regression maps the context's features to the future,
-one per horizon: one map for all channels where there are features of each (the values themselves; an encoder with a token
-per channel), else one map of all features. Needs no labels. Shapes: N windows, C channels, L steps of the context, H of a
-horizon, R rows of the regression per window (C or 1), F features.
+one per horizon: one map for all channels where there are features of each (the values themselves; an encoder with a
+token per channel), else one map of all features. Needs no labels.
+
+Shapes: N windows, C channels, L steps of the context, H of a horizon, R rows of the regression per window (C, or 1 for
+all channels at once), F features.
 """
 
 from collections.abc import Iterator, Mapping
