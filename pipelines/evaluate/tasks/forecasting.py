@@ -219,9 +219,8 @@ def _errors(
     rows, wanted = features["train"].shape[1], {}
     for split, found in windows.items():
         relative = (found.future[:, :horizon] - found.level[:, None]) / found.spread[:, None]  # [N, H, C]
-        wanted[split] = (
-            torch.from_numpy(relative).transpose(1, 2).unflatten(1, (rows, -1)).flatten(2)
-        )  # [N, R, C/R * H]
+        by_channel = torch.from_numpy(relative).transpose(1, 2)  # [N, C, H]
+        wanted[split] = by_channel.unflatten(1, (rows, -1)).flatten(2)  # [N, R, C / R * H]
     given = {split: x.flatten(0, 1) for split, x in features.items()}  # [N * R, F]
     known = wanted["train"].flatten(0, 1)
     whole = ~known.isnan().any(1)
