@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
 EMBEDDING = ("input", "column", "output", "tracking_uri", "num_actors", "batch_size", "shard_mb")
 """Options of `add_embedding`, by their name in Python."""
-FORMATS = ("safetensors", "pt2", "onnx")
+FORMATS = ("safetensors", "pt2", "onnx", "torchvision", "timm", "transformers")
 
 
 def add(verbs: Verbs) -> None:
-    export = _for_version(verbs, "export", "a version as safetensors, torch.export (pt2) or ONNX, checked", _export)
+    export = _for_version(
+        verbs, "export", "a version as safetensors, torch.export (pt2), ONNX, or as a library has it, checked", _export
+    )
     export.add_argument("--format", default="safetensors", help=", ".join(FORMATS))
     export.add_argument("--input", type=Path, help="samples of yours to compare on too: as of `embed`; the first 64")
     export.add_argument("--column", "--image", default="", metavar="COLUMN", help="of Parquet: the samples")

@@ -1,4 +1,6 @@
-"""A version in a format for other programs: safetensors, torch.export (pt2) or ONNX, each checked before it is shown.
+"""A version in a format for other programs: safetensors, torch.export (pt2), ONNX, or as another library has it.
+
+Each is checked before it is shown.
 
 Exported programs read what a chain gives, [B, ...] views, and normalize inside, so nobody has to know the means.
 A pt2 is torch's own archive: tensors as raw bytes, but its example input is pickled, and `torch.export.load` unpickles
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipelines.errors import UserError
-from pipelines.model import examples
+from pipelines.model import examples, libraries
 from pipelines.model.embedder import Embedder
 from pipelines.model.examples import EXAMPLES
 from pipelines.model.loader import CARD, WEIGHTS, load_chain, load_encoder, read_card
@@ -34,10 +36,14 @@ TOLERANCE = 1e-4
 BATCH_SIZES = (1, 5)
 COMPARED = 64
 """Samples at most, of those stored with a version and of the user's own."""
-NAMES = {"safetensors": WEIGHTS, "pt2": "encoder.pt2", "onnx": "encoder.onnx"}
+NAMES = {"safetensors": WEIGHTS, "pt2": "encoder.pt2", "onnx": "encoder.onnx"} | dict.fromkeys(
+    libraries.LIBRARIES, libraries.WEIGHTS
+)
 """Format -> the file it writes."""
 INPUT, OUTPUT = "views", "embeddings"
-_NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime")}
+_NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "timm": ("timm",), "transformers": ("transformers",)}
+_EXTRA = {"timm": "peers", "transformers": "peers"}
+"""Format -> the extra that brings what it needs; others: export."""
 
 Run = Callable[[NDArray[Any]], NDArray[np.float32]]
 """[B, ...] views -> [B, D] float32."""
@@ -74,7 +80,7 @@ def export(packed: Path, kind: str, output: Path, own: NDArray[Any] | None = Non
 
     Args:
         packed: Folder with config.json and the weights; its sha256 is checked.
-        kind: `safetensors`, `pt2` or `onnx`.
+        kind: `safetensors`, `pt2`, `onnx`, or a library: `torchvision`, `timm`, `transformers`.
         output: Made if it is not there; may hold the other formats of the same version.
         own: Views of the user's samples to compare on, beside those stored with the version, [n, ...].
 
@@ -83,13 +89,14 @@ def export(packed: Path, kind: str, output: Path, own: NDArray[Any] | None = Non
     """
     may_write(kind, output)
     embedder = Embedder(packed)
-    other = output / CARD
-    if other.exists() and other.read_bytes() != (packed / CARD).read_bytes():
-        raise UserError(f"--output: {output}: holds another version's {CARD}; give an empty folder")
+    other, is_library = output / CARD, kind in libraries.LIBRARIES
+    if other.exists() and (is_library or other.read_bytes() != (packed / CARD).read_bytes()):
+        what = "a" if is_library else "another version's"
+        raise UserError(f"--output: {output}: holds {what} {CARD}; give an empty folder")
     output.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=output, prefix=".export-") as folder:
         aside = Path(folder)
-        for name in (CARD, EXAMPLES) if kind == "safetensors" else (CARD,):
+        for name in () if is_library else (CARD, EXAMPLES) if kind == "safetensors" else (CARD,):
             if (packed / name).exists():
                 shutil.copyfile(packed / name, aside / name)
         run = _Writer(embedder, packed).write(kind, aside / NAMES[kind])
@@ -112,7 +119,7 @@ def export(packed: Path, kind: str, output: Path, own: NDArray[Any] | None = Non
             num_examples=len(stored),
             num_own=len(views) - len(stored),
             max_difference=difference,
-            config_sha256=sha256_of(aside / CARD),
+            config_sha256=sha256_of(packed / CARD),
         )
         (aside / f"{NAMES[kind]}.json").write_text(made.model_dump_json(indent=2))
         for path in sorted(aside.iterdir(), key=lambda path: path.name == NAMES[kind]):  # the program itself last
@@ -129,7 +136,8 @@ def may_write(kind: str, output: Path) -> None:
     if kind not in NAMES:
         raise UserError(f"--format: there is no '{kind}'; choose one of {', '.join(NAMES)}")
     if missing := [name for name in _NEEDS.get(kind, ()) if find_spec(name) is None]:
-        raise UserError(f"--format {kind}: needs {', '.join(missing)}: uv pip install -e '.[export]'")
+        extra = _EXTRA.get(kind, "export")
+        raise UserError(f"--format {kind}: needs {', '.join(missing)}: uv pip install -e '.[{extra}]'")
     if output.exists() and not output.is_dir():
         raise UserError(f"--output: {output} is a file; give a folder")
 
@@ -166,7 +174,13 @@ class _Writer:
         self._embedder, self._packed = embedder, packed
 
     def write(self, kind: str, path: Path) -> Run:
+        if kind in libraries.LIBRARIES:
+            return self._library(kind, path.parent)
         return {"safetensors": self._safetensors, "pt2": self._pt2, "onnx": self._onnx}[kind](path)
+
+    def _library(self, kind: str, folder: Path) -> Run:
+        network, finish = libraries.write(kind, self._embedder.encoder, folder), self._embedder.chain.finish
+        return _without_grad(lambda views: network(finish(views)))
 
     def _safetensors(self, path: Path) -> Run:
         shutil.copyfile(self._packed / WEIGHTS, path)
