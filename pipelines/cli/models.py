@@ -20,7 +20,7 @@ FORMATS = ("safetensors", "pt2", "onnx", "torchvision", "timm", "transformers")
 
 def add(verbs: Verbs) -> None:
     export = _for_version(
-        verbs, "export", "a version as safetensors, torch.export (pt2), ONNX, or as a library has it, checked", _export
+        verbs, "export", "a version in another format, checked", _export
     )
     export.add_argument("--format", default="safetensors", help=", ".join(FORMATS))
     export.add_argument("--input", type=Path, help="samples of yours to compare on too: as of `embed`; the first 64")

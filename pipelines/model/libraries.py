@@ -1,7 +1,7 @@
 """An encoder under the names of a library that has this very architecture: torchvision, timm or transformers.
 
-A ResNet keeps torchvision's names, which are timm's too; a ViT keeps timm's but for the patch embedding, and transformers
-has names of its own. What is written is opened by that library and compared with the encoder, where it is installed.
+A ResNet keeps torchvision's names, which are timm's too; a ViT keeps timm's but for the patch embedding, and
+transformers has names of its own. What is written is opened by that library and compared with the encoder, where it is installed.
 Inputs are views as the encoder reads them, normalized by ImageNet's mean and deviation.
 
 Shapes: B samples, D encoder width, N patches.
@@ -155,11 +155,8 @@ def _transformers_names(encoder: ViT) -> dict[str, Tensor]:
         there, here = f"encoder.layer.{block}", f"blocks.{block}"
         for kind in ("weight", "bias"):
             found |= {f"{there}.{name}.{kind}": state[f"{here}.{own}.{kind}"] for name, own in parts.items()}
-            query, key, value = state[f"{here}.attn.qkv.{kind}"].chunk(3)
-            attention = f"{there}.attention.attention"
-            found |= {
-                f"{attention}.{name}.{kind}": x for name, x in zip(("query", "key", "value"), (query, key, value))
-            }
+            thirds = zip(("query", "key", "value"), state[f"{here}.attn.qkv.{kind}"].chunk(3), strict=True)
+            found |= {f"{there}.attention.attention.{name}.{kind}": third for name, third in thirds}
     return found
 
 
@@ -173,8 +170,9 @@ def _depth(encoder: Encoder, library: str) -> int:
     first = encoder.conv1
     if first.out_channels != 64 or first.kernel_size != (7, 7) or first.in_channels != 3:
         raise UserError(
-            f"--format {library}: has ResNets of width 64 with a 7x7 stem on RGB; this one has width "
-            f"{first.out_channels} and a {first.kernel_size[0]}x{first.kernel_size[1]} stem (encoder.width, encoder.stem)"
+            f"--format {library}: has ResNets of width 64 (encoder.width) with a 7x7 stem (encoder.stem: imagenet) on "
+            f"RGB; this one has width {first.out_channels}, a {first.kernel_size[0]}x{first.kernel_size[1]} stem and "
+            f"{first.in_channels} channels"
         )
     counts = tuple(len(stage) for stage in (encoder.layer1, encoder.layer2, encoder.layer3, encoder.layer4))
     return (_DEPTHS if encoder.embed_dim == 512 else _BOTTLENECKS)[counts]
