@@ -19,9 +19,7 @@ FORMATS = ("safetensors", "pt2", "onnx", "torchvision", "timm", "transformers")
 
 
 def add(verbs: Verbs) -> None:
-    export = _for_version(
-        verbs, "export", "a version in another format, checked", _export
-    )
+    export = _for_version(verbs, "export", "a version in another format, checked", _export)
     export.add_argument("--format", default="safetensors", help=", ".join(FORMATS))
     export.add_argument("--input", type=Path, help="samples of yours to compare on too: as of `embed`; the first 64")
     export.add_argument("--column", "--image", default="", metavar="COLUMN", help="of Parquet: the samples")
