@@ -1,7 +1,8 @@
 """An encoder under the names of a library that has this very architecture: torchvision, timm or transformers.
 
 A ResNet keeps torchvision's names, which are timm's too; a ViT keeps timm's but for the patch embedding, and
-transformers has names of its own. What is written is opened by that library and compared with the encoder. Inputs are views as the encoder reads them, normalized by ImageNet's mean and deviation.
+transformers has names of its own. What is written is opened by that library and compared with the encoder. Inputs are
+views as the encoder reads them, normalized by ImageNet's mean and deviation.
 
 Shapes: B samples, D encoder width, N patches.
 """
