@@ -10,7 +10,17 @@ import sys
 from pathlib import Path
 
 BENCHMARKS = ("augment", "decode", "stream", "wait", "memory", "startup", "placement")
-LONG = ("modes", "precision", "peer", "league", "probes", "campaign", "scaling", "step")  # only when asked for by name
+LONG = (
+    "modes",
+    "precision",
+    "peer",
+    "league",
+    "series",
+    "probes",
+    "campaign",
+    "scaling",
+    "step",
+)  # only when asked for by name
 
 
 def main() -> int:
@@ -20,7 +30,7 @@ def main() -> int:
         "--quick", action="store_true", help="tiny sizes: shows that it runs; docs/performance.md stays"
     )
     parser.add_argument("--json", type=Path, help="keep the outcome here and leave docs/performance.md as it is")
-    parser.add_argument("--data", type=Path, help="folder of train.parquet and test.parquet, for those on CIFAR-10")
+    parser.add_argument("--data", type=Path, help="folder of the real data set that a benchmark names")
     parser.add_argument("--only", nargs="+", default=[], metavar="METHOD", help="of the league")
     parser.add_argument("--minutes", type=float, default=10.0, help="of training for each method of the league")
     options = parser.parse_args()
@@ -41,7 +51,7 @@ def main() -> int:
 def _one(name: str, options: argparse.Namespace) -> None:
     from tests.benchmarks import corpus, record, tables
 
-    corpus.CIFAR10 = (options.data or corpus.CIFAR10).resolve()
+    corpus.DATA = options.data and options.data.resolve()
     benchmark = importlib.import_module(f"tests.benchmarks.{name}")
     if name == "league":
         benchmark.ONLY, benchmark.MINUTES = options.only, options.minutes

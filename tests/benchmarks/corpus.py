@@ -17,7 +17,8 @@ from pipelines.data.shards.writing import Rules
 from pipelines.stage import Nothing
 from tests.support.pictures import picture
 
-CIFAR10 = Path(__file__).parents[3] / "shared" / "data" / "cifar10"
+DATA: Path | None = None
+"""Folder of the real data set of a benchmark (`--data`)."""
 """Where train.parquet and test.parquet lie, unless `--data` says where."""
 DISTINCT = 256
 """Different pictures in a folder; more files repeat them, since drawing one takes as long as decoding it ten times."""
@@ -47,15 +48,21 @@ def image_files(folder: Path, count: int, height: int, width: int) -> list[Path]
     return paths
 
 
+def data(name: str) -> Path:
+    """Folder of a real data set; without `--data` it lies beside the repository, where there is one."""
+    return DATA or Path(__file__).parents[3] / "shared" / "data" / name
+
+
 def cifar10_files() -> dict[str, str]:
-    """The files of CIFAR10, as dotted keys of a recipe."""
-    if missing := [path for name in ("train", "test") if not (path := CIFAR10 / f"{name}.parquet").exists()]:
+    """The files of CIFAR-10, as dotted keys of a recipe."""
+    folder = data("cifar10")
+    if missing := [path for name in ("train", "test") if not (path := folder / f"{name}.parquet").exists()]:
         raise SystemExit(f"{missing[0]} is not there: give the folder of CIFAR-10 as Parquet, --data DIR")
-    return {"source.path": str(CIFAR10 / "train.parquet"), "source.test_path": str(CIFAR10 / "test.parquet")}
+    return {"source.path": str(folder / "train.parquet"), "source.test_path": str(folder / "test.parquet")}
 
 
 def cifar10(changes: dict[str, Any]) -> RunConfig:
-    """The recipe cifar10_simclr on the files of CIFAR10."""
+    """The recipe cifar10_simclr on the files of CIFAR-10."""
     return load("cifar10_simclr", cifar10_files() | changes)
 
 

@@ -81,7 +81,7 @@ def _config(folder: Path, last: int, quick: bool) -> RunConfig:
         corpus.image_files(folder / "files", 64, 32, 32)
         return corpus.simclr(folder / "files", folder, 32, 16, {**changes, "train.steps": last + 1, "encoder.width": 4})
     epochs, batch = corpus.cifar10({}).train.epochs or 1, corpus.cifar10({}).train.global_batch_size
-    steps = epochs * (pq.read_metadata(corpus.CIFAR10 / "train.parquet").num_rows // batch)
+    steps = epochs * (pq.read_metadata(corpus.data("cifar10") / "train.parquet").num_rows // batch)
     changes |= {"train.epochs": None, "train.steps": last + 1, "train.monitor_every": steps // 20}
     return corpus.cifar10(changes)
 
