@@ -55,11 +55,11 @@ class FineTune(EvaluationTask):
         name: Literal["fine_tune"] = "fine_tune"
 
     def __init__(self, config: Config):
-        self.settings = config
+        self.config = config
 
     @property
     def protocol(self) -> str:
-        settings = self.settings
+        settings = self.config
         return (
             f"fine_tune v{VERSION}: all weights, {settings.epochs} epochs of AdamW at {settings.lr:g} per 256 samples, "
             f"layer decay {settings.layer_decay:g} (random init: none), weight decay {settings.weight_decay:g}, label "
@@ -67,14 +67,14 @@ class FineTune(EvaluationTask):
         )
 
     def check(self, chain: Augmentation) -> None:
-        if self.settings.view is None and chain.spec.axes != IMAGE_AXES:
+        if self.config.view is None and chain.spec.axes != IMAGE_AXES:
             axes = " x ".join(chain.spec.axes)
             raise ValueError(f"without `view` it trains on image_crop, and the views are {axes}; give view")
 
     def measure(self, given: Evaluated, outcome: Outcome) -> None:
         if not given.labels:
             raise UserError("evaluate.fine_tune: needs labels, these data have none (source.labels); set it to null")
-        for name, right in fine_tune(given, self.settings).items():
+        for name, right in fine_tune(given, self.config).items():
             outcome.scores[name][SCORE] = mean_score(right)
         outcome.metrics[SCORE] = outcome.scores["encoder"][SCORE].value
         outcome.protocols["fine_tune"] = self.protocol

@@ -58,11 +58,11 @@ class Forecasting(EvaluationTask):
         """Of each split, spread evenly over it."""
 
     def __init__(self, config: Config):
-        self.settings = config
+        self.config = config
 
     @property
     def protocol(self) -> str:
-        settings = self.settings
+        settings = self.config
         return (
             f"forecasting v1: ridge regression of frozen {settings.reads} features, penalty chosen on the last fifth "
             f"of train, horizons {', '.join(map(str, settings.horizons))} rows; squared error in units of train's "
@@ -92,7 +92,7 @@ class Forecasting(EvaluationTask):
             encoder = None if subject.name == "raw_input" else network.build(subject)
             features = {split: self._features(found, chain, encoder) for split, found in windows.items()}
             errors = []
-            for horizon in self.settings.horizons:
+            for horizon in self.config.horizons:
                 squared, absolute = _errors(features, windows, horizon, unit)  # [N] each
                 errors.append(squared)
                 if subject.name == "encoder":
@@ -109,9 +109,9 @@ class Forecasting(EvaluationTask):
         Raises:
             UserError: a window is shorter than context and longest horizon, or none has a whole future.
         """
-        longest, length = max(self.settings.horizons), chain.spec.shape[1]
-        every = max(1, -(-given.listing.num_rows(split) // self.settings.max_windows))
-        season = self.settings.season or 1
+        longest, length = max(self.config.horizons), chain.spec.shape[1]
+        every = max(1, -(-given.listing.num_rows(split) // self.config.max_windows))
+        season = self.config.season or 1
         ids, contexts, recents, futures, levels, spreads = [], [], [], [], [], []
         for place, (sample_id, value) in enumerate(_series(given, split)):
             if place % every:
@@ -139,7 +139,7 @@ class Forecasting(EvaluationTask):
     def _naive(self, windows: "Windows", unit: NDArray[Any]) -> dict[int, float]:
         """Horizon -> error of repeating the last season, or the last row."""
         found = {}
-        for horizon in self.settings.horizons:
+        for horizon in self.config.horizons:
             forecast = windows.recent[:, np.arange(horizon) % windows.recent.shape[1]]  # [N, H, C]
             error = (forecast - windows.future[:, :horizon]) / unit
             found[horizon] = float(np.nanmean(error**2))
@@ -165,11 +165,11 @@ class Forecasting(EvaluationTask):
     def _read(self, encoder: Encoder, view: Tensor) -> Tensor:
         """[B, C, L] -> [B, R, F]."""
         pooled, tokens = encoder(view)
-        if self.settings.reads == "pooled":
+        if self.config.reads == "pooled":
             return pooled[:, None]
         grid = getattr(encoder, "grid", tokens.shape[1:2])
         apart = tokens.unflatten(1, grid) if len(grid) == 2 else tokens[:, None]  # [B, R, steps, D]
-        return apart[:, :, -1] if self.settings.reads == "last" else apart.flatten(2)
+        return apart[:, :, -1] if self.config.reads == "last" else apart.flatten(2)
 
 
 @dataclass(frozen=True)

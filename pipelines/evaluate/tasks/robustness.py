@@ -56,11 +56,11 @@ class CorruptionRobustness(EvaluationTask):
         name: Literal["robustness"] = "robustness"
 
     def __init__(self, config: Config):
-        self.settings = config
+        self.config = config
 
     @property
     def protocol(self) -> str:
-        settings = self.settings
+        settings = self.config
         return (
             f"robustness v1: linear probe of clean train features on {len(settings.corruptions)} common corruptions "
             f"({', '.join(settings.corruptions)}) at severities {', '.join(map(str, settings.severities))}; at most "
@@ -74,8 +74,8 @@ class CorruptionRobustness(EvaluationTask):
     def measure(self, given: Evaluated, outcome: Outcome) -> None:
         if not given.labels:  # the report says that nothing could be scored
             return
-        outbox.note(given.folder, f"robustness: the test split under {len(self.settings.corruptions)} corruptions")
-        found = robustness(given, self.settings)
+        outbox.note(given.folder, f"robustness: the test split under {len(self.config.corruptions)} corruptions")
+        found = robustness(given, self.config)
         for name, side in found.items():
             outcome.scores[name][MEAN] = mean_score(side.shares)
         outcome.sample_id[MEAN], outcome.robustness = found["encoder"].sample_id, found["encoder"].table

@@ -10,9 +10,10 @@ from pipelines.config.parse import load_keys, parse
 from pipelines.errors import UserError
 from pipelines.evaluate.evaluate import EVALUATE
 from pipelines.evaluate.tasks.base import EvaluationTask
+from ssl_core.augment.image_eval import ImageEval
+from ssl_core.augment.series_eval import SeriesEval
 from ssl_core.catalog import find, names, summary
 from ssl_core.measures.measure import UNKNOWN, measure_of
-from ssl_core.spec import IMAGE_AXES, SERIES_AXES, ViewSpec
 from tests.support.recipe import TREE
 
 SERIES: dict[str, Any] = {
@@ -95,7 +96,7 @@ def test_keys_of_tasks_are_checked_without_torch() -> None:
 
 def test_the_full_suite_leaves_out_what_series_do_not_allow() -> None:
     config = EvaluateConfig.model_validate({"suite": "full"})
-    series, images = ViewSpec(SERIES_AXES, (1, 64)), ViewSpec(IMAGE_AXES, (3, 8, 8))
+    series, images = SeriesEval(SeriesEval.Config(length=64)), ImageEval(ImageEval.Config(size=8))
     check_tasks(config, series)
     assert [task.name for task in allowed_tasks(config, images)] == ["robustness"]
     assert allowed_tasks(config, series) == []

@@ -8,14 +8,23 @@ import pytest
 import torch
 
 from pipelines.config.evaluate import EvaluateConfig, check_tasks
+from pipelines.config.parse import parse
+from pipelines.data import ingest
 from pipelines.errors import UserError
+from pipelines.evaluate import evaluate
 from pipelines.evaluate.tasks import forecasting
 from pipelines.evaluate.tasks.base import Outcome
 from pipelines.evaluate.tasks.forecasting import Forecasting, Windows
+from pipelines.stage import Nothing
+from pipelines.storage import checkpoint
+from pipelines.train.artifact import Checkpoint
 from ssl_core.augment.image_eval import ImageEval
 from ssl_core.augment.series_eval import SeriesEval
+from ssl_core.build import build_method
 from ssl_core.codecs._series.stored import SeriesValue
 from ssl_core.evaluate._maths.ridge import fit_ridge
+from ssl_core.optimize.optimizers import build_optimizer
+from tests.support.recipe import TREE
 
 LENGTH, HORIZON = 32, 8
 
@@ -121,3 +130,42 @@ def test_ridge_is_least_squares_where_rows_abound_and_shrinks_where_they_do_not(
     torch.testing.assert_close(exact(x), (x @ weight + 1).double(), rtol=1e-3, atol=1e-3)
     few = fit_ridge(torch.randn(10, 50, generator=draw), torch.randn(10, 1, generator=draw))
     assert few.penalty > exact.penalty and few.weight.isfinite().all()
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_an_evaluation_without_labels_has_the_score_of_its_forecasts(tmp_path: Path) -> None:
+    """From windows of one long recording to a report whose only score is an error: less is better."""
+    time = np.arange(1200)[:, None]
+    values = np.sin(2 * np.pi * time / 16 + np.array([0, 1])) + 0.1 * np.random.default_rng(0).normal(size=(1200, 2))
+    lines = ["a,b", *(f"{a:.4f},{b:.4f}" for a, b in values)]
+    (tmp_path / "long.csv").write_text("\n".join(lines) + "\n")
+    shape = {"length": LENGTH, "channels": 2, "normalize": "view"}
+    source = {"name": "series_csv", "path": str(tmp_path / "long.csv"), "window": 48, "stride": 8, "test_tail": 0.25}
+    tree = {
+        **TREE,
+        "storage": str(tmp_path),
+        "source": source,
+        "views": {
+            "global": {"name": "series_crop", **shape, "window": "length"},
+            "eval": {"name": "series_eval", **shape, "window": "center"},
+        },
+        "encoder": {"name": "series_conv", "width": 4, "depth": 2},
+    }
+    tasks = [{"name": "forecasting", "horizons": [4, 8], "season": 16}]
+    config = parse(tree, {"evaluate.tasks": tasks, "evaluate.resamples": 100, "evaluate.view_samples": 0})
+    shards = ingest.run(config, Nothing(), tmp_path / "ingest" / "one")
+    method = build_method(config.method, config.encoder, config.views)
+    optimizer = build_optimizer(config.optim, method, 0.1)
+    path = checkpoint.save(tmp_path / "pretrain" / "one" / "checkpoints", 12, method, optimizer, {"total": 12})
+    given = Checkpoint(digest=checkpoint.digest(path), shards=shards, folder=path, step=12)
+    folder = tmp_path / "evaluate" / "one"
+    folder.mkdir(parents=True)
+    made = evaluate.run(config, given, folder)
+    scores = made.scores
+    assert set(scores.encoder) == set(scores.raw_input) == set(scores.random_init) == {"forecast_mse"}
+    assert scores.raw_input["forecast_mse"] < 0.1, "a linear map of the values knows a sine"
+    low, high = scores.gains["forecast_mse"]
+    gain = min(scores.raw_input["forecast_mse"], scores.random_init["forecast_mse"]) - scores.encoder["forecast_mse"]
+    assert low <= gain <= high, "a smaller error is a gain"
+    assert "forecast_mse" in (folder / "report" / "report.md").read_text() and "forecast_mse" in made.verdict
+    assert "naive: " in scores.protocols["forecasting"] and not scores.per_class
