@@ -9,8 +9,10 @@ from pipelines.cli.base import Verb, Verbs
 from pipelines.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
+    from pipelines.model.embedder import Embedder
     from ssl_core.config import NamedConfig
 
 EMBEDDING = ("input", "column", "output", "tracking_uri", "num_actors", "batch_size", "shard_mb")
@@ -129,15 +131,7 @@ def _search(options: argparse.Namespace) -> int:
     with TemporaryDirectory(prefix="selfray-") as place:
         packed, _ = versions.opened(options.version, options.tracking_uri, Path(place))
         made, embedder = search.opened(folder, packed), Embedder(packed)
-        if not Path(options.query).exists() and embedder.card.codec_config().name == "text":
-            names, queries = [options.query], embedder.embed_files([options.query.encode()])
-        else:
-            try:
-                views = _own(packed, Path(options.query), options.column)
-            except UserError as error:
-                raise UserError(str(error).replace("--input", "--query")) from None
-            queries = embedder.embed(views)
-            names = [f"query {n}" for n in range(len(queries))]
+        names, queries = _queries(packed, embedder, options)
     for name, hits in zip(names, search.nearest(folder, made, queries, options.k), strict=True):
         if len(names) > 1 and not options.json:
             say(name)
@@ -145,6 +139,27 @@ def _search(options: argparse.Namespace) -> int:
             found = {"similarity": round(hit.similarity, 6), "sample_id": hit.sample_id, "path": hit.path}
             say(json.dumps({"query": name, **found}) if options.json else f"{hit.similarity:6.3f}  {hit.path}")
     return 0
+
+
+def _queries(
+    packed: Path, embedder: "Embedder", options: argparse.Namespace
+) -> tuple[list[str], "NDArray[np.float32]"]:
+    """What is asked for, and its embeddings [Q, D]: a text, one encoded sample, or the first samples of an input."""
+    from pipelines.data.by_path import TABLES
+    from ssl_core.codecs.base import DecodeError
+
+    path = Path(options.query).expanduser()
+    if not path.exists() and embedder.card.codec_config().name == "text":
+        return [options.query], embedder.embed_files([options.query.encode()])
+    try:
+        if path.is_file() and path.suffix.lower() not in (*TABLES, ".parquet", ".yaml", ".yml"):
+            return [path.name], embedder.embed_files([path.read_bytes()])
+        found = embedder.embed(_own(packed, path, options.column))
+    except DecodeError as error:
+        raise UserError(f"--query: {path}: {error}") from None
+    except UserError as error:
+        raise UserError(str(error).replace("--input", "--query")) from None
+    return [f"query {number}" for number in range(len(found))], found
 
 
 def _own(packed: Path, given: Path, column: str) -> "NDArray[Any]":

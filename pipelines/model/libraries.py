@@ -21,6 +21,7 @@ from ssl_core.augment._image.base import MEAN, STD
 from ssl_core.encoders.base import Encoder
 from ssl_core.encoders.resnet import ResNet
 from ssl_core.encoders.vit import ViT
+from ssl_core.nn.transformer import Block
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 LIBRARIES = ("torchvision", "timm", "transformers")
@@ -80,7 +81,7 @@ def _timm_vit(encoder: Encoder, folder: Path) -> Network:
         "in_chans": encoder.view_shape[0],
         "embed_dim": encoder.embed_dim,
         "depth": len(encoder.blocks),
-        "num_heads": encoder.blocks[0].attn.heads,
+        "num_heads": _heads(encoder),
         "class_token": encoder.cls_token is not None,
         "global_pool": "avg" if encoder.cls_token is None else "token",
         "fc_norm": False,
@@ -114,7 +115,7 @@ def _transformers_vit(encoder: Encoder, folder: Path) -> Network:
         "model_type": "vit",
         "hidden_size": encoder.embed_dim,
         "num_hidden_layers": len(encoder.blocks),
-        "num_attention_heads": encoder.blocks[0].attn.heads,
+        "num_attention_heads": _heads(encoder),
         "intermediate_size": 4 * encoder.embed_dim,
         "hidden_act": "gelu",
         "hidden_dropout_prob": 0.0,
@@ -174,8 +175,14 @@ def _depth(encoder: Encoder, library: str) -> int:
             f"RGB; this one has width {first.out_channels}, a {first.kernel_size[0]}x{first.kernel_size[1]} stem and "
             f"{first.in_channels} channels"
         )
-    counts = tuple(len(stage) for stage in (encoder.layer1, encoder.layer2, encoder.layer3, encoder.layer4))
+    counts = len(encoder.layer1), len(encoder.layer2), len(encoder.layer3), len(encoder.layer4)
     return (_DEPTHS if encoder.embed_dim == 512 else _BOTTLENECKS)[counts]
+
+
+def _heads(encoder: ViT) -> int:
+    block = encoder.blocks[0]
+    assert isinstance(block, Block)
+    return block.attn.heads
 
 
 def _as_convolution(weight: Tensor, encoder: ViT) -> Tensor:

@@ -133,8 +133,9 @@ def check_sizes(folder: Path, manifest: Manifest, chains: Iterable[Augmentation]
     Raises:
         UserError: a view asks for more pixels than were kept.
     """
-    kept = manifest.resized_shorter
-    for chain in chains if kept is not None else ():
+    if (kept := manifest.resized_shorter) is None:
+        return
+    for chain in chains:
         if chain.codec == "image" and (asked := max(chain.spec.shape[1:])) > kept:
             raise UserError(
                 f"{folder}: images were stored with {kept} px on their shorter side (ingest.resize_shorter), and a "

@@ -22,7 +22,7 @@ from ssl_core.augment.image_eval import ImageEval
 from ssl_core.augment.series_eval import SeriesEval
 from ssl_core.build import build_method
 from ssl_core.codecs._series.stored import SeriesValue
-from ssl_core.evaluate._maths.ridge import fit_ridge
+from ssl_core.evaluate._maths.ridge import PENALTIES, fit_ridge
 from ssl_core.optimize.optimizers import build_optimizer
 from tests.support.recipe import TREE
 
@@ -123,13 +123,19 @@ class _Blind(torch.nn.Module):
         return view.new_zeros(len(view), 3), view.new_zeros(len(view), 2, 3)
 
 
-def test_ridge_is_least_squares_where_rows_abound_and_shrinks_where_they_do_not() -> None:
+def test_ridge_solves_the_normal_equations_with_the_penalty_that_the_last_rows_choose() -> None:
     draw = torch.Generator().manual_seed(0)
     x, weight = torch.randn(500, 5, generator=draw), torch.randn(5, 2, generator=draw)
     exact = fit_ridge(x, x @ weight + 1)
     torch.testing.assert_close(exact(x), (x @ weight + 1).double(), rtol=1e-3, atol=1e-3)
-    few = fit_ridge(torch.randn(10, 50, generator=draw), torch.randn(10, 1, generator=draw))
-    assert few.penalty > exact.penalty and few.weight.isfinite().all()
+    assert exact.penalty == min(PENALTIES), "nothing to gain from shrinking"
+    few, wanted = torch.randn(40, 80, generator=draw), torch.randn(40, 1, generator=draw)
+    found = fit_ridge(few, few[:, :1] + 2 * wanted)
+    centered, y = few.double() - few.double().mean(0), (few[:, :1] + 2 * wanted).double()
+    covariance = centered.T @ centered / 40
+    shrunk = covariance + found.penalty * covariance.diagonal().mean() * torch.eye(80)
+    solved = torch.linalg.solve(shrunk, centered.T @ (y - y.mean(0)) / 40)
+    torch.testing.assert_close(found.weight, solved, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.usefixtures("ray_session")

@@ -30,7 +30,7 @@ def test_the_shorter_side_is_what_was_asked_for(kind: str, shorter: int, size: t
     whole = Pillow.open(io.BytesIO(FILES[kind])).convert("RGB")
     shown = np.asarray(whole.resize(size[::-1], Pillow.Resampling.BILINEAR))
     if kind != "palette png":  # whose colors Pillow mixes otherwise
-        assert np.abs(codec.decode(stored).astype(int) - shown).mean() < 4
+        assert np.abs(codec.decode(stored).astype(int) - shown).mean() < (6 if kind == "bilevel png" else 4)
 
 
 @pytest.mark.parametrize("kind", FILES)
