@@ -67,6 +67,11 @@ class Card(Config):
         return {**tree, "weights": None} if "weights" in tree else tree
 
 
+def _is_plain_image(codec: NamedConfig) -> bool:
+    """Whether `max_pixels` says all of it, as cards of before had it."""
+    return codec.name == "image" and chosen(codec).keys() <= {"name", "max_pixels"}
+
+
 def card_of(
     *, name: str, encoder: dict[str, Any], view: dict[str, Any], codec: NamedConfig, checkpoint: str, shards: str
 ) -> Card:
@@ -87,7 +92,7 @@ def card_of(
         view_shape=built.view_shape,
         embed_dim=built.embed_dim,
         max_pixels=getattr(codec, "max_pixels", None),
-        codec={} if chosen(codec).keys() <= {"name", "max_pixels"} else codec.model_dump(mode="json"),
+        codec={} if _is_plain_image(codec) else codec.model_dump(mode="json"),
         sha256="",
         checkpoint=checkpoint,
         shards=shards,

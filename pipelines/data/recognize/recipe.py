@@ -33,6 +33,8 @@ LARGE_BATCH_PX = 32
 """Larger views get half of BATCH."""
 VIEWS = (16, 64, 96)
 """Pixels: the smallest view; up to the second one views are as large as the images; the third is that of photos."""
+AHEAD = 4
+"""A quarter of a window is forecast from the rest."""
 LENGTHS = (16, 512)
 """Steps of the views of time series, shortest and longest."""
 _NO_NAME = {*NOT_CLASSES, "data", "dataset", "datasets", "raw", "series", "files", "parquet", "csv"}
@@ -109,10 +111,17 @@ def _series(found: TimeSeries) -> tuple[dict[str, Any], list[str]]:
     name = "series_mae" if windows else "series_simclr"
     tree = read_tree(recipe_file.shipped()[name])
     shortest, longest = LENGTHS
-    length = found.length if windows else min(longest, max(shortest, 1 << max(0, found.length.bit_length() - 1)))
+    ahead = found.length // AHEAD if windows else 0
+    whole = min(longest, max(shortest, 1 << max(0, found.length.bit_length() - 1)))
+    length = found.length - ahead if windows else whole
+    shape = {"length": length, "channels": found.channels}
+    shape |= {"normalize": "view"} if windows else {}  # by the whole window a view would show its future
     for view in tree["views"].values():
-        view |= {"length": length, "channels": found.channels}
-    why = "the windows" if windows else f"about the {found.length} rows of a series"
+        view |= shape
+    why = f"about the {found.length} rows of a series"
+    if windows:
+        tree["evaluate"] = {"tasks": [{"name": "forecasting", "horizons": [ahead // 8, ahead // 2, ahead]}]}
+        why = f"the windows but for their last {ahead}, which are forecast"
     tree["train"], trained = _training(found, SEEN_SERIES, tree["train"]["global_batch_size"])
     return tree, _said("recipe", [f"{name} with views of {length} steps: {why}", trained])
 

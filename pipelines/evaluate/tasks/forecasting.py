@@ -9,7 +9,7 @@ Shapes: N windows, C channels, L steps of the context, H of a horizon, R rows of
 all channels at once), F features.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -91,14 +91,12 @@ class Forecasting(EvaluationTask):
         for subject in given.subjects:
             encoder = None if subject.name == "raw_input" else network.build(subject)
             features = {split: self._features(found, chain, encoder) for split, found in windows.items()}
-            errors = []
-            for horizon in self.config.horizons:
-                squared, absolute = _errors(features, windows, horizon, unit)  # [N] each
-                errors.append(squared)
-                if subject.name == "encoder":
-                    outcome.metrics[f"forecast/mse_h{horizon}"] = float(squared.nanmean())
-                    outcome.metrics[f"forecast/mae_h{horizon}"] = float(absolute.nanmean())
-            each = torch.stack(errors).nanmean(0)  # [N]
+            squared, absolute = _errors(features, windows, self.config.horizons, unit)  # [N] of each horizon
+            if subject.name == "encoder":
+                for horizon, *both in zip(self.config.horizons, squared, absolute, strict=True):
+                    for name, error in zip(("mse", "mae"), both, strict=True):
+                        outcome.metrics[f"forecast/{name}_h{horizon}"] = float(error.nanmean())
+            each = torch.stack(squared).nanmean(0)  # [N]
             outcome.scores[subject.name][SCORE] = Score(float(each.mean()), each)
         outcome.metrics[SCORE] = outcome.scores["encoder"][SCORE].value
         outcome.sample_id[SCORE] = windows["test"].sample_id
@@ -213,18 +211,22 @@ def _scale(values: NDArray[np.float32], chain: SeriesAugmentation) -> tuple[NDAr
 
 
 def _errors(
-    features: Mapping[str, Tensor], windows: Mapping[str, Windows], horizon: int, unit: NDArray[Any]
-) -> tuple[Tensor, Tensor]:
-    """Squared and absolute error of each test window, [N] each; NaN where all of its future is missing."""
-    rows, wanted = features["train"].shape[1], {}
-    for split, found in windows.items():
-        relative = (found.future[:, :horizon] - found.level[:, None]) / found.spread[:, None]  # [N, H, C]
-        by_channel = torch.from_numpy(relative).transpose(1, 2)  # [N, C, H]
-        wanted[split] = by_channel.unflatten(1, (rows, -1)).flatten(2)  # [N, R, C / R * H]
+    features: Mapping[str, Tensor], windows: Mapping[str, Windows], horizons: Sequence[int], unit: NDArray[Any]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Squared and absolute error of each test window by horizon, [N] each; NaN where all of its future is missing."""
     given = {split: x.flatten(0, 1) for split, x in features.items()}  # [N * R, F]
-    known = wanted["train"].flatten(0, 1)
-    whole = ~known.isnan().any(1)
-    forecast = fit_ridge(given["train"][whole], known[whole])(given["test"]).view(wanted["test"].shape)
+    rows, wanted = features["train"].shape[1], dict[str, list[Tensor]]()
+    for split, found in windows.items():
+        relative = (found.future - found.level[:, None]) / found.spread[:, None]  # [N, H, C]
+        by_channel = torch.from_numpy(relative).transpose(1, 2).unflatten(1, (rows, -1))  # [N, R, C / R, H]
+        wanted[split] = [
+            by_channel[..., :horizon].flatten(2).flatten(0, 1) for horizon in horizons
+        ]  # [N * R, C / R * H]
+    whole = ~wanted["train"][horizons.index(max(horizons))].isnan().any(1)
+    fitted = fit_ridge(given["train"][whole], [y[whole] for y in wanted["train"]])
     scale = torch.from_numpy(windows["test"].spread / unit)[..., None]  # [N, C, 1]
-    error = (forecast - wanted["test"]).view(len(scale), -1, horizon) * scale  # [N, C, H]
-    return error.square().flatten(1).nanmean(1), error.abs().flatten(1).nanmean(1)
+    errors = [
+        (ridge(given["test"]) - y).view(len(scale), -1, horizon) * scale  # [N, C, H]
+        for ridge, y, horizon in zip(fitted, wanted["test"], horizons, strict=True)
+    ]
+    return [e.square().flatten(1).nanmean(1) for e in errors], [e.abs().flatten(1).nanmean(1) for e in errors]

@@ -3,6 +3,7 @@
 Shapes: N rows, F features, O outputs.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -25,28 +26,35 @@ class Ridge(NamedTuple):
         return (x.double() - self.feature_mean) @ self.weight + self.output_mean
 
 
-def fit_ridge(x: Tensor, y: Tensor) -> Ridge:
-    """Choose the penalty on the last rows by squared error, then fit all rows with it.
+def fit_ridge(x: Tensor, outputs: Sequence[Tensor]) -> list[Ridge]:
+    """Several regressions of one x: each chooses its penalty on the last rows by squared error, then fits all rows.
 
     Args:
-        x: [N, F].
-        y: [N, O].
+        x: [N, F], two rows or more.
+        outputs: [N, O] each.
     """
-    first = max(1, len(x) - max(1, round(HELD_OUT * len(x))))
-    tried = _path(x[:first], y[:first], PENALTIES)
-    errors = [float((ridge(x[first:]) - y[first:].double()).square().mean()) for ridge in tried]
-    best = PENALTIES[min(range(len(errors)), key=errors.__getitem__)] if len(x) > 1 else PENALTIES[-1]
-    return _path(x, y, (best,))[0]
+    first = len(x) - max(1, round(HELD_OUT * len(x)))
+    begun, whole = _Path(x[:first]), _Path(x)
+    found = []
+    for y in outputs:
+        tried = [begun.fit(y[:first], penalty) for penalty in PENALTIES]
+        errors = [float((ridge(x[first:]) - y[first:].double()).square().mean()) for ridge in tried]
+        found.append(whole.fit(y, PENALTIES[min(range(len(errors)), key=errors.__getitem__)]))
+    return found
 
 
-def _path(x: Tensor, y: Tensor, penalties: tuple[float, ...]) -> list[Ridge]:
-    """One eigendecomposition for all penalties."""
-    feature_mean, output_mean = x.double().mean(0), y.double().mean(0)
-    centered, wanted = x.double() - feature_mean, y.double() - output_mean
-    values, vectors = torch.linalg.eigh(centered.T @ centered / len(x))  # [F], [F, F]
-    projected = vectors.T @ (centered.T @ wanted) / len(x)  # [F, O]
-    scale = values.clamp_min(0).mean().clamp_min(torch.finfo(torch.float64).tiny)
-    return [
-        Ridge(vectors @ (projected / (values.clamp_min(0) + p * scale)[:, None]), feature_mean, output_mean, p)
-        for p in penalties
-    ]
+class _Path:
+    """One eigendecomposition of x [N, F], the dear part, for all outputs and penalties."""
+
+    def __init__(self, x: Tensor):
+        self.mean = x.double().mean(0)
+        self.centered = x.double() - self.mean
+        values, self.vectors = torch.linalg.eigh(self.centered.T @ self.centered / len(x))  # [F], [F, F]
+        self.values = values.clamp_min(0)
+        self.scale = self.values.mean().clamp_min(torch.finfo(torch.float64).tiny)
+
+    def fit(self, y: Tensor, penalty: float) -> Ridge:
+        output_mean = y.double().mean(0)
+        projected = self.vectors.T @ (self.centered.T @ (y.double() - output_mean)) / len(y)  # [F, O]
+        shrunk = projected / (self.values + penalty * self.scale)[:, None]
+        return Ridge(self.vectors @ shrunk, self.mean, output_mean, penalty)

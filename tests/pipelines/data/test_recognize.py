@@ -103,7 +103,11 @@ def test_one_long_series_is_cut_into_windows(tmp_path):
     tree, lines, num = proposed(file)
     source = {"name": "series_csv", "path": str(file), "time": "date", "window": 128, "stride": 16}
     assert tree["source"] == {**source, "test_tail": 0.2} and num == 299
-    assert tree["method"]["name"] == "mae" and tree["views"]["global"]["length"] == 128
+    assert tree["method"]["name"] == "mae"
+    for view in tree["views"].values():
+        assert (view["length"], view["normalize"]) == (96, "view"), "a quarter of a window is its future"
+    assert tree["evaluate"]["tasks"] == [{"name": "forecasting", "horizons": [4, 16, 32]}]
+    assert any("with views of 96 steps: the windows but for their last 32, which are forecast" in x for x in lines)
     assert "assumed:    column 'date' is the time" in lines
     assert any("one series: the last 20% of its rows are held out" in line for line in lines)
 

@@ -126,16 +126,17 @@ class _Blind(torch.nn.Module):
 def test_ridge_solves_the_normal_equations_with_the_penalty_that_the_last_rows_choose() -> None:
     draw = torch.Generator().manual_seed(0)
     x, weight = torch.randn(500, 5, generator=draw), torch.randn(5, 2, generator=draw)
-    exact = fit_ridge(x, x @ weight + 1)
+    (exact,) = fit_ridge(x, [x @ weight + 1])
     torch.testing.assert_close(exact(x), (x @ weight + 1).double(), rtol=1e-3, atol=1e-3)
     assert exact.penalty == min(PENALTIES), "nothing to gain from shrinking"
     few, wanted = torch.randn(40, 80, generator=draw), torch.randn(40, 1, generator=draw)
-    found = fit_ridge(few, few[:, :1] + 2 * wanted)
+    other, found = fit_ridge(few, [wanted, few[:, :1] + 2 * wanted])
     centered, y = few.double() - few.double().mean(0), (few[:, :1] + 2 * wanted).double()
     covariance = centered.T @ centered / 40
     shrunk = covariance + found.penalty * covariance.diagonal().mean() * torch.eye(80)
     solved = torch.linalg.solve(shrunk, centered.T @ (y - y.mean(0)) / 40)
     torch.testing.assert_close(found.weight, solved, rtol=1e-4, atol=1e-6)
+    assert not torch.equal(other.weight, found.weight)
 
 
 @pytest.mark.usefixtures("ray_session")
