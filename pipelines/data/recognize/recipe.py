@@ -117,7 +117,7 @@ def _series(found: TimeSeries) -> tuple[dict[str, Any], list[str]]:
     shape = {"length": length, "channels": found.channels}
     shape |= {"normalize": "view"} if windows else {}  # by the whole window a view would show its future
     for view in tree["views"].values():
-        view |= shape
+        view.update(shape)
     why = f"about the {found.length} rows of a series"
     if windows:
         tree["evaluate"] = {"tasks": [{"name": "forecasting", "horizons": [ahead // 8, ahead // 2, ahead]}]}

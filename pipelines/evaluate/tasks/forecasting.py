@@ -93,11 +93,11 @@ class Forecasting(EvaluationTask):
             features = {split: self._features(found, chain, encoder) for split, found in windows.items()}
             squared, absolute = _errors(features, windows, self.config.horizons, unit)  # [N] of each horizon
             if subject.name == "encoder":
-                for horizon, *both in zip(self.config.horizons, squared, absolute, strict=True):
-                    for name, error in zip(("mse", "mae"), both, strict=True):
-                        outcome.metrics[f"forecast/{name}_h{horizon}"] = float(error.nanmean())
-            each = torch.stack(squared).nanmean(0)  # [N]
-            outcome.scores[subject.name][SCORE] = Score(float(each.mean()), each)
+                for kind, errors in (("mse", squared), ("mae", absolute)):
+                    for horizon, each in zip(self.config.horizons, errors, strict=True):
+                        outcome.metrics[f"forecast/{kind}_h{horizon}"] = float(each.nanmean())
+            mean = torch.stack(squared).nanmean(0)  # [N]
+            outcome.scores[subject.name][SCORE] = Score(float(mean.mean()), mean)
         outcome.metrics[SCORE] = outcome.scores["encoder"][SCORE].value
         outcome.sample_id[SCORE] = windows["test"].sample_id
         outcome.protocols["forecasting"] = f"{self.protocol}; naive: {shown}"
