@@ -114,7 +114,7 @@ def _series(found: TimeSeries) -> tuple[dict[str, Any], list[str]]:
     ahead = found.length // AHEAD if windows else 0
     whole = min(longest, max(shortest, 1 << max(0, found.length.bit_length() - 1)))
     length = found.length - ahead if windows else whole
-    shape = {"length": length, "channels": found.channels}
+    shape: dict[str, Any] = {"length": length, "channels": found.channels}
     shape |= {"normalize": "view"} if windows else {}  # by the whole window a view would show its future
     for view in tree["views"].values():
         view.update(shape)
