@@ -49,9 +49,13 @@ class _Path:
     def __init__(self, x: Tensor):
         self.mean = x.double().mean(0)
         self.centered = x.double() - self.mean
-        values, self.vectors = torch.linalg.eigh(self.centered.T @ self.centered / len(x))  # [F], [F, F]
-        self.values = values.clamp_min(0)
-        self.scale = self.values.mean().clamp_min(torch.finfo(torch.float64).tiny)
+        if len(x) < x.shape[1]:  # the covariance has no more directions than there are rows
+            _, singular, transposed = torch.linalg.svd(self.centered / len(x) ** 0.5, full_matrices=False)
+            self.values, self.vectors = singular.square(), transposed.T  # [N], [F, N]
+        else:
+            values, self.vectors = torch.linalg.eigh(self.centered.T @ self.centered / len(x))  # [F], [F, F]
+            self.values = values.clamp_min(0)
+        self.scale = (self.values.sum() / x.shape[1]).clamp_min(torch.finfo(torch.float64).tiny)
 
     def fit(self, y: Tensor, penalty: float) -> Ridge:
         output_mean = y.double().mean(0)
