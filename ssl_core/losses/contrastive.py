@@ -82,3 +82,18 @@ def info_nce(query: Tensor, key: Tensor, queue: Tensor, *, temperature: float) -
         positive = (query * key).sum(-1, keepdim=True)  # [B, 1]
         logits = torch.cat([positive, query @ queue.T], dim=1) / temperature  # [B, 1 + K]
         return cross_entropy(logits, torch.zeros(len(query), dtype=torch.long, device=query.device))
+
+
+def in_batch_nce(anchor: Tensor, candidates: Tensor, *, first: int, temperature: float) -> Tensor:
+    """InfoNCE with the global batch's other candidates as negatives (NNCLR, eq. 3).
+
+    Args:
+        anchor: [B, D] unit vectors of this worker's samples.
+        candidates: [G, D] unit vectors, one of each sample of the global batch; on one worker G = B.
+        first: the row of `candidates` that is the positive of anchor[0]; the others follow.
+        temperature: softmax temperature.
+    Returns: [] float32 mean over the B anchors.
+    """
+    with torch.autocast(anchor.device.type, enabled=False):  # as in nt_xent
+        logits = anchor.float() @ candidates.float().T / temperature  # [B, G]
+        return cross_entropy(logits, first + torch.arange(len(anchor), device=anchor.device))

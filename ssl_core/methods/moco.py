@@ -18,7 +18,8 @@ from ssl_core.losses.contrastive import info_nce
 from ssl_core.methods.base import Method
 from ssl_core.nn.ema import follow_, frozen_copy
 from ssl_core.nn.heads import mlp
-from ssl_core.noise import keyed_normal, salt
+from ssl_core.nn.queue import enqueue_, random_unit_vectors
+from ssl_core.noise import salt
 from ssl_core.optimize.collectives import gather
 from ssl_core.types import Batch, LossOutput, Progress
 
@@ -50,9 +51,8 @@ class MoCo(Method):
         self.temperature, self.momentum = config.temperature, config.momentum
         self.projector = mlp(encoder.embed_dim, config.hidden_dim, config.projection_dim, batch_norm=False)
         self.key_encoder, self.key_projector = frozen_copy(encoder), frozen_copy(self.projector)
-        # random unit vectors until real keys replace them, as in the authors' code
-        slots = torch.arange(config.queue_size)
-        self.register_buffer("queue", normalize(keyed_normal(slots, config.projection_dim, salt(QUEUE)), dim=-1))
+        # random until real keys replace them, as in the authors' code
+        self.register_buffer("queue", random_unit_vectors(config.queue_size, config.projection_dim, salt(QUEUE)))
         self.register_buffer("next_slot", torch.tensor(0))  # where the oldest key is
         self._fresh: list[Tensor] = []  # keys of this optimizer step, one [B, D] per forward
 
@@ -70,12 +70,5 @@ class MoCo(Method):
     def after_step(self, progress: Progress) -> None:
         follow_(self.key_encoder, self.encoder, self.momentum)
         follow_(self.key_projector, self.projector, self.momentum)
-        self._enqueue_(torch.cat([gather(k) for k in self._fresh]))
+        enqueue_(self.queue, self.next_slot, torch.cat([gather(k) for k in self._fresh]))
         self._fresh.clear()
-
-    def _enqueue_(self, keys: Tensor) -> None:
-        """Overwrite the oldest keys; the queue is a ring, so its size need not be a multiple of the batch."""
-        newest = keys[-len(self.queue) :]
-        slots = (self.next_slot + torch.arange(len(newest), device=keys.device)) % len(self.queue)
-        self.queue[slots] = newest
-        self.next_slot.add_(len(newest)).remainder_(len(self.queue))

@@ -5,6 +5,7 @@ Shapes: B samples, N patches of P values, K kept, M hidden, E class tokens, D en
 
 from itertools import pairwise
 from math import prod
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,18 +17,25 @@ from ssl_core.nn.transformer import Block, initialize_, sincos_positions
 from ssl_core.spec import IMAGE_AXES, SERIES_AXES, ViewSpec
 
 
-def mlp(*widths: int, batch_norm: bool = True) -> nn.Sequential:
-    """Linear -> BatchNorm -> ReLU between every pair of widths; the last layer is plain Linear.
+def mlp(
+    *widths: int, batch_norm: bool = True, last_norm: Literal["affine", "plain"] | None = None, bias: bool = True
+) -> nn.Sequential:
+    """Linear -> BatchNorm -> ReLU between every pair of widths; the last layer is Linear alone, or with BatchNorm.
 
     Args:
         widths: at least two: input, hidden ..., output.
-        batch_norm: False leaves the BatchNorm out (MoCo v2's head).
+        batch_norm: False leaves the hidden BatchNorm out (MoCo v2's head).
+        last_norm: BatchNorm after the last layer, with scale and offset (NNCLR) or "plain", without (SimSiam).
+        bias: of the last layer; False where the loss does not see it (VICReg). BatchNorm would take it out again.
     """
     layers: list[nn.Module] = []
     for before, after in pairwise(widths[:-1]):
         norm = [BatchNorm1d(after)] if batch_norm else []
         layers += [nn.Linear(before, after, bias=not batch_norm), *norm, nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(widths[-2], widths[-1]))
+    layers.append(nn.Linear(widths[-2], widths[-1], bias=bias and last_norm is None))
+    if last_norm is not None:
+        layers.append(BatchNorm1d(widths[-1], affine=last_norm == "affine"))
+    return nn.Sequential(*layers)
 
 
 class MaskedDecoder(nn.Module):

@@ -26,13 +26,15 @@ class _SpansWorkers(_BatchNorm):
         """[B, C, ...] -> same shape and dtype; statistics are float32 whatever the dtype."""
         if not self.training or world_size() == 1:
             return super().forward(input)
-        mean, var = _statistics(input, self.weight, self.eps)
+        weight: Tensor = self.weight if self.affine else torch.ones_like(self.running_mean)
+        bias: Tensor = self.bias if self.affine else torch.zeros_like(self.running_mean)
+        mean, var = _statistics(input, weight, self.eps)
         with torch.no_grad():
             count = world_size() * input.numel() // len(mean)
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(var * count / (count - 1), self.momentum)  # unbiased, as in one worker
             self.num_batches_tracked.add_(1)
-        normalized: Tensor = _Normalize.apply(input, mean, var, self.weight, self.bias, self.eps)
+        normalized: Tensor = _Normalize.apply(input, mean, var, weight, bias, self.eps)
         return normalized
 
 

@@ -13,3 +13,12 @@ def warmup_cosine(peak: float, end: float, step: int, total: int, warmup: int) -
     if step < warmup:
         return peak * (step + 1) / warmup
     return cosine(peak, end, (step - warmup) / max(1, total - warmup))
+
+
+def teacher_momentum(start: float, step: int, total: int) -> float:
+    """Momentum of a teacher's update after optimizer step number `step` (1-based): from `start` to 1.
+
+    1 - (1 - start) (cos(pi k / K) + 1) / 2 with k = step - 1 and K = total (BYOL, section 3.3; DINO alike): the first
+    update takes `start` itself, the last one falls just short of 1, as in the authors' code.
+    """
+    return cosine(start, 1.0, (step - 1) / total)

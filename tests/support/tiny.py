@@ -28,11 +28,16 @@ SMALL_ENCODERS: dict[str, dict[str, Any]] = {  # overrides that only shrink; one
 }
 SMALL_METHODS: dict[str, dict[str, Any]] = {
     "autoencoder": {"decoder_width": 4},
+    "barlow_twins": {"projection_dim": 16, "scale": 0.024},
+    "byol": {"hidden_dim": 32, "projection_dim": 16, "momentum": 0.9},
     "denoising_autoencoder": {"decoder_width": 4},
     "mae": {"decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2},
     "moco": {"hidden_dim": 32, "projection_dim": 16, "queue_size": 20, "momentum": 0.9},
+    "nnclr": {"hidden_dim": 32, "predictor_dim": 32, "projection_dim": 16, "queue_size": 20, "temperature": 0.5},
     "simclr": {"hidden_dim": 32, "projection_dim": 16, "temperature": 0.5},
+    "simsiam": {"projection_dim": 16, "predictor_dim": 8},
     "supervised": {"num_classes": NUM_CLASSES},
+    "vicreg": {"projection_dim": 16},
 }
 
 

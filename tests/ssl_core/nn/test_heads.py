@@ -19,6 +19,11 @@ def test_mlp_layers() -> None:
     assert kinds(plain) == [nn.Linear, nn.ReLU, nn.Linear, nn.ReLU, nn.Linear]
     assert mlp(4, 8, 2)[0].bias is None and plain[0].bias is not None
     assert plain(torch.zeros(3, 4)).shape == (3, 2)
+    for last_norm, count in (("affine", 2), ("plain", 0)):
+        network = mlp(4, 8, 2, last_norm=last_norm)
+        assert kinds(network) == [nn.Linear, BatchNorm1d, nn.ReLU, nn.Linear, BatchNorm1d]
+        assert len(list(network[-1].parameters())) == count and network[-2].bias is None
+    assert mlp(4, 8, 2)[-1].bias is not None and mlp(4, 8, 2, bias=False)[-1].bias is None
 
 
 @pytest.mark.parametrize("class_tokens", [0, 1])

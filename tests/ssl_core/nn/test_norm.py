@@ -58,6 +58,17 @@ def test_two_workers_normalize_like_one(shape: tuple[int, ...], dtype: torch.dty
         torch.testing.assert_close(first[key], want[key], rtol=1e-5, atol=1e-5)  # float32 whatever the input
 
 
+def test_two_workers_normalize_like_one_without_scale_and_offset() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, weight = torch.randn(2, 12, 5, generator=generator)
+    want = _run(0, nn.BatchNorm1d(5, affine=False), x, weight, 1)
+    first, second = on_workers(2, _run, BatchNorm1d(5, affine=False), x, weight, 2)
+    for key in ("out", "grad"):
+        torch.testing.assert_close(torch.cat([first[key], second[key]]), want[key], rtol=1e-4, atol=1e-5)
+    for key in ("running_mean", "running_var"):
+        torch.testing.assert_close(first[key], want[key], rtol=1e-5, atol=1e-5)
+
+
 def test_one_worker_is_plain_batch_norm() -> None:
     x = torch.randn(6, 5, 4, 4, generator=torch.Generator().manual_seed(0))
     want, got = (_run(0, _layer((6, 5, 4, 4), own), x, torch.ones_like(x), 1) for own in (False, True))
