@@ -133,6 +133,9 @@ class EvaluateConfig(Config):
     probes: tuple[Annotated[SerializeAsAny[NamedConfig], named_in("ssl_core.evaluate")], ...] = Field(
         default_factory=_probes
     )
+    layer: int | tuple[int, ...] | None = None
+    """Layer of the encoder whose features are scored and registered, several side by side; null: the last one. Blocks
+    of transformers, stages of convolutional networks, counted from 0, or from -1 backwards."""
     headline: str = ""
     """The score that the verdict quotes; empty: the first one."""
     batch_size: PositiveInt = 256
@@ -152,6 +155,11 @@ class EvaluateConfig(Config):
     """Linear probe under common corruptions; {} takes all of them at all severities, as suite full does; null: none."""
     fine_tune: FineTuneConfig | None = None
     """Accuracy of all weights trained on the labels; {} takes the defaults. Costs a training, twice."""
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Empty: the last one's, as the encoder gives them."""
+        return () if self.layer is None else (self.layer,) if isinstance(self.layer, int) else self.layer
 
     @model_validator(mode="after")
     def _each_task_once(self) -> "EvaluateConfig":

@@ -78,6 +78,7 @@ class RunConfig(SetupConfig):
             check_eval_view,
             check_views,
         )
+        from ssl_core.encoders._at_layers import at_layers
         from ssl_core.optimize.sharding import check_shardable
 
         check_headline(self.evaluate)
@@ -96,6 +97,7 @@ class RunConfig(SetupConfig):
         except RuntimeError as error:  # a width whose square overflows
             raise ValueError(f"encoder and method cannot be built: {str(error).splitlines()[0]}") from None
         check_encoder_reads(method, self.method, self.views)
+        at_layers(method.encoder, self.evaluate.layers)
         if self.train.parallel == "fsdp":
             check_shardable(method)
         return self

@@ -22,6 +22,7 @@ from ssl_core.augment.base import Augmentation
 from ssl_core.build import build_chain, build_encoder, untrained, without_memory
 from ssl_core.catalog import find
 from ssl_core.config import Config, NamedConfig
+from ssl_core.encoders._at_layers import at_layers
 from ssl_core.encoders.base import Encoder
 
 WEIGHTS, CARD = "encoder.safetensors", "config.json"
@@ -44,6 +45,8 @@ class Card(Config):
     """Larger images are refused before they are decoded; null: the samples are no images."""
     codec: dict[str, Any] = {}
     """What decodes the samples; empty: the codec of images."""
+    layers: tuple[int, ...] = ()
+    """Of the encoder, whose features it gives side by side; empty: the last one's."""
     sha256: str
     """Of encoder.safetensors."""
     checkpoint: str
@@ -73,7 +76,14 @@ def _is_plain_image(codec: NamedConfig) -> bool:
 
 
 def card_of(
-    *, name: str, encoder: dict[str, Any], view: dict[str, Any], codec: NamedConfig, checkpoint: str, shards: str
+    *,
+    name: str,
+    encoder: dict[str, Any],
+    view: dict[str, Any],
+    codec: NamedConfig,
+    checkpoint: str,
+    shards: str,
+    layers: tuple[int, ...] = (),
 ) -> Card:
     """The card of an encoder that is about to be packed; its shapes come from building it without memory.
 
@@ -84,7 +94,7 @@ def card_of(
     """
     config, eval_view = untrained(_config("ssl_core.encoders", encoder)), _config("ssl_core.augment", view)
     with torch.device("meta"):  # only its shapes are asked for
-        built = build_encoder(config, {"eval": eval_view})
+        built = at_layers(build_encoder(config, {"eval": eval_view}), layers)
     return Card(
         name=name,
         encoder=config.model_dump(mode="json"),
@@ -92,6 +102,7 @@ def card_of(
         view_shape=built.view_shape,
         embed_dim=built.embed_dim,
         max_pixels=getattr(codec, "max_pixels", None),
+        layers=layers,
         codec={} if _is_plain_image(codec) else codec.model_dump(mode="json"),
         sha256="",
         checkpoint=checkpoint,
@@ -167,7 +178,7 @@ def _load(folder: Path) -> Encoder:
     with torch.random.fork_rng(devices=[]):  # the caller's generator is not ours to move
         encoder = build_encoder(config, {"eval": _view(card)})
     encoder.load_state_dict(weights)
-    return encoder.eval()
+    return at_layers(encoder.eval(), card.layers)
 
 
 def _must_fit(folder: Path, card: Card, config: NamedConfig, weights: dict[str, Tensor]) -> None:
@@ -182,9 +193,13 @@ def _must_fit(folder: Path, card: Card, config: NamedConfig, weights: dict[str, 
         name = min(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
         shapes = f"{name} is {found.get(name, 'missing')} there, {wanted.get(name, 'unknown')} here"
         raise UserError(f"{folder / WEIGHTS}: does not fit the encoder in {CARD}: {shapes}")
-    if (built.view_shape, built.embed_dim) != (card.view_shape, card.embed_dim):
+    try:
+        embed_dim = at_layers(built, card.layers).embed_dim
+    except ValueError as error:
+        raise UserError(f"{folder / CARD}: this Selfray cannot build it: {error}") from None
+    if (built.view_shape, embed_dim) != (card.view_shape, card.embed_dim):
         raise UserError(
-            f"{folder / CARD}: its encoder maps {built.view_shape} to {built.embed_dim}, "
+            f"{folder / CARD}: its encoder maps {built.view_shape} to {embed_dim}, "
             f"not {card.view_shape} to {card.embed_dim} as it says"
         )
 

@@ -86,6 +86,7 @@ def _pack(config: RunConfig, given: ProbeReport, folder: Path) -> Card:
         codec=codecs.of_view(config, config.views["eval"]),
         checkpoint=given.checkpoint.digest,
         shards=given.checkpoint.shards.digest,
+        layers=config.evaluate.layers,
     )
     card = loader.pack(folder, weights, card)
     wanted, shards = config.registry.examples, given.checkpoint.shards.folder

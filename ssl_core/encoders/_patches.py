@@ -76,6 +76,13 @@ class TransformerPatchEncoder(PatchEncoder):
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Features:
         """[B, *view_shape] -> pooled [B, D], tokens [B, N, D]."""
-        encoded = self.encode(self.embed(self.patchify(x)))  # [B, E + N, D]
-        tokens = encoded[:, self.num_class_tokens :]  # [B, N, D]
+        return self._features(self.encode(self.embed(self.patchify(x))))
+
+    def layer_features(self, x: Tensor, valid: Tensor | None = None) -> list[Features]:
+        """Of the blocks, each normalized as the last one is."""
+        return [self._features(self.norm(each)) for each in self.encode_layers(self.embed(self.patchify(x)))]
+
+    def _features(self, encoded: Tensor) -> Features:
+        """[B, E + N, D] -> pooled [B, D], tokens [B, N, D]."""
+        tokens = encoded[:, self.num_class_tokens :]
         return Features(pooled=encoded[:, 0] if self.num_class_tokens else tokens.mean(1), tokens=tokens)

@@ -51,9 +51,18 @@ class Encoder(nn.Module, ABC):
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Features:
         """x [B, *view_shape], valid None or [B, T] bool -> pooled [B, D], tokens [B, N, D]."""
 
+    def layer_features(self, x: Tensor, valid: Tensor | None = None) -> list[Features]:
+        """The features of its layers from first to last; the last ones are those of `forward`."""
+        return [self(x, valid)]
+
     def layers(self) -> list[nn.Module]:
         """Its parts from input to output, for learning rates that fall with depth."""
         return opened(self)
+
+
+def of_map(x: Tensor) -> Features:
+    """A feature map [B, D, ...] -> its mean and its positions."""
+    return Features(pooled=x.mean(tuple(range(2, x.ndim))), tokens=x.flatten(2).transpose(1, 2))  # [B, D], [B, N, D]
 
 
 def opened(module: nn.Module) -> list[nn.Module]:

@@ -9,7 +9,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from ssl_core.config import NamedConfig
-from ssl_core.encoders.base import Encoder
+from ssl_core.encoders.base import Encoder, of_map
 from ssl_core.nn.norm import BatchNorm2d
 from ssl_core.spec import ViewSpec
 from ssl_core.types import Features
@@ -43,5 +43,13 @@ class ConvNet(Encoder):
         self.embed_dim = channels[-1]
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Features:
-        x = self.stages(x)  # [B, D, h, w]
-        return Features(pooled=x.mean((2, 3)), tokens=x.flatten(2).transpose(1, 2))  # [B, D], [B, N, D]
+        return of_map(self.stages(x))  # [B, D, h, w]
+
+    def layer_features(self, x: Tensor, valid: Tensor | None = None) -> list[Features]:
+        """Of the stages: convolution, BatchNorm, ReLU."""
+        found = list[Features]()
+        for index, layer in enumerate(self.stages):
+            x = layer(x)
+            if index % 3 == 2:
+                found.append(of_map(x))
+        return found

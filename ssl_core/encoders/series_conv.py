@@ -9,7 +9,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from ssl_core.config import NamedConfig
-from ssl_core.encoders.base import Encoder
+from ssl_core.encoders.base import Encoder, of_map
 from ssl_core.nn.norm import BatchNorm1d
 from ssl_core.spec import SERIES_AXES, ViewSpec
 from ssl_core.types import Features
@@ -49,5 +49,13 @@ class SeriesConv(Encoder):
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Features:
         """[B, C, T] -> pooled [B, D], tokens [B, N, D]."""
-        x = self.stages(x)  # [B, D, N]
-        return Features(pooled=x.mean(2), tokens=x.transpose(1, 2))
+        return of_map(self.stages(x))  # [B, D, N]
+
+    def layer_features(self, x: Tensor, valid: Tensor | None = None) -> list[Features]:
+        """Of the stages: convolution, BatchNorm, ReLU."""
+        found = list[Features]()
+        for index, layer in enumerate(self.stages):
+            x = layer(x)
+            if index % 3 == 2:
+                found.append(of_map(x))
+        return found

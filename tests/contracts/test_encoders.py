@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ssl_core import catalog
+from ssl_core.encoders._at_layers import AtLayers
 from ssl_core.encoders.base import Encoder, PatchEncoder
 from ssl_core.nn.masking import random_split, take
 from ssl_core.noise import salt
@@ -34,6 +35,21 @@ def test_features_have_the_promised_shapes(name: str) -> None:
     assert pooled.shape == (4, encoder.embed_dim)
     assert tokens.ndim == 3 and tokens.shape[0] == 4 and tokens.shape[2] == encoder.embed_dim
     assert pooled.isfinite().all() and tokens.isfinite().all()
+
+
+@every_encoder
+def test_the_last_layer_says_what_the_encoder_says(name: str) -> None:
+    encoder = tiny_encoder(name).eval()
+    views = _views(name)
+    *before, last = encoder.layer_features(views)
+    torch.testing.assert_close(last, encoder(views))
+    for layer in (last, *before):
+        assert layer.pooled.shape[0] == layer.tokens.shape[0] == 4 and layer.pooled.ndim == 2
+    every = AtLayers(encoder, range(len(before) + 1))
+    assert every(views).pooled.shape == (4, every.embed_dim)
+    torch.testing.assert_close(AtLayers(encoder, (-1, 0))(views).pooled[:, : encoder.embed_dim], last.pooled)
+    with pytest.raises(ValueError, match=rf"evaluate\.layer: 99: encoder {name} has layers 0 to {len(before)}"):
+        AtLayers(encoder, (99,))
 
 
 @every_encoder
@@ -97,6 +113,18 @@ def test_forward_is_embed_then_encode(name: str) -> None:
     encoded = encoder.encode(encoder.embed(encoder.patchify(_views(name))))
     assert encoded.shape[1] == encoder.num_class_tokens + encoder.num_tokens
     torch.testing.assert_close(encoder(_views(name)).tokens, encoded[:, encoder.num_class_tokens :])
+
+
+@patch_encoders
+def test_a_mask_token_stands_where_the_mask_is_and_keeps_the_position(name: str) -> None:
+    encoder = tiny_encoder(name)
+    assert isinstance(encoder, PatchEncoder)
+    patches, token = encoder.patchify(_views(name)), torch.randn(encoder.embed_dim)
+    mask = torch.arange(encoder.num_tokens).expand(4, -1) % 2 == 0
+    plain, masked = encoder.embed(patches), encoder.embed(patches, mask, token)
+    assert torch.equal(masked[~mask], plain[~mask])
+    blank = encoder.embed(torch.zeros_like(patches)) - encoder.embed(torch.zeros_like(patches))[:, :1]
+    torch.testing.assert_close(masked[:, ::2] - masked[:, :1], blank[:, ::2], rtol=1e-4, atol=1e-5)  # positions differ
 
 
 @patch_encoders

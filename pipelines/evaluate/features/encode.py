@@ -25,6 +25,7 @@ from pipelines.runtime import capacity, session
 from pipelines.train.artifact import Checkpoint
 from ssl_core.build import build_chain, drawn_encoder, untrained
 from ssl_core.config import NamedConfig
+from ssl_core.encoders._at_layers import at_layers
 from ssl_core.encoders.base import Encoder
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class Network:
     view: NamedConfig
     seed: int
     threads: int | None
+    layers: tuple[int, ...] = ()
+    """See `evaluate.layer`."""
 
     def build(self, subject: Subject) -> Encoder:
         """In eval mode, on the CPU."""
@@ -62,20 +65,21 @@ class Network:
         encoder = drawn_encoder(config, {"eval": self.view}, self.seed)
         if subject.weights is not None:
             encoder.load_state_dict(loader.encoder_weights(Path(subject.weights)))
-        return encoder.eval()
+        return at_layers(encoder.eval(), self.layers)
 
 
 def network(config: SetupConfig) -> Network:
     threads = config.train.threads if isinstance(config, RunConfig) else None
-    return Network(config.encoder, config.views["eval"], config.seed, threads)
+    return Network(config.encoder, config.views["eval"], config.seed, threads, config.evaluate.layers)
 
 
 def subjects_of(config: SetupConfig, given: Checkpoint) -> list[Subject]:
     """The encoder and its two floors."""
     trained, drawn = (e.model_dump(mode="json") for e in (config.encoder, untrained(config.encoder)))
+    layers = [config.evaluate.layers] if config.evaluate.layers else []
     return [
-        Subject("encoder", fingerprint([trained, given.digest]), str(given.folder)),
-        Subject("random_init", fingerprint([drawn, config.seed])),
+        Subject("encoder", fingerprint([trained, given.digest, *layers]), str(given.folder)),
+        Subject("random_init", fingerprint([drawn, config.seed, *layers])),
         Subject("raw_input", build_chain(config.views["eval"]).floor_name),
     ]
 
