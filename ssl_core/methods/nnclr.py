@@ -34,15 +34,15 @@ class NNCLR(Method):
     class Config(NamedConfig):
         name: Literal["nnclr"] = "nnclr"
         temperature: PositiveFloat = 0.1
-        """Softmax temperature (section 4.1)."""
+        """Softmax temperature (implementation details)."""
         queue_size: PositiveInt = 65536
         """Size of the support set; larger is better in the paper's ablation, as long as it is not stale."""
         hidden_dim: PositiveInt = 2048
-        """Width of the projector's two hidden layers (section 4.1)."""
+        """Width of the projector's two hidden layers (implementation details)."""
         predictor_dim: PositiveInt = 4096
-        """Width of the predictor's hidden layer (section 4.1)."""
+        """Width of the predictor's hidden layer (implementation details)."""
         projection_dim: PositiveInt = 256
-        """Width of the vectors that are compared (section 4.1)."""
+        """Width of the vectors that are compared (implementation details)."""
 
     def __init__(self, config: Config, encoder: Encoder):
         super().__init__(encoder)

@@ -28,7 +28,7 @@ class VICReg(Method):
         invariance: PositiveFloat = 25.0
         """Weight of the distance between views, lambda (section 4.2)."""
         variance: PositiveFloat = 25.0
-        """Weight of the lack of variance, mu (section 4.2); without it everything collapses (table 7)."""
+        """Weight of the lack of variance, mu (section 4.2)."""
         covariance: NonNegativeFloat = 1.0
         """Weight of the covariances, nu (section 4.2)."""
         projection_dim: PositiveInt = 8192

@@ -32,7 +32,7 @@ def test_vicreg_weighs_and_logs_its_terms() -> None:
     terms = {name: float(term) for name, term in out.metrics.items()}
     assert list(terms) == ["invariance", "variance", "covariance"] and all(term > 0 for term in terms.values())
     weighted = 2 * terms["invariance"] + 3 * terms["variance"] + 5 * terms["covariance"]
-    assert float(out.loss) == pytest.approx(weighted, rel=1e-5)
+    assert out.loss.item() == pytest.approx(weighted, rel=1e-5)
 
 
 @pytest.mark.parametrize("component", [BarlowTwins, VICReg])

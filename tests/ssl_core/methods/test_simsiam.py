@@ -27,7 +27,7 @@ def test_targets_get_no_gradient() -> None:
 def test_loss_is_between_minus_one_and_one_and_minus_one_for_equal_views() -> None:
     method = _simsiam()
     batch = tiny_batch(method)
-    assert -1 < float(method(batch, Progress(0, 10)).loss) < 1
+    assert -1 < method(batch, Progress(0, 10)).loss.item() < 1
     method.predictor = nn.Sequential()
     same = type(batch)((batch.views[0], batch.views[0]), batch.sample_id)
     torch.testing.assert_close(method(same, Progress(0, 10)).loss, torch.tensor(-1.0))
