@@ -6,6 +6,7 @@ Shapes: B samples, M patches of P values.
 from typing import NamedTuple
 
 from torch import Tensor
+from torch.nn.functional import smooth_l1_loss
 
 
 class Standardized(NamedTuple):
@@ -44,3 +45,40 @@ def mse(predicted: Tensor, target: Tensor) -> Tensor:
     if predicted.shape != target.shape:
         raise ValueError(f"cannot compare {tuple(predicted.shape)} with {tuple(target.shape)}")
     return (predicted.float() - target.float()).square().mean()
+
+
+def masked_l1(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Mean absolute error on masked patches (SimMIM, eq. 1), of which each sample has equally many.
+
+    Args:
+        predicted, target: [B, N, P].
+        mask: [B, N] bool.
+    Returns: [] float32 mean over the values of all masked patches.
+    """
+    error = (predicted.float() - target.float()).abs().mean(-1)  # [B, N]
+    return (error * mask).sum() / mask.sum()
+
+
+def weighted_mse(predicted: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Mean squared error with a weight per place (context encoders, section 3.2), whose sums are equal in all samples.
+
+    Args:
+        predicted, target: [B, C, H, W].
+        weight: [B, 1, H, W] float32.
+    Returns: [] float32 mean over channels, and over places by their weights.
+    """
+    error = (predicted.float() - target.float()).square().mean(1, keepdim=True)  # [B, 1, H, W]
+    return (error * weight).sum() / weight.sum()
+
+
+def masked_smooth_l1(predicted: Tensor, target: Tensor, mask: Tensor, *, beta: float) -> Tensor:
+    """Smooth L1 loss on masked patches (data2vec, eq. 2), of which each sample has equally many.
+
+    Args:
+        predicted, target: [B, N, D].
+        mask: [B, N] bool.
+        beta: where squares turn into absolute errors.
+    Returns: [] float32 mean over the values of all masked patches.
+    """
+    error = smooth_l1_loss(predicted.float(), target.float(), reduction="none", beta=beta).mean(-1)  # [B, N]
+    return (error * mask).sum() / mask.sum()

@@ -5,6 +5,8 @@ gradients and running statistics of the run on one. Every worker must hold equal
 Shapes: B samples on this worker, C channels, ... positions.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -44,6 +46,20 @@ class BatchNorm1d(_SpansWorkers, nn.BatchNorm1d):
 
 class BatchNorm2d(_SpansWorkers, nn.BatchNorm2d):
     """nn.BatchNorm2d over the batch of all workers: [B, C, H, W]."""
+
+
+@contextmanager
+def statistics_kept(module: nn.Module) -> Iterator[None]:
+    """Inside, BatchNorm normalizes by the batch as ever, and its running statistics stay what they were."""
+    layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
+    kept = [(layer, name, buffer) for layer in layers for name, buffer in layer.named_buffers(recurse=False)]
+    for layer, name, buffer in kept:
+        setattr(layer, name, buffer.clone())  # backward may read what the pass has read: it is not written back to
+    try:
+        yield
+    finally:
+        for layer, name, buffer in kept:
+            setattr(layer, name, buffer)
 
 
 @torch.no_grad()

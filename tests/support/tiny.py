@@ -27,16 +27,26 @@ SMALL_ENCODERS: dict[str, dict[str, Any]] = {  # overrides that only shrink; one
     "vit": {"dim": 16, "depth": 1, "heads": 2, "class_token": True},
 }
 SMALL_METHODS: dict[str, dict[str, Any]] = {
+    "attribute_prediction": {"color_bins": 3, "edge_bins": 4},
     "autoencoder": {"decoder_width": 4},
     "barlow_twins": {"projection_dim": 16, "scale": 0.024},
     "byol": {"hidden_dim": 32, "projection_dim": 16, "momentum": 0.9},
+    "context_encoder": {"decoder_width": 4, "overlap": 1},
+    "data2vec": {"mask_unit": 1, "top_blocks": 1, "momentum": 0.9},
     "denoising_autoencoder": {"decoder_width": 4},
+    "gan": {"latent_dim": 8, "generator_width": 4},
+    "i_jepa": {"fewest": 1, "predictor_dim": 16, "predictor_depth": 1, "predictor_heads": 2, "momentum": 0.9},
+    "jigsaw": {"grid": 2, "gap": 0.25, "num_orders": 6, "hidden_dim": 32},
+    "lejepa": {"hidden_dim": 32, "projection_dim": 8, "num_projections": 16},
     "mae": {"decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2},
     "moco": {"hidden_dim": 32, "projection_dim": 16, "queue_size": 20, "momentum": 0.9},
     "nnclr": {"hidden_dim": 32, "predictor_dim": 32, "projection_dim": 16, "queue_size": 20, "temperature": 0.5},
+    "relative_position": {"gap": 0.0, "hidden_dim": 32},
     "simclr": {"hidden_dim": 32, "projection_dim": 16, "temperature": 0.5},
+    "simmim": {"mask_unit": 1},
     "simsiam": {"projection_dim": 16, "predictor_dim": 8},
     "supervised": {"num_classes": NUM_CLASSES},
+    "vae": {"latent_dim": 4, "decoder_width": 4},
     "vicreg": {"projection_dim": 16},
 }
 
