@@ -244,3 +244,9 @@ def test_tables_are_what_was_recorded(page: Path, begin: str, end: str, made: An
 
 def _rows(file: Path) -> dict[str, Any]:
     return dict(json.loads(file.read_text()))
+
+
+def test_every_method_has_a_row() -> None:
+    page = (REPOSITORY / "docs" / "methods.md").read_text()
+    rows = "".join(line for line in page.splitlines() if line.startswith("|"))
+    assert [name for name in catalog.names("ssl_core.methods") if f"`{name}`" not in rows] == []
