@@ -17,7 +17,7 @@ from ssl_core.build import build_chain, build_method
 from ssl_core.evaluate.knn import nearest
 from ssl_core.types import Batch
 
-QUERIES, NEIGHBORS, RECONSTRUCTED = 8, 8, 8
+QUERIES, NEIGHBORS, RECONSTRUCTED, GENERATED = 8, 8, 8, 32
 UNPLOTTED = {"epoch", "samples_per_s", "data_wait"}
 
 
@@ -62,21 +62,27 @@ def draw(
         others = np.stack([line[line != q][:NEIGHBORS] for q, line in zip(queries, found, strict=True)])
         plots.gallery(images, queries, others, label, folder / "neighbors.png", class_names=classes)
         figures["Nearest neighbors"] = "neighbors.png"
-    shown_to, path = (views[:RECONSTRUCTED], ids[:RECONSTRUCTED]), folder / "reconstructions.png"
-    if isinstance(config, RunConfig) and _reconstruct(config, given, *shown_to, path):
-        figures["Reconstructions"] = "reconstructions.png"
+    if isinstance(config, RunConfig):
+        figures |= _of_method(config, given, views[:RECONSTRUCTED], ids[:RECONSTRUCTED], folder)
     return figures
 
 
 @torch.no_grad()
-def _reconstruct(config: RunConfig, given: Checkpoint, views: NDArray[Any], ids: NDArray[np.int64], path: Path) -> bool:
-    method = build_method(config.method, config.encoder, config.views)
+def _of_method(
+    config: RunConfig, given: Checkpoint, views: NDArray[Any], ids: NDArray[np.int64], folder: Path
+) -> dict[str, str]:
+    """What a method that paints makes of views, and of noise."""
+    method, figures = build_method(config.method, config.encoder, config.views), dict[str, str]()
     method.load_state_dict(checkpoint.weights(given.folder))
     chain = build_chain(config.views["eval"])
     view = chain.finish(torch.from_numpy(np.array(views)))
     pictures = method.eval().reconstruct(Batch((view,), torch.from_numpy(np.array(ids))))
-    if pictures is None:
-        return False
-    shown, made = (chain.pictures(chain.restore(x).numpy()) for x in pictures)
-    plots.reconstructions(shown, made, chain.pictures(views), path)
-    return True
+    if pictures is not None:
+        shown, made = (chain.pictures(chain.restore(x).numpy()) for x in pictures)
+        plots.reconstructions(shown, made, chain.pictures(views), folder / "reconstructions.png")
+        figures["Reconstructions"] = "reconstructions.png"
+    drawn = method.generate(torch.arange(GENERATED))
+    if drawn is not None:
+        plots.generated(chain.pictures(chain.restore(drawn).numpy()), folder / "generated.png")
+        figures["Made of noise"] = "generated.png"
+    return figures

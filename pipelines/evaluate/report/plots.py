@@ -134,6 +134,19 @@ def gallery(
     save(figure, path)
 
 
+def generated(images: NDArray[np.uint8], path: Path, title: str = "Made of noise") -> None:
+    """Rows of eight pictures.
+
+    Args:
+        images: [N, H, W, 3].
+    """
+    rows = -(-len(images) // 8)
+    figure = new_figure(8.8, 1.1 * rows + 0.7, title)
+    for place, image in enumerate(images):
+        _image(figure.add_subplot(rows, 8, place + 1), image, GREY)
+    save(figure, path)
+
+
 def reconstructions(
     shown: NDArray[np.uint8],
     made: NDArray[np.uint8],

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from rich.console import Console
 from sklearn.datasets import load_digits
 
-from pipelines.evaluate.report import diagnostics, plots
+from pipelines.config.parse import parse
+from pipelines.evaluate.report import diagnostics, gallery, plots
 from pipelines.evaluate.report.text import (
     ClassScores,
     LeakPair,
@@ -25,6 +26,11 @@ from pipelines.evaluate.report.text import (
 )
 from pipelines.evaluate.tasks._robustness_table import Robustness
 from pipelines.registry.page import tables
+from pipelines.storage import checkpoint
+from pipelines.train.artifact import Checkpoint
+from ssl_core.build import build_method
+from ssl_core.optimize.optimizers import build_optimizer
+from tests.support.recipe import TREE
 
 GOOD = Scores(
     encoder={"knn_top1_k200": 0.62, "linear_top1": 0.7, "few_label_n5_top1": 0.5, "few_label_n5_top1_std": 0.04},
@@ -250,6 +256,26 @@ def test_reconstructions_show_all_three_rows(tmp_path: Path) -> None:
     )
     plots.reconstructions(shown, made, original, tmp_path / "rec.png")
     assert {(200, 0, 0), (0, 200, 0), (0, 0, 200)} <= colors(tmp_path / "rec.png")
+
+
+@pytest.mark.parametrize(
+    ("method", "figures"),
+    [
+        ({"name": "simclr"}, set()),
+        ({"name": "vae", "latent_dim": 4, "decoder_width": 4}, {"reconstructions.png", "generated.png"}),
+        ({"name": "gan", "latent_dim": 4, "generator_width": 4}, {"generated.png"}),
+    ],
+)
+def test_a_method_that_paints_shows_it(tmp_path: Path, method: dict[str, object], figures: set[str]) -> None:
+    config = parse(TREE, {"method": method})
+    built = build_method(config.method, config.encoder, config.views)
+    path = checkpoint.save(tmp_path / "checkpoints", 1, built, build_optimizer(config.optim, built, 0.1), {})
+    given = Checkpoint.model_construct(folder=path)
+    views = np.zeros((2, 8, 8, 3), np.uint8)
+    assert set(gallery._of_method(config, given, views, np.arange(2), tmp_path).values()) == figures
+    assert {file.name for file in tmp_path.glob("*.png")} == figures
+    if "generated.png" in figures:
+        assert len(colors(tmp_path / "generated.png")) > 10
 
 
 def test_without_labels_the_report_says_so_and_keeps_the_health():
