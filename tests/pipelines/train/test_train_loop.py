@@ -181,7 +181,15 @@ def test_a_full_disk_names_the_last_good_checkpoint(tmp_path, monkeypatch):
 
 def test_storage_that_comes_back_changes_nothing(tmp_path, undisturbed):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    comes_back = threading.Timer(1.5, resource.setrlimit, (resource.RLIMIT_FSIZE, before))
+
+    def come_back_once_it_was_missed() -> None:
+        for _ in range(600):  # not after a fixed time: a busy machine would not have written by then
+            time.sleep(0.05)
+            if (tmp_path / outbox.NOTES).exists():
+                break
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    comes_back = threading.Thread(target=come_back_once_it_was_missed)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4000, before[1]))
     try:
         comes_back.start()

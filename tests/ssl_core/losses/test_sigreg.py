@@ -1,6 +1,6 @@
 """SIGReg: small for a Gaussian, large for what is none, and as its definition says."""
 
-from math import exp
+from math import exp, pi
 
 import pytest
 import torch
@@ -27,13 +27,39 @@ def test_it_is_the_integral_over_the_characteristic_function() -> None:
     assert float(found[0]) == pytest.approx(len(x) * total, rel=1e-4)
 
 
-def test_a_gaussian_has_the_least() -> None:
-    draw = torch.Generator().manual_seed(0)
-    gaussian = torch.randn(2000, 8, generator=draw)
-    normal = statistic(gaussian)
-    assert normal < 3
-    for other in (gaussian * 2, gaussian + 1, torch.zeros(2000, 8), gaussian.sign(), gaussian[:, :1].expand(-1, 8)):
-        assert statistic(other) > 10 * normal
+OF_GAUSSIANS = (2 * pi) ** 0.5 * (1 - 3**-0.5)
+"""N times E |phi_N - phi|^2 = 1 - exp(-t^2), under the window."""
+
+
+def test_of_gaussians_its_mean_is_known() -> None:
+    draw, direction = torch.Generator().manual_seed(0), torch.ones(1, 1)
+    drawn = (torch.randn(50, 1, generator=draw) for _ in range(2000))
+    found = torch.stack([epps_pulley(*characteristic(z, direction), count=50) for z in drawn])
+    error = float(found.std()) / len(found) ** 0.5
+    assert float(found.mean()) == pytest.approx(OF_GAUSSIANS, abs=4 * error)
+
+
+def test_whatever_is_no_standard_gaussian_has_more() -> None:
+    """Signs the least: their projections are sums of eight, and nearly Gaussian."""
+    gaussian = torch.randn(2000, 8, generator=torch.Generator().manual_seed(0))
+    for other in (gaussian * 2, gaussian + 1, torch.zeros(2000, 8), gaussian[:, :1].expand(-1, 8)):
+        assert statistic(other) > 20 * OF_GAUSSIANS
+    assert statistic(gaussian.sign()) > 4 * OF_GAUSSIANS > 2 * statistic(gaussian)
+
+
+@pytest.mark.peers
+def test_the_statistic_and_its_gradient_are_lightlys() -> None:
+    """LightlySSL integrates from 0 on and doubles, by default to 3: as many points to 5 are ours."""
+    theirs = pytest.importorskip("lightly.loss").SIGReg(knots=POINTS // 2 + 1, t_max=LARGEST, num_vectors=16)
+    z = torch.randn(32, 6, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    torch.manual_seed(3)
+    wanted = theirs(z)
+    torch.manual_seed(3)
+    directions = normalize(torch.randn(6, 16), dim=0)  # drawn as it does
+    found = epps_pulley(*characteristic(z, directions), count=len(z)).mean()
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    ours, other = (torch.autograd.grad(x, z)[0] for x in (found, wanted))
+    torch.testing.assert_close(ours, other, rtol=1e-3, atol=1e-6)
 
 
 def test_it_pulls_collapsed_features_apart() -> None:
