@@ -27,7 +27,7 @@ class DilatedConv(StepEncoder):
         hidden_dim: PositiveInt = 64
         """H, channels of all blocks but the last (the authors' code)."""
         dim: PositiveInt = 320
-        """D (appendix C.2)."""
+        """D, 320 in the authors' code."""
         depth: PositiveInt = 10
         """Residual blocks below the last one; block i has dilation 2^i."""
         causal: bool = False

@@ -48,7 +48,7 @@ def mse(predicted: Tensor, target: Tensor) -> Tensor:
 
 
 def masked_l1(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Mean absolute error on masked patches (SimMIM, eq. 1), of which each sample has equally many.
+    """Mean absolute error on masked patches (SimMIM), of which each sample has equally many.
 
     Args:
         predicted, target: [B, N, P].
@@ -60,7 +60,7 @@ def masked_l1(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 
 
 def weighted_mse(predicted: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Mean squared error with a weight per place (context encoders, section 3.2), whose sums are equal in all samples.
+    """Mean squared error with a weight per place (context encoders), whose sums are equal in all samples.
 
     Args:
         predicted, target: [B, C, H, W].
@@ -72,7 +72,7 @@ def weighted_mse(predicted: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 
 def masked_smooth_l1(predicted: Tensor, target: Tensor, mask: Tensor, *, beta: float) -> Tensor:
-    """Smooth L1 loss on masked patches (data2vec, eq. 2), of which each sample has equally many.
+    """Smooth L1 loss on masked patches (data2vec), of which each sample has equally many.
 
     Args:
         predicted, target: [B, N, D].

@@ -33,11 +33,11 @@ class ContextEncoder(Method):
     class Config(NamedConfig):
         name: Literal["context_encoder"] = "context_encoder"
         hole: Annotated[float, Field(gt=0, lt=1)] = 0.5
-        """Sides of the hole over those of the view (section 3.3: a quarter of the area); its place is drawn."""
+        """Sides of the hole over those of the view; its place is drawn."""
         overlap: NonNegativeInt = 2
-        """Pixels inside the border of the hole that the encoder sees, so that both fit together (section 3.3)."""
+        """Pixels inside the border of the hole that the encoder sees, so that both fit together."""
         overlap_weight: PositiveFloat = 10.0
-        """Of these pixels in the loss (section 3.3)."""
+        """Of these pixels in the loss."""
         decoder_width: PositiveInt = 32
         """Channels of the decoder at full size; smaller maps have up to 8 times as many."""
 

@@ -1,10 +1,10 @@
 """data2vec: predict what a slow encoder says of masked patches (Baevski et al., 2022, https://arxiv.org/abs/2202.03555).
 
-Works on any PatchEncoder. Targets are the mean of the teacher's top blocks, each layer-normed (section 3.3; the paper
+Works on any PatchEncoder. Targets are the mean of the teacher's top blocks, each layer-normed (the paper
 normalizes speech over time instead). Shapes: B samples, N patches, D encoder width.
 """
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -30,23 +30,22 @@ class Data2Vec(Method):
     view_kinds = ("global",)
     encoder_type = PatchEncoder
     encoder: PatchEncoder
-    exports: ClassVar[str] = "teacher"
 
     class Config(NamedConfig):
         name: Literal["data2vec"] = "data2vec"
         mask_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.6
-        """Share of patches masked (section 4.1, vision)."""
+        """Share of patches masked."""
         mask_unit: PositiveInt = 2
         """Patches a side that are masked together; the paper masks blocks as BEiT does."""
         top_blocks: PositiveInt = 6
-        """K, the teacher's last blocks whose outputs are the target (figure 2); at most all there are."""
+        """K, the teacher's last blocks whose outputs are the target; at most all there are."""
         momentum: Momentum = 0.996
         """Of the teacher at the start (the paper: 0.999 over long runs)."""
         end_momentum: Momentum = 0.9999
-        """It rises to this over the first `rise_fraction` of training, then stays (section 3.3)."""
+        """It rises to this over the first `rise_fraction` of training, then stays."""
         rise_fraction: Annotated[float, Field(gt=0, le=1)] = 0.3
         beta: PositiveFloat = 2.0
-        """Where the smooth L1 loss turns from squares to absolute errors (section 4.1, vision)."""
+        """Where the smooth L1 loss turns from squares to absolute errors."""
 
     def __init__(self, config: Config, encoder: PatchEncoder):
         super().__init__(encoder)

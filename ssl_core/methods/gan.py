@@ -32,7 +32,7 @@ class GAN(Method):
     class Config(NamedConfig):
         name: Literal["gan"] = "gan"
         latent_dim: PositiveInt = 100
-        """L (DCGAN, section 4)."""
+        """L, as in DCGAN."""
         generator_width: PositiveInt = 32
         """Channels of the generator at full size; smaller maps have up to 8 times as many."""
 
@@ -47,7 +47,7 @@ class GAN(Method):
         latent = keyed_normal(batch.sample_id, self.latent_dim, salt(progress.seed, progress.step, LATENT))
         painted = self.generator(latent)  # [B, *view_shape]
         shown = painted.detach().to(view.dtype).requires_grad_()
-        real = self._judge(view)  # [B]; each kind by itself, so that BatchNorm sees them apart (DCGAN, section 3)
+        real = self._judge(view)  # [B]; each kind by itself, so that BatchNorm sees them apart
         with statistics_kept(self.encoder):  # what is registered reads real views
             fake = self._judge(shown)
         loss, wanted = discriminator_loss(real, fake), generator_loss(fake)

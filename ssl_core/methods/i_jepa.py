@@ -26,7 +26,6 @@ from ssl_core.nn.masking import take
 from ssl_core.nn.transformer import Block, initialize_, sincos_positions
 from ssl_core.noise import keyed_uniform, salt
 from ssl_core.optimize.collectives import least
-from ssl_core.optimize.schedules import teacher_momentum
 from ssl_core.spec import IMAGE_AXES
 from ssl_core.types import Batch, LossOutput, Progress
 
@@ -37,30 +36,29 @@ Share = Annotated[float, Field(gt=0, le=1)]
 class IJEPA(Method):
     """Predict a slow encoder's features of blocks from the rest of the image; no augmentation but a crop."""
 
-    position: Tensor
-
     view_kinds = ("global",)
     encoder_type = PatchEncoder
     encoder: PatchEncoder
     axes = IMAGE_AXES
-    exports: ClassVar[str] = "teacher"  # the target encoder (appendix A)
+    exports: ClassVar[str] = "teacher"  # the target encoder is what the authors evaluate
+    position: Tensor
 
     class Config(NamedConfig):
         name: Literal["i_jepa"] = "i_jepa"
         num_targets: PositiveInt = 4
-        """Target blocks of an image (section 3)."""
+        """Target blocks of an image."""
         target_scale: tuple[Share, Share] = (0.15, 0.2)
-        """Share of the image that a target block covers (section 3)."""
+        """Share of the image that a target block covers."""
         aspect: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.75, 1.5)
-        """Height over width of a target block (section 3)."""
+        """Height over width of a target block."""
         context_scale: tuple[Share, Share] = (0.85, 1.0)
-        """Share of the image that the context covers before the targets are taken out of it (section 3)."""
+        """Share of the image that the context covers before the targets are taken out of it."""
         fewest: PositiveInt = 4
         """Patches of the context at least; where targets leave fewer, some of theirs stay in."""
         momentum: Annotated[float, Field(ge=0, lt=1)] = 0.996
-        """Of the target encoder at the start; half a cosine takes it to 1."""
+        """Of the target encoder at the start; it rises to 1 in a straight line, as in the authors' code."""
         predictor_dim: PositiveInt = 384
-        """Width of the predictor, narrower than the encoder (appendix A)."""
+        """Width of the predictor, narrower than the encoder."""
         predictor_depth: PositiveInt = 6
         predictor_heads: PositiveInt = 6
 
@@ -92,7 +90,8 @@ class IJEPA(Method):
         return LossOutput(torch.stack(losses).mean(), {"target_std": wanted.flatten(0, 1).std(0).mean()})
 
     def after_step(self, progress: Progress) -> None:
-        follow_(self.teacher, self.encoder, teacher_momentum(self.config.momentum, progress.step, progress.total))
+        risen = (progress.step - 1) / progress.total
+        follow_(self.teacher, self.encoder, self.config.momentum + (1 - self.config.momentum) * risen)
 
     def _predict(self, seen: Tensor, context: Tensor, place: Tensor) -> Tensor:
         """Tokens [B, K, D] at context [B, K] -> features at place [B, M]: [B, M, D] float32."""
@@ -116,7 +115,7 @@ class IJEPA(Method):
         # as many as the least that the targets leave to a sample, of the batch of all workers
         count = max(least(int(free.sum(1).min()), free.device), min(self.config.fewest, whole[0] * whole[1]))
         context = draw_places(free, around, count, sample_id, salt(seed, step, DROP))
-        return context, [block.nonzero()[:, 1].view(len(sample_id), -1) for block in blocks]
+        return context, [draw_places(block, block, size[0] * size[1], sample_id, places) for block in blocks]
 
     def _size(self, scale: float, aspect: float) -> tuple[int, int]:
         """Rows and columns of a block, at least one and at most the grid's."""

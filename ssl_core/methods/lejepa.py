@@ -1,7 +1,7 @@
 """LeJEPA: views predict each other while features stay an isotropic Gaussian (Balestriero & LeCun, 2025).
 
 https://arxiv.org/abs/2511.08544. No teacher, no stopped gradients, no predictor: one weight balances two terms. Each
-view's vector is drawn to the mean of the global views' (eq. 5); random projections, others at each step, hold all of
+view's vector is drawn to the mean of the global views'; random projections, others at each step, hold all of
 them to N(0, 1). Shapes: B samples on this worker, G on all, V views, D projection width, S projections.
 """
 
@@ -36,7 +36,7 @@ class LeJEPA(Method):
         num_local: NonNegativeInt = 0
         """Small views beside the two global ones, from `views.local`."""
         weight: Annotated[float, Field(ge=0, le=1)] = 0.05
-        """Lambda: of the Gaussian term; the prediction has the rest (section 6.1)."""
+        """Lambda: of the Gaussian term; the prediction has the rest."""
         num_projections: PositiveInt = 256
         """Random directions of a step."""
         hidden_dim: PositiveInt = 2048

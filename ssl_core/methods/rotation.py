@@ -1,6 +1,6 @@
 """Rotation: tell by how much an image was turned (RotNet: Gidaris et al., 2018, https://arxiv.org/abs/1803.07728).
 
-All four turns of an image are in one batch (section 3.1 of the paper: it learns much better so). Turns by quarters are
+All four turns of an image are in one batch (the paper: it learns much better so). Turns by quarters are
 exact and leave no border. The last layers specialize in the task: evaluate a middle one (`evaluate.layer`).
 Shapes: B samples, S side of the view.
 """

@@ -31,7 +31,7 @@ class SimMIM(Method):
     class Config(NamedConfig):
         name: Literal["simmim"] = "simmim"
         mask_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.6
-        """Share of patches masked (section 4.1.2)."""
+        """Share of patches masked."""
         mask_unit: PositiveInt = 2
         """Patches a side that are masked together: the paper masks squares of 32 px with patches of 4 to 16 px."""
 

@@ -1,7 +1,7 @@
 """VAE: variational autoencoder (Kingma & Welling, 2014, https://arxiv.org/abs/1312.6114) with one learned deviation.
 
 Pixels are Gaussian with one deviation for all, at its optimum in closed form (sigma-VAE: Rybkin et al., 2021,
-https://arxiv.org/abs/2006.13202, eq. 8), so nothing balances the two terms by hand. Sums are over pixels and latents,
+https://arxiv.org/abs/2006.13202), so nothing balances the two terms by hand. Sums are over pixels and latents,
 means over the batch of all workers; the loss is divided by P. The encoder's pooled vector is what is registered: the
 latent mean is a linear map of it. Shapes: B samples, P values of a view, L latents.
 """
@@ -24,7 +24,7 @@ from ssl_core.types import Batch, LossOutput, Progress
 
 LATENT, PICTURE = 1, 2  # what a random draw is for
 ACTIVE = 0.01
-"""Variance over samples above which a latent mean is in use (Burda et al., 2016, section 5.1)."""
+"""Variance over samples above which a latent mean is in use (Burda et al., 2016)."""
 LEAST_VARIANCE = 1e-6
 
 
@@ -39,9 +39,9 @@ class VAE(Method):
         latent_dim: PositiveInt = 64
         """L."""
         beta: NonNegativeFloat = 1.0
-        """Weight of the divergence (beta-VAE: Higgins et al., 2017, eq. 4); 1 is the likelihood bound."""
+        """Weight of the divergence (beta-VAE: Higgins et al., 2017); 1 is the likelihood bound."""
         free_nats: NonNegativeFloat = 0.0
-        """Divergence of a latent, mean over the batch, that costs nothing (Kingma et al., 2016, eq. 15)."""
+        """Divergence of a latent, mean over the batch, that costs nothing (Kingma et al., 2016)."""
         decoder_width: PositiveInt = 32
         """Channels of the decoder at full size; smaller maps have up to 8 times as many."""
 

@@ -38,5 +38,5 @@ def first_losses(pair: str) -> list[float]:
 
 
 if __name__ == "__main__":
-    losses = {pair: [round(x, 6) for x in first_losses(pair)] for pair in pairs()}
+    losses = {pair: [float(f"{x:.9g}") for x in first_losses(pair)] for pair in pairs()}
     FILE.write_text(json.dumps(losses, indent=1) + "\n")
