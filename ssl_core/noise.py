@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 A = TypeVar("A", NDArray[np.int64], "Tensor")
 
-_SIGN = 1 << 63
+_SIGN, _24_BITS = 1 << 63, (1 << 24) - 1
 
 
 def salt(*parts: int) -> int:
@@ -65,6 +65,16 @@ def keyed_normal(sample_id: "Tensor", count: int, salt: int) -> "Tensor":
     both = sample_id.new_empty((len(sample_id), 2 * pairs), dtype=distance.dtype)  # [B, count or one more]
     both[:, :pairs], both[:, pairs:] = angle.cos().mul_(distance), angle.sin_().mul_(distance)
     return both[:, :count]
+
+
+def keyed_below(sample_id: "Tensor", column: "Tensor", count: "int | Tensor", salt: int) -> "Tensor":
+    """[B] ids, [C] columns -> [B, C] whole numbers of 0 .. count - 1 (one count, or one per column), count < 2^39."""
+    return (keyed_bits(sample_id, column, salt) & _24_BITS) * count >> 24
+
+
+def keyed_chance(sample_id: "Tensor", column: "Tensor", probability: float, salt: int) -> "Tensor":
+    """[B] ids, [C] columns -> [B, C] bool, True with this probability."""
+    return (keyed_bits(sample_id, column, salt) & _24_BITS) < round(probability * (1 << 24))
 
 
 def keyed_permutation(count: int, salt: int) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssl_core.encoders.base import Encoder
 from ssl_core.types import Features
@@ -49,5 +49,8 @@ def at_layers(encoder: Encoder, layers: Sequence[int]) -> Encoder:
 
 
 def _meta(encoder: Encoder) -> list[Features]:
-    """What the layers give, by shape alone."""
-    return deepcopy(encoder).to("meta").eval().layer_features(torch.zeros((2, *encoder.spec.shape), device="meta"))
+    """What the layers give, by shape alone: a copy without the tensors' memory is asked."""
+    kept = [*encoder.parameters(), *encoder.buffers()]
+    memo: dict[int, object] = {id(tensor): tensor.detach().to("meta") for tensor in kept}
+    memo |= {id(p): nn.Parameter(p.detach().to("meta"), requires_grad=False) for p in encoder.parameters()}
+    return deepcopy(encoder, memo).eval().layer_features(torch.zeros((2, *encoder.spec.shape), device="meta"))

@@ -1,6 +1,7 @@
 """What an encoder offers: one vector per sample and one per token."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -63,6 +64,15 @@ class Encoder(nn.Module, ABC):
 def of_map(x: Tensor) -> Features:
     """A feature map [B, D, ...] -> its mean and its positions."""
     return Features(pooled=x.mean(tuple(range(2, x.ndim))), tokens=x.flatten(2).transpose(1, 2))  # [B, D], [B, N, D]
+
+
+def stage_features(stages: Sequence[nn.Module], x: Tensor) -> list[Features]:
+    """The feature map after each of some stages that follow each other."""
+    found = list[Features]()
+    for stage in stages:
+        x = stage(x)
+        found.append(of_map(x))
+    return found
 
 
 def opened(module: nn.Module) -> list[nn.Module]:

@@ -9,7 +9,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from ssl_core.config import NamedConfig
-from ssl_core.encoders.base import Encoder, of_map
+from ssl_core.encoders.base import Encoder, of_map, stage_features
 from ssl_core.nn.norm import BatchNorm2d
 from ssl_core.spec import ViewSpec
 from ssl_core.types import Features
@@ -47,9 +47,4 @@ class ConvNet(Encoder):
 
     def layer_features(self, x: Tensor, valid: Tensor | None = None) -> list[Features]:
         """Of the stages: convolution, BatchNorm, ReLU."""
-        found = list[Features]()
-        for index, layer in enumerate(self.stages):
-            x = layer(x)
-            if index % 3 == 2:
-                found.append(of_map(x))
-        return found
+        return stage_features([self.stages[i : i + 3] for i in range(0, len(self.stages), 3)], x)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ssl_core.config import NamedConfig
 from ssl_core.encoders._residual import BasicBlock, Bottleneck, conv1x1
-from ssl_core.encoders.base import Encoder, of_map
+from ssl_core.encoders.base import Encoder, of_map, stage_features
 from ssl_core.nn.norm import BatchNorm2d
 from ssl_core.spec import ViewSpec
 from ssl_core.types import Features
@@ -60,11 +60,8 @@ class ResNet(Encoder):
 
     def layer_features(self, x: Tensor, valid: Tensor | None = None) -> list[Features]:
         """Of the four stages."""
-        x, found = self.maxpool(self.relu(self.bn1(self.conv1(x)))), list[Features]()
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = stage(x)
-            found.append(of_map(x))
-        return found
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        return stage_features([self.layer1, self.layer2, self.layer3, self.layer4], x)
 
 
 def _stage(block: type[BasicBlock | Bottleneck], before: int, width: int, count: int, stride: int) -> nn.Sequential:

@@ -17,12 +17,11 @@ from ssl_core.methods.base import Method
 from ssl_core.nn.heads import mlp
 from ssl_core.nn.permutations import far_apart
 from ssl_core.nn.tiles import cut_tiles, standardized
-from ssl_core.noise import keyed_bits, salt
+from ssl_core.noise import keyed_below, salt
 from ssl_core.spec import IMAGE_AXES
 from ssl_core.types import Batch, LossOutput, Progress
 
 TILES, ORDER = 1, 2  # what a random draw is for
-_BITS = 24
 
 
 class Jigsaw(Method):
@@ -35,11 +34,11 @@ class Jigsaw(Method):
     class Config(NamedConfig):
         name: Literal["jigsaw"] = "jigsaw"
         grid: Annotated[int, Field(ge=2, le=3)] = 3
-        """Tiles a side (section 3); 2 suits small images."""
+        """Tiles a side; 2 suits small images."""
         gap: Annotated[float, Field(ge=0, lt=1)] = 0.15
-        """Share of a cell's side by which a tile is smaller, and may move (section 4.1: 64 of 75 pixels)."""
+        """Share of a cell's side by which a tile is smaller, and may move (the paper: 64 of 75 pixels)."""
         num_orders: PositiveInt = 100
-        """Permutations told apart, as far from each other as can be (section 3.2); at most all there are."""
+        """Permutations told apart, as far from each other as can be; at most all there are."""
         hidden_dim: PositiveInt = 1024
 
     def __init__(self, config: Config, encoder: Encoder):
@@ -61,8 +60,7 @@ class Jigsaw(Method):
         seed, step = progress.seed, progress.step
         tiles = cut_tiles(batch.views[0], self.grid, self.size, batch.sample_id, salt(seed, step, TILES))
         column = torch.zeros(1, dtype=torch.int64, device=batch.sample_id.device)
-        bits = keyed_bits(batch.sample_id, column, salt(seed, step, ORDER))[:, 0] & ((1 << _BITS) - 1)
-        order = bits * len(self.orders) >> _BITS  # [B]
+        order = keyed_below(batch.sample_id, column, len(self.orders), salt(seed, step, ORDER))[:, 0]  # [B]
         places = self.orders[order][:, :, None, None, None].expand_as(tiles)  # [B, T, C, t, t]
         shown = standardized(tiles.gather(1, places)).flatten(0, 1).to(tiles.dtype)  # [B * T, C, t, t]
         if self.enlarged:

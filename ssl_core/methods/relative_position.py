@@ -1,7 +1,7 @@
 """Relative position: tell where a patch lies around another one (Doersch et al., 2015, https://arxiv.org/abs/1505.05192).
 
 Patches are gray, in place of the paper's dropping of two channels: lenses shift colors apart by the place in the image,
-which would tell the answer (section 4.2). Shapes: B samples, t side of a patch, D encoder width.
+which would tell the answer. Shapes: B samples, t side of a patch, D encoder width.
 """
 
 from typing import Annotated, Literal
@@ -15,7 +15,7 @@ from ssl_core.encoders.base import Encoder, PatchEncoder
 from ssl_core.methods.base import Method
 from ssl_core.nn.heads import mlp
 from ssl_core.nn.tiles import cut_tiles, standardized
-from ssl_core.noise import keyed_bits, salt
+from ssl_core.noise import keyed_below, salt
 from ssl_core.spec import IMAGE_AXES
 from ssl_core.types import Batch, LossOutput, Progress
 
@@ -32,7 +32,7 @@ class RelativePosition(Method):
     class Config(NamedConfig):
         name: Literal["relative_position"] = "relative_position"
         gap: Annotated[float, Field(ge=0, lt=1)] = 0.3
-        """Share of a cell's side by which a patch is smaller, and may move (section 4.2: gap and jitter)."""
+        """Share of a cell's side by which a patch is smaller, and may move: the gap and the jitter of the paper."""
         hidden_dim: PositiveInt = 1024
 
     def __init__(self, config: Config, encoder: Encoder):
@@ -51,7 +51,7 @@ class RelativePosition(Method):
         tiles = cut_tiles(batch.views[0], GRID, self.size, batch.sample_id, salt(seed, step, TILES))  # [B, 9, C, t, t]
         gray = standardized(tiles.mean(2, keepdim=True)).to(tiles.dtype).expand_as(tiles)
         column = torch.zeros(1, dtype=torch.int64, device=batch.sample_id.device)
-        answer = keyed_bits(batch.sample_id, column, salt(seed, step, NEIGHBOR))[:, 0] & (NEIGHBORS - 1)  # [B]
+        answer = keyed_below(batch.sample_id, column, NEIGHBORS, salt(seed, step, NEIGHBOR))[:, 0]  # [B]
         place = answer + (answer >= MIDDLE)  # [B], of the nine but the middle
         row = torch.arange(len(answer), device=answer.device)
         shown = torch.cat([gray[:, MIDDLE], gray[row, place]])  # [2B, C, t, t]

@@ -16,13 +16,12 @@ from ssl_core.losses.time_series import hierarchical_contrast
 from ssl_core.methods.base import Method
 from ssl_core.nn.dropout import KeyedDropout, keyed
 from ssl_core.nn.ema import follow_, frozen_copy
-from ssl_core.noise import keyed_bits, keyed_uniform, salt
+from ssl_core.noise import keyed_below, keyed_chance, keyed_uniform, salt
 from ssl_core.optimize.collectives import gather, rank
 from ssl_core.spec import SERIES_AXES
 from ssl_core.types import Batch, LossOutput, Progress
 
 CROP, OFFSET, MASK = 1, 2, 3  # what a random draw is for
-_BITS = 24
 
 
 class TS2Vec(Method):
@@ -40,7 +39,7 @@ class TS2Vec(Method):
         alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
         """Weight of the instance-wise loss; the temporal one has the rest (eq. 3)."""
         mask_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.5
-        """Probability that a step is masked, after the input projection (section 3.2)."""
+        """Probability that a step is masked, after the input projection."""
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
         """Of the representations, in training (the authors' code)."""
 
@@ -64,7 +63,8 @@ class TS2Vec(Method):
         """The steps of two crops that both have: [B, L, D] each. Sizes are the batch's, places the sample's."""
         low, left, right, high = _crops(view.shape[2], progress)
         key = salt(progress.seed, progress.step, OFFSET)
-        moved = _below(sample_id, view.shape[2] - (high - low) + 1, key)  # [B] where the first crop starts
+        number = torch.zeros(1, dtype=torch.int64, device=view.device)
+        moved = keyed_below(sample_id, number, view.shape[2] - (high - low) + 1, key)[:, 0]  # [B] of the first crop
         first = self._encoded(_cut(view, moved, right - low), sample_id, progress, 0)  # [B, right - low, D]
         second = self._encoded(_cut(view, moved + left - low, high - left), sample_id, progress, 1)
         return first[:, left - low :], second[:, : right - left]
@@ -74,9 +74,8 @@ class TS2Vec(Method):
         steps = self.encoder.embed(crop)  # [B, t, H]
         if self.training:
             column = torch.arange(steps.shape[1], device=steps.device)
-            bits = keyed_bits(sample_id, column, salt(progress.seed, progress.step, MASK, number))
-            kept = (bits & ((1 << _BITS) - 1)) >= round(self.mask_ratio * (1 << _BITS))  # [B, t]
-            steps = steps * kept[..., None]
+            masked = keyed_chance(sample_id, column, self.mask_ratio, salt(progress.seed, progress.step, MASK, number))
+            steps = steps * ~masked[..., None]
         with keyed(sample_id, progress, views=(number,)):
             encoded: Tensor = self.dropout(self.encoder.encode(steps))
         return encoded
@@ -89,12 +88,6 @@ def _crops(length: int, progress: Progress) -> tuple[int, int, int, int]:
     left = int(draws[1] * (length - shared + 1))
     right = left + shared
     return int(draws[2] * (left + 1)), left, right, right + int(draws[3] * (length - right + 1))
-
-
-def _below(sample_id: Tensor, count: int, key: int) -> Tensor:
-    """[B] whole numbers of 0 .. count - 1."""
-    bits = keyed_bits(sample_id, torch.zeros(1, dtype=torch.int64, device=sample_id.device), key)[:, 0]
-    return (bits & ((1 << _BITS) - 1)) * count >> _BITS
 
 
 def _cut(view: Tensor, start: Tensor, length: int) -> Tensor:

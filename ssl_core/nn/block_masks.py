@@ -8,13 +8,11 @@ from math import prod
 import torch
 from torch import Tensor
 
-from ssl_core.noise import keyed_bits
-
-_BITS = 24
+from ssl_core.noise import keyed_below, keyed_bits
 
 
 def unit_mask(sample_id: Tensor, grid: tuple[int, ...], unit: int, ratio: float, salt: int) -> Tensor:
-    """Mask whole units of `unit` patches a side, the same number of them in each sample (SimMIM, section 3.2).
+    """Mask whole units of `unit` patches a side, the same number of them in each sample (SimMIM).
 
     Args:
         sample_id: [B] int64.
@@ -42,14 +40,12 @@ def block_mask(sample_id: Tensor, grid: tuple[int, int], size: tuple[int, int], 
         column: number of the draw: other rectangles of the same sample have another one.
     Returns: [B, N] bool, True inside.
     """
-    ends = [
-        _below(sample_id, side - extent + 1, 2 * column + axis, salt)
-        for axis, (side, extent) in enumerate(zip(grid, size, strict=True))
-    ]  # first row, first column: [B] each
     inside = []
-    for first, side, extent in zip(ends, grid, size, strict=True):
+    for axis, (side, extent) in enumerate(zip(grid, size, strict=True)):
+        number = torch.full((1,), 2 * column + axis, device=sample_id.device)
+        first = keyed_below(sample_id, number, side - extent + 1, salt)  # [B, 1]
         place = torch.arange(side, device=sample_id.device)
-        inside.append((place >= first[:, None]) & (place < first[:, None] + extent))  # [B, side]
+        inside.append((place >= first) & (place < first + extent))  # [B, side]
     return (inside[0][:, :, None] & inside[1][:, None]).flatten(1)
 
 
@@ -63,9 +59,3 @@ def draw_places(preferred: Tensor, allowed: Tensor, count: int, sample_id: Tenso
     bits = keyed_bits(sample_id, torch.arange(allowed.shape[1], device=allowed.device), salt)  # [B, N]
     drawn = (bits & ((1 << 60) - 1)) + ((~preferred).long() << 60) + ((~allowed).long() << 61)
     return drawn.argsort(dim=1, stable=True)[:, :count].sort(dim=1).values
-
-
-def _below(sample_id: Tensor, count: int, column: int, salt: int) -> Tensor:
-    """[B] whole numbers of 0 .. count - 1."""
-    bits = keyed_bits(sample_id, torch.full((1,), column, dtype=torch.int64, device=sample_id.device), salt)[:, 0]
-    return (bits & ((1 << _BITS) - 1)) * count >> _BITS

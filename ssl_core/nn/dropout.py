@@ -18,12 +18,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ssl_core.noise import keyed_bits, salt
+from ssl_core.noise import keyed_chance, salt
 from ssl_core.types import Progress
 
 DROPOUT = 0xD409
 """Tells these draws from masks and noise of the same sample and step."""
-_BITS = 24  # of a draw that are compared with the rate
 
 
 class _Keys(NamedTuple):
@@ -87,6 +86,5 @@ class KeyedDropout(nn.Module):
             )
         step, column = keys.progress, torch.arange(x[0].numel(), device=x.device)
         salts = [salt(DROPOUT, step.seed, step.step, view, self.layer) for view in keys.views]
-        bits = torch.cat([keyed_bits(keys.sample_id, column, each) for each in salts])  # [V * B, elements of a row]
-        kept = (bits & ((1 << _BITS) - 1)) >= round(self.rate * (1 << _BITS))
-        return x * kept.view(x.shape) / (1 - self.rate)
+        dropped = torch.cat([keyed_chance(keys.sample_id, column, self.rate, each) for each in salts])
+        return x * ~dropped.view(x.shape) / (1 - self.rate)  # [V * B, ...]

@@ -6,13 +6,11 @@ Shapes: B samples, C channels, S side of the view, g tiles a side, t side of a t
 import torch
 from torch import Tensor
 
-from ssl_core.noise import keyed_bits
-
-_BITS = 24
+from ssl_core.noise import keyed_below
 
 
 def cut_tiles(view: Tensor, grid: int, size: int, sample_id: Tensor, salt: int) -> Tensor:
-    """Cut each view into g x g cells, and from each cell a tile at a keyed place (Noroozi & Favaro, 2016, section 4.1).
+    """Cut each view into g x g cells, and from each cell a tile at a keyed place (Noroozi & Favaro, 2016).
 
     Args:
         view: [B, C, H, W]; rows and columns that are left over at the end are not used.
@@ -22,8 +20,8 @@ def cut_tiles(view: Tensor, grid: int, size: int, sample_id: Tensor, salt: int) 
     """
     cells = (view.shape[2] // grid, view.shape[3] // grid)
     place = torch.arange(grid * grid, device=view.device)
-    rows = _starts(place // grid * cells[0], cells[0] - size, sample_id, 2 * place, salt)  # [B, g * g]
-    columns = _starts(place % grid * cells[1], cells[1] - size, sample_id, 2 * place + 1, salt)
+    rows = place // grid * cells[0] + keyed_below(sample_id, 2 * place, cells[0] - size + 1, salt)  # [B, g * g]
+    columns = place % grid * cells[1] + keyed_below(sample_id, 2 * place + 1, cells[1] - size + 1, salt)
     step = torch.arange(size, device=view.device)
     row, column = rows[..., None] + step, columns[..., None] + step  # [B, g * g, t] each
     samples = torch.arange(len(view), device=view.device)[:, None, None, None]
@@ -35,9 +33,3 @@ def standardized(tiles: Tensor) -> Tensor:
     values = tiles.flatten(-3).float()
     mean, std = values.mean(-1), (values.var(-1) + 1e-6).sqrt()
     return (tiles - mean[..., None, None, None]) / std[..., None, None, None]
-
-
-def _starts(first: Tensor, free: int, sample_id: Tensor, column: Tensor, salt: int) -> Tensor:
-    """[g * g] first pixels of the cells, `free` places for a tile less one -> [B, g * g] first pixels of the tiles."""
-    bits = keyed_bits(sample_id, column, salt) & ((1 << _BITS) - 1)
-    return first + (bits * (free + 1) >> _BITS)

@@ -37,8 +37,6 @@ SCORE = "forecast_mse"
 MOST_FEATURES = 8192
 """Of one context; the regression takes their square in memory."""
 BATCH = 256
-_ROUNDING = 1e-6
-"""A deviation below this share of the mean is rounding of float32, not signal."""
 
 
 class Forecasting(EvaluationTask):
@@ -122,7 +120,7 @@ class Forecasting(EvaluationTask):
                 )
             start = rows - longest - length
             seen = value.values[start : start + length]
-            level, spread = _scale(seen, chain)
+            level, spread = chain.scale_of(seen)
             ids.append(sample_id)
             contexts.append(chain.cut(value, start, start + length).T)
             recents.append(seen[-season:])
@@ -198,18 +196,6 @@ def _series(given: Evaluated, split: Split) -> Iterator[tuple[int, Any]]:
                     yield sample_id, codec.decode(data)
 
 
-def _scale(values: NDArray[np.float32], chain: SeriesAugmentation) -> tuple[NDArray[Any], NDArray[Any]]:
-    """What the view of a context [L, C] subtracts and divides by, [C] each; by 1 where a channel is constant."""
-    if chain.normalize != "view":
-        given = chain.given_scale
-        return given if given else (np.zeros(values.shape[1]), np.ones(values.shape[1]))
-    known = ~np.isnan(values)
-    count = np.maximum(known.sum(axis=0), 1)
-    mean = np.where(known, values, 0).sum(axis=0, dtype=np.float64) / count
-    std = np.sqrt((np.where(known, values - mean, 0) ** 2).sum(axis=0) / count)
-    return mean, np.where(std > _ROUNDING * np.abs(mean), std, 1.0)
-
-
 def _errors(
     features: Mapping[str, Tensor], windows: Mapping[str, Windows], horizons: Sequence[int], unit: NDArray[Any]
 ) -> tuple[list[Tensor], list[Tensor]]:
@@ -219,9 +205,8 @@ def _errors(
     for split, found in windows.items():
         relative = (found.future - found.level[:, None]) / found.spread[:, None]  # [N, H, C]
         by_channel = torch.from_numpy(relative).transpose(1, 2).unflatten(1, (rows, -1))  # [N, R, C / R, H]
-        wanted[split] = [
-            by_channel[..., :horizon].flatten(2).flatten(0, 1) for horizon in horizons
-        ]  # [N * R, C / R * H]
+        rows_of = by_channel.flatten(0, 1)  # [N * R, C / R, H]
+        wanted[split] = [rows_of[..., :horizon].flatten(1) for horizon in horizons]  # [N * R, C / R * H] each
     whole = ~wanted["train"][horizons.index(max(horizons))].isnan().any(1)
     fitted = fit_ridge(given["train"][whole], [y[whole] for y in wanted["train"]])
     scale = torch.from_numpy(windows["test"].spread / unit)[..., None]  # [N, C, 1]

@@ -66,8 +66,6 @@ class SeriesAugmentation(Augmentation):
         self.spec = ViewSpec(SERIES_AXES, (config.channels, config.length), nbytes=4 * config.channels * config.length)
         self._scale = config
         self.normalize = config.normalize
-        self.given_scale = (np.array(config.mean), np.array(config.std)) if config.normalize == "given" else None
-        """Mean and deviation of each channel, [C] each, where they are settings."""
 
     def cut(self, value: SeriesValue, start: float, stop: float) -> NDArray[np.float32]:
         """Steps `start` to `stop` of a series, normalized: [L, C]; what lies outside of it is missing.
@@ -88,6 +86,21 @@ class SeriesAugmentation(Augmentation):
         seen = steps_as_rows(given, time, start, stop, scale.length)
         return _standardized(seen) if scale.normalize == "view" else seen
 
+    def scale_of(self, seen: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What the view of a stretch [L, C] subtracts and divides by, [C] each; by 1 where a channel is constant.
+
+        Raises:
+            ValueError: it is normalized by the whole series, of which the stretch says nothing.
+        """
+        if self.normalize == "series":
+            raise ValueError("normalize: series reads more than the stretch")
+        if self.normalize == "given":
+            return np.array(self._scale.mean), np.array(self._scale.std)
+        if self.normalize == "none":
+            return np.zeros(seen.shape[1]), np.ones(seen.shape[1])
+        mean, std = moments(seen)
+        return mean, np.where(std > 0, std, 1.0)
+
     def finish(self, view: "Tensor", sample_id: NDArray[np.int64] | None = None, salt: int | None = None) -> "Tensor":
         """Missing values become 0, the mean of a normalized series: [B, C, L] float32."""
         return view.float().nan_to_num(nan=0.0)
@@ -107,15 +120,21 @@ class SeriesAugmentation(Augmentation):
 
 def _standardized(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Each channel of [T, C] to mean 0 and deviation 1 over what is not missing; a constant one becomes 0."""
+    mean, std = moments(values)
+    scale = np.where(std > 0, std, np.inf)  # [C]; by infinity: 0, or missing still
+    return ((values - mean) / scale).astype(np.float32)
+
+
+def moments(values: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and deviation of each channel of [T, C] over what is not missing, [C] each; 0 that of a constant one."""
     known = ~np.isnan(values)
     if known.all():
-        mean = values.mean(axis=0, dtype=np.float64)  # [C]
+        mean = values.mean(axis=0, dtype=np.float64)
         centered = values - mean
-        std = np.sqrt((centered * centered).mean(axis=0))  # [C]
+        std = np.sqrt((centered * centered).mean(axis=0))
     else:
-        count = np.maximum(known.sum(axis=0), 1)  # [C]
+        count = np.maximum(known.sum(axis=0), 1)
         mean = np.where(known, values, 0).sum(axis=0, dtype=np.float64) / count
         centered = values - mean
         std = np.sqrt(np.where(known, centered * centered, 0).sum(axis=0) / count)
-    scale = np.where(std > _ROUNDING * np.abs(mean), std, np.inf)  # [C]; by infinity: 0, or missing still
-    return (centered / scale).astype(np.float32)
+    return mean, np.where(std > _ROUNDING * np.abs(mean), std, 0.0)
