@@ -1,7 +1,7 @@
 """The league's table and picture in docs/results.md, from league.json: `python -m tests.benchmarks.league_page`."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +45,11 @@ NAMES = {
 }
 
 
-def sized(encoder: NamedConfig) -> str:
-    """Name and width of an encoder."""
+def sized(encoder: NamedConfig, layers: Sequence[int]) -> str:
+    """Name and width of an encoder, and the layers that are scored, where that is not the last one."""
     width = getattr(encoder, "width", None) or getattr(encoder, "dim", None)
-    return f"{encoder.name} {width}" if width else encoder.name
+    name = f"{encoder.name} {width}" if width else encoder.name
+    return name + (f", layer {' and '.join(map(str, layers))}" if layers else "")
 
 
 def table(rows: Iterable[dict[str, Any]]) -> list[Row]:
@@ -110,7 +111,7 @@ def _cell(row: dict[str, Any], name: str) -> str:
     if name not in row["scores"]:
         return "-"
     interval = row["intervals"].get(name)
-    return f"{row['encoder_scores'][name]:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
+    return f"{row['scores'][name]:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
 
 
 def _number(value: float | None) -> str:
