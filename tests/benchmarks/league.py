@@ -35,15 +35,15 @@ SEEDS = dict.fromkeys(("simclr", "byol", "barlow_twins", "mae", "dino"), (0, 1))
 MINUTES = 10.0
 ONLY: Sequence[str] = ()
 """Methods to run; empty: all."""
-EVALUATE = {
-    "probes": [
+EVALUATE = {  # the recipe's own `evaluate.layer` stays
+    "evaluate.probes": [
         {"name": "knn"},
         {"name": "linear_probe"},
         {"name": "few_label", "per_class": [5], "percent": []},
         {"name": "retrieval"},
     ],
-    "robustness": {"severities": [3], "max_samples": 1000},
-    "leaks": False,
+    "evaluate.robustness": {"severities": [3], "max_samples": 1000},
+    "evaluate.leaks": False,
 }
 SCORES = ("knn_top1_k200", "linear_top1", "few_label_n5_top1", "retrieval_map")
 QUICK = {"train.steps": 8, "train.global_batch_size": 64, "evaluate.max_samples": 500, "evaluate.robustness": None}
@@ -121,7 +121,7 @@ def _of(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _config(method: str, changes: dict[str, Any], quick: bool) -> RunConfig:
-    fixed = {"storage": str(STORAGE), "evaluate": EVALUATE, "train.monitor_samples": 0}
+    fixed = {"storage": str(STORAGE), "train.monitor_samples": 0, **EVALUATE}
     if quick:
         fixed |= {"source": {"name": "digits"}, "train.epochs": None}
         return load(recipes()[method], fixed | changes | QUICK)

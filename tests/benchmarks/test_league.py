@@ -33,6 +33,13 @@ def test_the_picture_names_every_method(tmp_path: Path) -> None:
     assert (tmp_path / "league.svg").read_text().startswith("<?xml")
 
 
+def test_a_recipe_is_scored_at_the_layer_that_it_names() -> None:
+    rotation, simclr = (league._config(method, {}, quick=True) for method in ("rotation", "simclr"))
+    assert (rotation.evaluate.layers, simclr.evaluate.layers) == ((2,), ())
+    assert [probe.name for probe in rotation.evaluate.probes] == ["knn", "linear_probe", "few_label", "retrieval"]
+    assert league_page.sized(rotation.encoder, rotation.evaluate.layers) == "resnet 16, layer 2"
+
+
 def test_every_recipe_of_a_method_takes_part_and_every_goal_has_a_recipe_or_no_method() -> None:
     known = league.recipes()
     assert {"simclr", "byol", "mae", "supervised"} <= set(known) and "simclr_gpu" not in known
