@@ -49,7 +49,7 @@ def sized(encoder: NamedConfig, layers: Sequence[int]) -> str:
     """Name and width of an encoder, and the layers that are scored, where that is not the last one."""
     width = getattr(encoder, "width", None) or getattr(encoder, "dim", None)
     name = f"{encoder.name} {width}" if width else encoder.name
-    return name + (f", layer {' and '.join(map(str, layers))}" if layers else "")
+    return name + (f", layer{'s' * (len(layers) > 1)} {', '.join(map(str, layers))}" if layers else "")
 
 
 def table(rows: Iterable[dict[str, Any]]) -> list[Row]:
