@@ -4,13 +4,14 @@ from typing import NamedTuple
 
 IMAGE_AXES = ("channel", "height", "width")
 SERIES_AXES = ("channel", "time")
+TOKEN_AXES = ("token",)
 
 
 class ViewSpec(NamedTuple):
     """One finished view, as the encoder sees it; compared before Ray starts."""
 
     axes: tuple[str, ...]
-    """IMAGE_AXES, SERIES_AXES, ("token",), ("channel", "time", "height", "width")."""
+    """IMAGE_AXES, SERIES_AXES, TOKEN_AXES, ("channel", "time", "height", "width")."""
     shape: tuple[int, ...]
     """Along `axes`; a ragged axis has its longest."""
     num_ids: int = 0
