@@ -80,6 +80,8 @@ def check_headline(config: "EvaluateConfig") -> None:
     probes = [find("ssl_core.evaluate", probe.name)(probe) for probe in config.probes]
     known = [name for probe in probes for name in probe.score_names]
     known += [find(TASKS, task.name).score for _, task in listed_tasks(config)]
+    if not known:
+        raise ValueError("evaluate.probes: is empty and no task is asked for, so nothing would be scored; name one")
     if config.headline and config.headline not in known:
         close = get_close_matches(config.headline, known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"it can be one of {', '.join(known)}"

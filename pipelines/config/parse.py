@@ -1,5 +1,6 @@
 """YAML and `--set` keys to a checked config; every mistake is one dotted line."""
 
+import re
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -82,6 +83,11 @@ def read_tree(path: Path) -> dict[str, Any]:
     return tree
 
 
+_MEMBER = re.compile(r"int|float|str|bool|(tuple|list)\[.*\]")
+"""What pydantic adds to the place of a mistake for each of the types that a key takes."""
+
+
 def _line(loc: tuple[int | str, ...], message: str) -> str:
     message = message.removeprefix("Value error, ")
+    loc = loc[:-1] if loc and _MEMBER.fullmatch(str(loc[-1])) else loc
     return f"{'.'.join(map(str, loc))}: {message}" if loc else message

@@ -37,5 +37,5 @@ def _near(path: Path) -> str | None:
     files = get_close_matches(path.name, [name for name in beside if name.endswith((".yaml", ".yml"))], n=1)
     if files:
         return str(path.parent / files[0])
-    names = get_close_matches(path.stem, shipped(), n=1)
+    names = get_close_matches(path.stem.lower(), shipped(), n=1)
     return f"the shipped recipe '{names[0]}'" if names else None

@@ -205,7 +205,8 @@ def _is_image(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):
         allowed = {"bytes": _is_bytes, "path": _is_text}
         fields = [kind.field(index) for index in range(kind.num_fields)]
-        return bool(fields) and all(f.name in allowed and allowed[f.name](f.type) for f in fields)
+        given = [f for f in fields if not pa.types.is_null(f.type)]  # the paths of rows that have none
+        return bool(given) and all(f.name in allowed and allowed[f.name](f.type) for f in given)
     return _is_bytes(kind) or _is_text(kind)
 
 

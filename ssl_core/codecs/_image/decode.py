@@ -167,7 +167,8 @@ def _open(data: bytes) -> Pillow.Image:
     except Pillow.DecompressionBombError as error:
         raise DecodeError("more pixels than Pillow agrees to decode") from error
     except UnidentifiedImageError as error:
-        raise DecodeError("not an image") from error
+        phone = data[4:8] == b"ftyp"  # the container of HEIC and AVIF, which cameras of phones write
+        raise DecodeError("HEIC and AVIF are not read; convert to JPEG or PNG" if phone else "not an image") from error
     except _PILLOW_FAULTS as error:
         raise DecodeError(f"corrupt image ({error})") from error
 

@@ -39,6 +39,8 @@ def test_a_wrong_path_does_not_become_the_shipped_recipe_of_its_name(here, path)
 def test_a_recipe_of_nearly_that_name_is_suggested(here):
     with pytest.raises(UserError, match="recipe digts: no such file; did you mean the shipped recipe 'digits'"):
         load("digts")
+    with pytest.raises(UserError, match="did you mean the shipped recipe 'digits'"):
+        load("DIGITS")
     (here / "mine.yaml").write_text(DIGITS.read_text())
     with pytest.raises(UserError, match=r"recipe min\.yaml: no such file; did you mean mine\.yaml\?"):
         load("min.yaml")
@@ -172,3 +174,16 @@ def test_a_set_value_that_is_no_yaml_is_said(capsys):
     assert main(["show", "digits", "--set", "tracking.uri=${env:X}", "--set", "storage=a b/c"]) == 0
     shown = yaml.safe_load(capsys.readouterr().out)
     assert (shown["tracking"]["uri"], shown["storage"]) == ("${env:X}", "a b/c")
+
+
+def test_a_key_that_takes_a_number_or_a_list_is_named_as_the_recipe_names_it():
+    assert mistakes({"evaluate.layer": "last"}) == [
+        "evaluate.layer: Input should be a valid integer, unable to parse string as an integer",
+        "evaluate.layer: takes a list, e.g. [a, b], not 'last'",
+    ]
+
+
+def test_no_probe_and_no_task_is_refused():
+    assert mistakes({"evaluate.probes": []}) == [
+        "evaluate.probes: is empty and no task is asked for, so nothing would be scored; name one"
+    ]

@@ -62,6 +62,8 @@ class TestParquet:
         assert str(found[4].error).startswith("leads outside")
         pq.write_table(pa.table({"image": ["img/a.png"]}), tmp_path / "data/y.parquet")
         assert samples(made("parquet", path=tmp_path / "data/y.parquet"))[0].data == encoded(1)
+        pq.write_table(pa.table({"image": [{"bytes": encoded(7), "path": None}]}), tmp_path / "data/z.parquet")
+        assert samples(made("parquet", path=tmp_path / "data/z.parquet"))[0].data == encoded(7)  # path: of type null
 
     def test_a_damaged_row_group_loses_only_itself(self, tmp_path: Path) -> None:
         path = tmp_path / "x.parquet"

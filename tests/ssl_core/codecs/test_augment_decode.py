@@ -107,6 +107,7 @@ def test_images_of_one_pixel():
         (b"", "empty file"),
         (b"just text, no pixels\n" * 20, "not an image"),
         (b"\0" * 5000, "not an image"),
+        (b"\0\0\0\x1cftypheic" + b"\0" * 500, "HEIC and AVIF are not read; convert to JPEG or PNG"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
         (KINDS["jpeg"][:-2], "truncated JPEG"),
         (KINDS["jpeg"][: len(KINDS["jpeg"]) // 2], "truncated JPEG"),
