@@ -21,7 +21,7 @@ SIZES = {  # dim, depth, heads: table 1 of the paper; DeiT (Touvron et al., 2021
 
 
 class ViT(TransformerPatchEncoder):
-    """Vision Transformer on square patches, from tiny to large; mean-pooled or with a class token."""
+    """Vision Transformer on square patches, from tiny to large; mean-pooled or with a class token; registers."""
 
     class Config(TransformerConfig):
         name: Literal["vit"] = "vit"
@@ -33,11 +33,17 @@ class ViT(TransformerPatchEncoder):
     def __init__(self, config: Config, spec: ViewSpec):
         super().__init__(spec)
         (channels, height, width), self.patch_size = spec.shape, config.patch_size
-        for side in (height, width):
+        self.build_(config, SIZES[config.size], self._grid(height, width), channels * self.patch_size**2)
+
+    def grid_of(self, x: Tensor) -> tuple[int, ...]:
+        """[B, C, H, W] -> (H / p, W / p)."""
+        return self._grid(*x.shape[2:])
+
+    def _grid(self, *sides: int) -> tuple[int, ...]:
+        for side in sides:
             if side % self.patch_size:
                 raise ValueError(f"encoder.patch_size: {self.patch_size} does not divide the view size {side}")
-        grid = (height // self.patch_size, width // self.patch_size)
-        self.build_(config, SIZES[config.size], grid, channels * self.patch_size**2)
+        return tuple(side // self.patch_size for side in sides)
 
     def patchify(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, N, P], each patch in the order C, row, column, as a convolution's weight."""
