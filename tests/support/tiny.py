@@ -46,6 +46,14 @@ SMALL_METHODS: dict[str, dict[str, Any]] = {
     "simmim": {"mask_unit": 1},
     "simsiam": {"projection_dim": 16, "predictor_dim": 8},
     "supervised": {"num_classes": NUM_CLASSES},
+    "swav": {
+        "num_local": 1,
+        "num_prototypes": 6,
+        "hidden_dim": 32,
+        "projection_dim": 16,
+        "queue_size": 8,
+        "queue_start": 0.0,
+    },
     "vae": {"latent_dim": 4, "decoder_width": 4},
     "vicreg": {"projection_dim": 16},
 }
