@@ -98,17 +98,17 @@ class TransformerPatchEncoder(PatchEncoder):
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Features:
         """[B, *shape] of any size that patches divide -> pooled [B, D], tokens [B, N, D]."""
-        return self._features(self.encode(self._embedded(x)))
+        return self.features_of(self.encode(self._embedded(x)))
 
     def layer_features(self, x: Tensor, valid: Tensor | None = None) -> list[Features]:
         """Of the blocks, each normalized as the last one is."""
-        return [self._features(self.norm(each)) for each in self.encode_layers(self._embedded(x))]
+        return [self.features_of(self.norm(each)) for each in self.encode_layers(self._embedded(x))]
 
     def _embedded(self, x: Tensor) -> Tensor:
         grid = self.grid_of(x)  # first: it says what does not fit
         return self.embed(self.patchify(x), grid=grid)
 
-    def _features(self, encoded: Tensor) -> Features:
+    def features_of(self, encoded: Tensor) -> Features:
         """[B, E + N, D] -> pooled [B, D], tokens [B, N, D]."""
         tokens = encoded[:, self.num_class_tokens :]
         return Features(pooled=tokens.mean(1) if self.cls_token is None else encoded[:, 0], tokens=tokens)

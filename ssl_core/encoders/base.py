@@ -128,6 +128,10 @@ class PatchEncoder(Encoder):
         """[B, K, D] -> [B, E + K, D], any K; tokens that stand for no patch, where there are any, come first."""
 
     @abstractmethod
+    def features_of(self, encoded: Tensor) -> Features:
+        """What `encode` gave of all patches, [B, E + N, D] -> pooled [B, D], tokens [B, N, D]."""
+
+    @abstractmethod
     def encode_layers(self, tokens: Tensor) -> list[Tensor]:
         """As `encode`, but the outputs of all blocks from first to last, none of them normalized."""
 
