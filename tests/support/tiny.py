@@ -53,6 +53,7 @@ SMALL_METHODS: dict[str, dict[str, Any]] = {
     "lejepa": {"hidden_dim": 32, "projection_dim": 8, "num_projections": 16},
     "mae": {"decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2},
     "moco": {"hidden_dim": 32, "projection_dim": 16, "queue_size": 20, "momentum": 0.9},
+    "moco_v3": {"hidden_dim": 32, "projection_dim": 16, "momentum": 0.9},
     "nnclr": {"hidden_dim": 32, "predictor_dim": 32, "projection_dim": 16, "queue_size": 20, "temperature": 0.5},
     "relative_position": {"gap": 0.0, "hidden_dim": 32},
     "simclr": {"hidden_dim": 32, "projection_dim": 16, "temperature": 0.5},
