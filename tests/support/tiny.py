@@ -41,6 +41,7 @@ SMALL_METHODS: dict[str, dict[str, Any]] = {
     "autoencoder": {"decoder_width": 4},
     "barlow_twins": {"projection_dim": 16, "scale": 0.024},
     "byol": {"hidden_dim": 32, "projection_dim": 16, "momentum": 0.9},
+    "colorization": {"bins": 5},
     "context_encoder": {"decoder_width": 4, "overlap": 1},
     "data2vec": {"mask_unit": 1, "top_blocks": 1, "momentum": 0.9},
     "denoising_autoencoder": {"decoder_width": 4},
