@@ -43,6 +43,7 @@ SMALL_METHODS: dict[str, dict[str, Any]] = {
     "byol": {"hidden_dim": 32, "projection_dim": 16, "momentum": 0.9},
     "colorization": {"bins": 5},
     "context_encoder": {"decoder_width": 4, "overlap": 1},
+    "cpc": {"patch": 4, "stride": 2, "context_dim": 8, "context_depth": 1, "target_dim": 16},
     "data2vec": {"mask_unit": 1, "top_blocks": 1, "momentum": 0.9},
     "denoising_autoencoder": {"decoder_width": 4},
     "dino": DISTILLATION,
