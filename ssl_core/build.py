@@ -11,7 +11,7 @@ from ssl_core.augment.base import Augmentation
 from ssl_core.catalog import find, names
 from ssl_core.codecs.base import Codec
 from ssl_core.config import NamedConfig
-from ssl_core.encoders.base import Encoder, PatchEncoder
+from ssl_core.encoders.base import Encoder
 from ssl_core.methods.base import Method
 
 
@@ -57,6 +57,10 @@ def check_views(method: NamedConfig, views: Mapping[str, NamedConfig]) -> None:
             f"method {method.name} reads views of one shape: "
             + ", ".join(f"views.{kind} gives {spec}" for kind, spec in specs.items())
         )
+    if "local" in specs and any(a > b for a, b in zip(specs["local"].shape, specs["global"].shape, strict=False)):
+        raise ValueError(
+            f"views.local: {specs['local']} is larger than views.global, {specs['global']}; lower views.local.size"
+        )
 
 
 def check_encoder_reads(method: Method, config: NamedConfig, views: Mapping[str, NamedConfig]) -> None:
@@ -72,10 +76,10 @@ def check_encoder_reads(method: Method, config: NamedConfig, views: Mapping[str,
     for kind in dict.fromkeys(type(method).kinds(config)):
         spec = build_chain(views[kind]).spec
         try:
-            if isinstance(encoder, PatchEncoder) and spec.shape != own.shape:
-                raise ValueError("its grid of patches has one size")
             encoder(torch.zeros((2, *spec.shape), device="meta"))
-        except (RuntimeError, ValueError):
+        except ValueError as error:  # in our words
+            raise ValueError(f"views.{kind}: {error}") from None
+        except (RuntimeError, AssertionError):  # the latter of networks of torchvision and timm
             raise ValueError(
                 f"views.{kind}: encoder {name}, built for views of {own}, cannot read those of {spec}"
             ) from None

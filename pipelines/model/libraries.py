@@ -75,6 +75,7 @@ def _timm_vit(encoder: Encoder, folder: Path) -> Network:
     state["patch_embed.proj.weight"] = _as_convolution(state.pop("patch_embed.weight"), encoder)
     state["patch_embed.proj.bias"] = state.pop("patch_embed.bias")
     state["pos_embed"] = _positions(encoder)
+    state.pop("position", None)  # where it is learned
     arguments = {
         "img_size": list(encoder.view_shape[1:]),
         "patch_size": encoder.patch_size,
@@ -83,6 +84,7 @@ def _timm_vit(encoder: Encoder, folder: Path) -> Network:
         "depth": len(encoder.blocks),
         "num_heads": _heads(encoder),
         "class_token": encoder.cls_token is not None,
+        "reg_tokens": encoder.num_class_tokens - int(encoder.cls_token is not None),
         "global_pool": "avg" if encoder.cls_token is None else "token",
         "fc_norm": False,
     }
@@ -107,6 +109,8 @@ def _transformers_vit(encoder: Encoder, folder: Path) -> Network:
         raise UserError(
             "--format transformers: its ViT has a class token; train with encoder.class_token, or take timm"
         )
+    if encoder.reg_token is not None:
+        raise UserError("--format transformers: its ViT has no registers; take timm")
     from transformers import ViTModel
 
     _save(_transformers_names(encoder), folder)
@@ -191,8 +195,8 @@ def _as_convolution(weight: Tensor, encoder: ViT) -> Tensor:
 
 
 def _positions(encoder: ViT) -> Tensor:
-    """[1, N, D], or [1, 1 + N, D] with a class token, which has none of its own."""
-    position = encoder.position
+    """[1, E + N, D]: class token and registers have none of their own."""
+    position = encoder.position.detach()
     none = position.new_zeros(1, encoder.num_class_tokens, encoder.embed_dim)
     return torch.cat([none, position], dim=1)
 

@@ -5,7 +5,7 @@ Shapes: B samples, D input width of the classification layer.
 
 import struct
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -50,18 +50,26 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return {name.removeprefix("module."): tensor for name, tensor in found.items()}
 
 
-def load_weights_(network: nn.Module, path: Path, model: str, head: str) -> None:
+def load_weights_(
+    network: nn.Module,
+    path: Path,
+    what: str,
+    head: str,
+    rename: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict,
+) -> None:
     """Fill a network whose classifier has been taken off; one on the meta device is left as it is.
 
     Args:
+        what: the key that says which network it is, with its value, e.g. "encoder.model resnet18".
         head: name of the classifier in the file; its weights are left out.
+        rename: names and shapes of the file to those of the network.
     Raises:
         ValueError: no such file, or it belongs to another architecture.
     """
     check_file(path)
     if any(p.is_meta for p in network.parameters()):
         return  # only the config is being checked
-    given = {name: t for name, t in read_weights(path).items() if not name.startswith(f"{head}.")}
+    given = rename({name: t for name, t in read_weights(path).items() if not name.startswith(f"{head}.")})
     wanted = network.state_dict()
     faults = [f"{name} is missing" for name in wanted if name not in given and not name.endswith("num_batches_tracked")]
     faults += [f"{name} is unknown" for name in given if name not in wanted]
@@ -72,10 +80,10 @@ def load_weights_(network: nn.Module, path: Path, model: str, head: str) -> None
     ]
     if faults:
         raise ValueError(
-            f"encoder.weights: {path}: does not fit encoder.model {model}: {faults[0]} ({len(faults)} such faults); "
+            f"encoder.weights: {path}: does not fit {what}: {faults[0]} ({len(faults)} such faults); "
             "name the architecture that the file was saved from"
         )
-    network.load_state_dict(given, strict=False)
+    network.load_state_dict(dict(given), strict=False)
 
 
 def without_head_(network: nn.Module) -> tuple[str, int]:

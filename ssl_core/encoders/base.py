@@ -91,7 +91,15 @@ class PatchEncoder(Encoder):
     num_tokens: int  # N
     grid: tuple[int, ...]  # tokens along each axis of the view, e.g. (8, 8); the product is N
     patch_dim: int  # P, raw values per patch
-    num_class_tokens: int = 0  # E, tokens that stand for no patch
+    num_class_tokens: int = 0  # E, tokens that stand for no patch: of the class, registers
+
+    @abstractmethod
+    def grid_of(self, x: Tensor) -> tuple[int, ...]:
+        """Patches along each axis of views [B, *shape] of any size; `grid` is that of `view_shape`.
+
+        Raises:
+            ValueError: the patches do not divide these views, with the config key.
+        """
 
     @abstractmethod
     def patchify(self, x: Tensor) -> Tensor:
@@ -102,12 +110,26 @@ class PatchEncoder(Encoder):
         """[B, N, P] -> [B, *view_shape], the inverse of patchify."""
 
     @abstractmethod
-    def embed(self, patches: Tensor, mask: Tensor | None = None, mask_token: Tensor | None = None) -> Tensor:
-        """[B, N, P] -> [B, N, D], positions added; where mask [B, N] is True, mask_token [D] stands for the patch."""
+    def embed(
+        self,
+        patches: Tensor,
+        mask: Tensor | None = None,
+        mask_token: Tensor | None = None,
+        grid: tuple[int, ...] | None = None,
+    ) -> Tensor:
+        """[B, N, P] -> [B, N, D], positions added; where mask [B, N] is True, mask_token [D] stands for the patch.
+
+        Args:
+            grid: of the views that the patches were cut from; None: `self.grid`.
+        """
 
     @abstractmethod
     def encode(self, tokens: Tensor) -> Tensor:
-        """[B, K, D] -> [B, E + K, D], any K <= N; class tokens, where there are any, come first."""
+        """[B, K, D] -> [B, E + K, D], any K; tokens that stand for no patch, where there are any, come first."""
+
+    @abstractmethod
+    def features_of(self, encoded: Tensor) -> Features:
+        """What `encode` gave of all patches, [B, E + N, D] -> pooled [B, D], tokens [B, N, D]."""
 
     @abstractmethod
     def encode_layers(self, tokens: Tensor) -> list[Tensor]:

@@ -35,11 +35,19 @@ class PatchTransformer(TransformerPatchEncoder):
     def __init__(self, config: Config, spec: ViewSpec):
         super().__init__(spec)
         (channels, length), self.patch_size = spec.shape, config.patch_size
+        self.apart = config.channels == "apart"
+        width = 1 if self.apart else channels
+        self.build_(config, SIZES[config.size], self._grid(channels, length), width * self.patch_size)
+
+    def grid_of(self, x: Tensor) -> tuple[int, ...]:
+        """[B, C, T] -> (T / p,), or (C, T / p) with channels apart."""
+        return self._grid(*x.shape[1:])
+
+    def _grid(self, channels: int, length: int) -> tuple[int, ...]:
         if length % self.patch_size:
             raise ValueError(f"encoder.patch_size: {self.patch_size} does not divide the view length {length}")
-        self.apart, steps = config.channels == "apart", length // self.patch_size
-        grid, width = ((channels, steps), 1) if self.apart else ((steps,), channels)
-        self.build_(config, SIZES[config.size], grid, width * self.patch_size)
+        steps = length // self.patch_size
+        return (channels, steps) if self.apart else (steps,)
 
     def patchify(self, x: Tensor) -> Tensor:
         """[B, C, T] -> [B, N, P], each patch in the order C, step; with channels apart, patches in that order."""

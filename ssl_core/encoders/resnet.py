@@ -8,7 +8,8 @@ from typing import Literal
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from ssl_core.config import NamedConfig
+from ssl_core.config import LocalPath, NamedConfig
+from ssl_core.encoders._published import load_weights_
 from ssl_core.encoders._residual import BasicBlock, Bottleneck, conv1x1
 from ssl_core.encoders.base import Encoder, of_map, stage_features
 from ssl_core.nn.norm import BatchNorm2d
@@ -30,6 +31,9 @@ class ResNet(Encoder):
         """small: 3x3 without max-pooling (SimCLR, B.9); auto takes it for views of at most 64 px."""
         zero_init_residual: bool = False
         """Start each residual branch at zero (Goyal et al., 2017, section 5.1)."""
+        weights: LocalPath | None = None
+        """File with weights to start from (.safetensors, .pt, .pth), of torchvision's or timm's ResNet, which want
+        width 64 and `stem: imagenet`, or of this one; null: random ones. Nothing is downloaded."""
 
     def __init__(self, config: Config, spec: ViewSpec):
         super().__init__(spec)
@@ -53,6 +57,8 @@ class ResNet(Encoder):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
             if config.zero_init_residual and isinstance(layer, BasicBlock | Bottleneck):
                 nn.init.zeros_(layer.last_norm.weight)
+        if config.weights is not None:
+            load_weights_(self, config.weights, f"encoder.depth {config.depth}, width {width}", "fc")
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Features:
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))

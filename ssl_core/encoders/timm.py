@@ -56,7 +56,9 @@ class Timm(Encoder):
         self.register_buffer("scale", spread / std, persistent=False)
         self.register_buffer("shift", (ours - mean) / std, persistent=False)
         if config.weights is not None:
-            load_weights_(self.network, config.weights, config.model, str(known.get("classifier") or "head"))
+            load_weights_(
+                self.network, config.weights, f"encoder.model {config.model}", str(known.get("classifier") or "head")
+            )
 
     def layers(self) -> list[nn.Module]:
         return opened(self.network)

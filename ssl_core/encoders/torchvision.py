@@ -47,7 +47,7 @@ class TorchVision(Encoder):
             raise ValueError(f"encoder.model: {config.model} cannot be built for {view_shape}: {error}") from None
         deterministic_(self.network)
         if config.weights is not None:
-            load_weights_(self.network, config.weights, config.model, head)
+            load_weights_(self.network, config.weights, f"encoder.model {config.model}", head)
 
     def layers(self) -> list[nn.Module]:
         inner = getattr(self.network, "encoder", None)  # of its transformers: positions, blocks, norm

@@ -122,4 +122,5 @@ def test_those_that_start_ray_run_at_tiny_sizes(name, tmp_path):
     command = [sys.executable, "-m", "tests.benchmarks", name, "--quick", "--json", str(tmp_path / "bench.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=580)
     assert done.returncode == 0, done.stderr
-    assert record.load(tmp_path / "bench.json")[name]["goals"]
+    written = record.load(tmp_path / "bench.json")[name]
+    assert written["tables"] and (written["goals"] or name == "placement")  # which compares, and sets no goal

@@ -26,20 +26,36 @@ SMALL_ENCODERS: dict[str, dict[str, Any]] = {  # overrides that only shrink; one
     "torchvision": {"model": "shufflenet_v2_x0_5"},
     "vit": {"dim": 16, "depth": 1, "heads": 2, "class_token": True},
 }
+DISTILLATION = {  # temperatures at which eight samples do not magnify the rounding of a sum
+    "num_local": 1,
+    "num_prototypes": 12,
+    "hidden_dim": 32,
+    "bottleneck_dim": 8,
+    "student_temperature": 0.2,
+    "start_teacher_temperature": 0.1,
+    "teacher_temperature": 0.15,
+    "momentum": 0.9,
+}
 SMALL_METHODS: dict[str, dict[str, Any]] = {
     "attribute_prediction": {"color_bins": 3, "edge_bins": 4},
     "autoencoder": {"decoder_width": 4},
     "barlow_twins": {"projection_dim": 16, "scale": 0.024},
     "byol": {"hidden_dim": 32, "projection_dim": 16, "momentum": 0.9},
+    "colorization": {"bins": 5},
     "context_encoder": {"decoder_width": 4, "overlap": 1},
+    "cpc": {"patch": 4, "stride": 2, "context_dim": 8, "context_depth": 1, "target_dim": 16},
     "data2vec": {"mask_unit": 1, "top_blocks": 1, "momentum": 0.9},
     "denoising_autoencoder": {"decoder_width": 4},
+    "dino": DISTILLATION,
+    "dinov2": DISTILLATION | {"mask_ratio": (0.3, 0.6)},
     "gan": {"latent_dim": 8, "generator_width": 4},
+    "ibot": DISTILLATION | {"mask_ratio": (0.3, 0.6)},
     "i_jepa": {"fewest": 1, "predictor_dim": 16, "predictor_depth": 1, "predictor_heads": 2, "momentum": 0.9},
     "jigsaw": {"grid": 2, "gap": 0.25, "num_orders": 6, "hidden_dim": 32},
     "lejepa": {"hidden_dim": 32, "projection_dim": 8, "num_projections": 16},
     "mae": {"decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2},
     "moco": {"hidden_dim": 32, "projection_dim": 16, "queue_size": 20, "momentum": 0.9},
+    "moco_v3": {"hidden_dim": 32, "projection_dim": 16, "momentum": 0.9},
     "multi_task": {
         "parts": {
             "contrast": {"name": "simclr", "hidden_dim": 32, "projection_dim": 16, "temperature": 0.5},
@@ -54,6 +70,14 @@ SMALL_METHODS: dict[str, dict[str, Any]] = {
     "simmim": {"mask_unit": 1},
     "simsiam": {"projection_dim": 16, "predictor_dim": 8},
     "supervised": {"num_classes": NUM_CLASSES},
+    "swav": {
+        "num_local": 1,
+        "num_prototypes": 6,
+        "hidden_dim": 32,
+        "projection_dim": 16,
+        "queue_size": 8,
+        "queue_start": 0.0,
+    },
     "vae": {"latent_dim": 4, "decoder_width": 4},
     "vicreg": {"projection_dim": 16},
 }

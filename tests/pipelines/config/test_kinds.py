@@ -15,6 +15,8 @@ from pipelines.storage import outbox
 from pipelines.train.loop import train
 from pipelines.train.worker import Worker
 from pipelines.tuning.trials.trial import looked_at
+from ssl_core.build import build_method
+from ssl_core.types import Batch, Progress
 from tests.support.loop import EXACT, order_of
 from tests.support.recipe import TREE
 from tests.support.tiny import tiny_batch, tiny_method
@@ -68,14 +70,42 @@ def test_views_of_two_sizes_in_one_pass_are_refused() -> None:
     )
 
 
-def test_an_encoder_of_one_size_is_refused_for_views_of_two() -> None:
-    vit = {"encoder": {"name": "vit", "dim": 16, "depth": 1, "heads": 2, "patch_size": 4}}
+def _vit(patch_size: int) -> dict[str, object]:
+    return {"encoder": {"name": "vit", "dim": 16, "depth": 1, "heads": 2, "patch_size": patch_size}}
+
+
+def test_a_transformer_on_patches_reads_crops_of_two_sizes() -> None:
+    config = _config({"name": "multi_crop"}, _vit(2))
+    method = build_method(config.method, config.encoder, config.views)
+    views = tuple(torch.randn(2, 3, SIZES[kind], SIZES[kind]) for kind in type(method).kinds(config.method))
+    assert method(Batch(views, torch.arange(2)), Progress(0, 1)).loss.isfinite()
+
+
+def test_a_patch_that_divides_one_crop_and_not_the_other_is_refused() -> None:
     with pytest.raises(UserError) as caught:
-        _config({"name": "multi_crop"}, vit)
+        _config({"name": "multi_crop"}, _vit(8))
+    (line,) = str(caught.value).splitlines()[1:]
+    assert line.strip() == "views.local: encoder.patch_size: 8 does not divide the view size 4"
+
+
+def test_an_encoder_of_one_size_is_refused_for_views_of_two() -> None:
+    sizes = {"views.global.size": 64, "views.eval.size": 64, "views.local.size": 32}
+    with pytest.raises(UserError) as caught:
+        _config({"name": "multi_crop"}, {"encoder": {"name": "torchvision", "model": "vit_b_32"}, **sizes})
     (line,) = str(caught.value).splitlines()[1:]
     assert line.strip() == (
-        "views.local: encoder vit, built for views of channel 3 x height 8 x width 8, cannot read those of "
-        "channel 3 x height 4 x width 4"
+        "views.local: encoder torchvision, built for views of channel 3 x height 64 x width 64, cannot read those of "
+        "channel 3 x height 32 x width 32"
+    )
+
+
+def test_local_crops_larger_than_global_ones_are_refused() -> None:
+    with pytest.raises(UserError) as caught:
+        _config({"name": "multi_crop"}, {"views.local.size": 16})
+    (line,) = str(caught.value).splitlines()[1:]
+    assert line.strip() == (
+        "views.local: channel 3 x height 16 x width 16 is larger than views.global, channel 3 x height 8 x width 8; "
+        "lower views.local.size"
     )
 
 

@@ -49,10 +49,13 @@ def test_timm_opens_our_resnets(depth: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.peers
+@pytest.mark.parametrize("registers", [0, 2])
+@pytest.mark.parametrize("positions", ["fixed", "learned"])
 @pytest.mark.parametrize("class_token", [False, True])
-def test_timm_opens_our_vits(class_token: bool, tmp_path: Path) -> None:
+def test_timm_opens_our_vits(class_token: bool, positions: str, registers: int, tmp_path: Path) -> None:
     pytest.importorskip("timm")
-    encoder = made("vit", patch_size=4, dim=32, depth=2, heads=4, class_token=class_token)
+    settings = {"class_token": class_token, "positions": positions, "registers": registers}
+    encoder = made("vit", patch_size=4, dim=32, depth=2, heads=4, **settings)
     assert difference("timm", encoder, tmp_path) < TOLERANCE
 
 
@@ -72,6 +75,7 @@ def test_transformers_opens_our_vits(tmp_path: Path) -> None:
         ("torchvision", "resnet", {"width": 16, "stem": "imagenet"}, "this one has width 16, a 7x7 stem"),
         ("torchvision", "resnet", {"width": 64}, "this one has width 64, a 3x3 stem and 3 channels"),
         ("transformers", "vit", {"class_token": False}, "its ViT has a class token"),
+        ("transformers", "vit", {"class_token": True, "registers": 1}, "its ViT has no registers; take timm"),
     ],
 )
 def test_what_a_library_has_not_is_refused(

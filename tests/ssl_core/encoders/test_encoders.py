@@ -7,7 +7,7 @@ import torch
 import torchvision
 from pydantic import ValidationError
 from torch import nn
-from torch.nn.functional import conv2d
+from torch.nn.functional import conv2d, interpolate
 
 from ssl_core.encoders.convnet import ConvNet
 from ssl_core.encoders.resnet import ResNet
@@ -96,3 +96,47 @@ def test_convnet_names_the_key_that_does_not_fit() -> None:
 def test_unknown_depths_are_refused() -> None:
     with pytest.raises(ValidationError, match="depth"):
         ResNet.Config.model_validate({"depth": 20})
+
+
+def _vit(**settings: Any) -> ViT:
+    torch.manual_seed(0)
+    return ViT(ViT.Config(patch_size=4, dim=32, depth=2, heads=4, **settings), image_spec(3, 32, 32)).eval()
+
+
+@pytest.mark.parametrize("positions", ["fixed", "learned"])
+def test_a_vit_reads_crops_of_other_sizes_with_positions_that_span_them(positions: str) -> None:
+    vit = _vit(positions=positions)
+    for size in ((16, 16), (16, 24), (64, 64)):
+        x = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1))
+        grid = (size[0] // 4, size[1] // 4)
+        assert vit(x).tokens.shape == (2, grid[0] * grid[1], 32)
+        on_map = vit.position.mT.unflatten(2, (8, 8))
+        wanted = interpolate(on_map, size=grid, mode="bicubic").flatten(2).mT  # as DINO's code
+        patches = vit.patchify(x)
+        torch.testing.assert_close(vit.embed(patches, grid=grid) - vit.patch_embed(patches), wanted.expand(2, -1, -1))
+    with pytest.raises(ValueError, match=r"encoder\.patch_size: 4 does not divide the view size 10"):
+        vit(torch.zeros(1, 3, 12, 10))
+
+
+def test_interpolated_positions_keep_their_order_and_their_symmetry() -> None:
+    """Of a coordinate that rises along the rows: still rising, and the middle stays the middle."""
+    vit = _vit(positions="learned")
+    with torch.no_grad():
+        vit.position.copy_(torch.arange(8.0).repeat_interleave(8)[None, :, None].expand(1, 64, 32))
+    rows = vit._positions_on((4, 4)).detach()[0, :, 0].unflatten(0, (4, 4))
+    assert (rows.diff(dim=0) > 1).all() and torch.allclose(rows, rows[:, :1].expand(4, 4))
+    assert float(rows.mean()) == pytest.approx(3.5, abs=1e-5)
+
+
+@pytest.mark.parametrize("class_token", [False, True])
+def test_registers_are_no_patches(class_token: bool) -> None:
+    vit = _vit(class_token=class_token, registers=3)
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    features, encoded = vit(x), vit.encode(vit.embed(vit.patchify(x)))
+    ahead = 3 + class_token
+    assert vit.num_class_tokens == ahead and vit.num_tokens == 64 and encoded.shape == (2, ahead + 64, 32)
+    assert torch.equal(features.tokens, encoded[:, ahead:])
+    assert torch.equal(features.pooled, encoded[:, 0] if class_token else features.tokens.mean(1))
+    features.pooled.square().sum().backward()
+    assert vit.reg_token is not None and vit.reg_token.grad is not None and vit.reg_token.grad.abs().sum() > 0
+    assert torch.equal(vit.layer_features(x)[-1].pooled, vit(x).pooled)
