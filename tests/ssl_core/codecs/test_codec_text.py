@@ -88,13 +88,8 @@ def _views(*texts: str) -> np.ndarray:
 
 
 def test_near_copies_share_their_sketch_and_others_do_not():
-    a, near, far, short, empty = _views(
-        LINE.format("the south"),
-        LINE.format("the north"),
-        "Why was my transfer declined twice this morning?",
-        "ab",
-        "ac",
-    )
+    declined = "Why was my transfer declined twice this morning?"
+    a, near, far, short, other_short = _views(LINE.format("the south"), LINE.format("the north"), declined, "ab", "ac")
     one, two, other = CODEC.sketches(np.stack([a, near, far]))
     assert np.bitwise_count(one ^ two) < 16 < np.bitwise_count(one ^ other)
     same, close, apart = CODEC.similarity(np.stack([a, a, a]), np.stack([a, near, far]))
