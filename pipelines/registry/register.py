@@ -178,6 +178,7 @@ def _save(folder: Path, packed: Path, card: Card, model_id: str) -> None:
     from mlflow.types import Schema, TensorSpec
 
     embedder = Embedder(packed)
+    (drawn, *_) = embedder.drawn()
     # No input schema: MLflow would force every input into one form, and samples come as bytes or as arrays.
     embeddings = TensorSpec(np.dtype(np.float32), (-1, card.embed_dim), name=None)
     save_model(
@@ -189,7 +190,7 @@ def _save(folder: Path, packed: Path, card: Card, model_id: str) -> None:
             "examples": str(packed / EXAMPLES),
         },
         signature=ModelSignature(outputs=Schema([embeddings])),
-        input_example=pd.DataFrame({embedder.chain.field: embedder.drawn()[:1]}),
+        input_example=pd.DataFrame({embedder.chain.field: [drawn.decode() if embedder.codec.takes_text else drawn]}),
         pip_requirements=requirements(),
         metadata={
             "selfray.sha256": card.sha256,

@@ -82,6 +82,7 @@ class Text(Codec[str]):
     """Text as UTF-8 in composed form (NFC), lines ending in \\n, without control characters or space around it."""
 
     version = 1
+    takes_text = True
     compression = "zstd"
     sketch_view = {"name": "text_eval", "length": 1024, "specials": False}
 
