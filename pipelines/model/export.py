@@ -26,7 +26,7 @@ from pipelines.errors import UserError
 from pipelines.model import examples, libraries
 from pipelines.model.embedder import Embedder
 from pipelines.model.examples import EXAMPLES
-from pipelines.model.loader import CARD, WEIGHTS, load_chain, load_encoder, read_card
+from pipelines.model.loader import CARD, WEIGHTS, files_of, load_chain, load_encoder, read_card
 from pipelines.storage import journal
 from pipelines.storage.checksum import sha256_of
 from ssl_core.build import build_codec
@@ -99,7 +99,8 @@ def export(packed: Path, kind: str, output: Path, own: NDArray[Any] | None = Non
     output.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=output, prefix=".export-") as folder:
         aside = Path(folder)
-        for name in () if is_library else (CARD, EXAMPLES) if kind == "safetensors" else (CARD,):
+        beside = () if is_library else (*files_of(embedder.card)[2:], CARD, EXAMPLES)
+        for name in beside if kind == "safetensors" else beside[:-1]:
             if (packed / name).exists():
                 shutil.copyfile(packed / name, aside / name)
         run = _Writer(embedder, packed).write(kind, aside / NAMES[kind])

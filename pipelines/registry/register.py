@@ -188,6 +188,7 @@ def _save(folder: Path, packed: Path, card: Card, model_id: str) -> None:
             "config": str(packed / loader.CARD),
             "weights": str(packed / loader.WEIGHTS),
             "examples": str(packed / EXAMPLES),
+            **({"tokenizer": str(packed / loader.TOKENIZER)} if loader.TOKENIZER in loader.files_of(card) else {}),
         },
         signature=ModelSignature(outputs=Schema([embeddings])),
         input_example=pd.DataFrame({embedder.chain.field: [drawn.decode() if embedder.codec.takes_text else drawn]}),
