@@ -7,6 +7,7 @@ from pipelines.config.flat import fingerprint
 from pipelines.config.run import RunConfig
 from pipelines.data.ingest import INGEST
 from pipelines.data.shards import manifest
+from pipelines.data.tokenizer_stage import with_tokenizers
 from pipelines.errors import UserError
 from pipelines.evaluate.any_model import EvaluationConfig, shards_at
 from pipelines.evaluate.artifact import ProbeReport
@@ -27,6 +28,7 @@ def train_and_register(config: RunConfig, root: Path) -> ModelVersion:
     with runs.run(config, root):
         shards = INGEST(config, Nothing(), root)
         check(shards)
+        config = with_tokenizers(config, shards, root)
         checkpoint = PRETRAIN(config, shards, root)
         report = EVALUATE(config, checkpoint, root)
         return REGISTER(config, report, root)
@@ -42,6 +44,7 @@ def up_to(last: Last, config: RunConfig, root: Path) -> Artifact:
             return shards
         if last == "evaluate":
             check(shards)
+        config = with_tokenizers(config, shards, root)
         checkpoint = PRETRAIN(config, shards, root)
         return checkpoint if last == "pretrain" else EVALUATE(config, checkpoint, root)
 

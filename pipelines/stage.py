@@ -77,7 +77,8 @@ class Stage(Generic[Settings, Given, Made]):
 
     def decides(self, key: str) -> bool:
         """Whether a dotted key, or one below it, decides what is made."""
-        return _under(key, self.reads) and not _under(key, self.ignores)
+        where = key.endswith(".tokenizer.file")  # its sha256 says what it is
+        return _under(key, self.reads) and not _under(key, self.ignores) and not where
 
     def folder(self, config: Settings, given: Given, root: Path) -> Path:
         also = self.also(config) if self.also else None

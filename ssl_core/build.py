@@ -140,6 +140,9 @@ def build_method(
     spec = build_chain(views["eval"]).spec
     if component.axes not in (None, spec.axes):
         raise ValueError(f"method {method.name} works on {' x '.join(component.axes)}; the views are {spec}")
+    if spec.ragged and not component.reads_valid:
+        reading = ", ".join(n for n in names("ssl_core.methods") if find("ssl_core.methods", n).reads_valid)
+        raise ValueError(f"method {method.name} would take padding for data; of ragged views it can be {reading}")
     if torch.device(device).type == "meta":
         with torch.device("meta"), _NoDraws():
             return _build(method, encoder, views)

@@ -6,6 +6,7 @@ Shapes: B samples on this worker, N tokens per sample, D encoder width, T positi
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -30,6 +31,16 @@ class Batch:
     """Per view: None, or [B, T] bool, True where there is data (text, audio). Empty: all None."""
     target: Target | None = None
     """Only for a method that says what it `reads`; self-supervised methods never see one."""
+
+    def valid_of(self, view: int) -> Tensor | None:
+        """[B, T] bool of one view; None: all of it is data."""
+        return self.valid[view] if self.valid else None
+
+    @property
+    def together(self) -> tuple[Tensor, Tensor | None]:
+        """All V views one after the other, [V B, *view_shape], and their valid [V B, T]."""
+        valid = [each for each in self.valid if each is not None]
+        return torch.cat(self.views), torch.cat(valid) if valid else None
 
 
 @dataclass(frozen=True)

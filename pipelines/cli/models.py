@@ -42,7 +42,9 @@ def add(verbs: Verbs) -> None:
 def add_embedding(parser: argparse._ActionsContainer, *, required: bool = True) -> None:
     """Options of `embed` that are the same for a job of a cluster: EMBEDDING."""
     _places(parser, required=required)
-    kinds = "folder of files, .csv, .parquet (file, folder, pattern), or a recipe (.yaml): what its source reads"
+    kinds = (
+        "folder of files, .csv, .jsonl, .parquet (file, folder, pattern), or a recipe (.yaml): what its source reads"
+    )
     parser.add_argument("--input", type=Path, required=required, help=kinds)
     parser.add_argument("--column", "--image", default="", metavar="COLUMN", help="of Parquet: the samples")
     parser.add_argument("--num-actors", type=_positive, default=1, help="encoders at work at the same time")
@@ -145,14 +147,14 @@ def _queries(
     packed: Path, embedder: "Embedder", options: argparse.Namespace
 ) -> tuple[list[str], "NDArray[np.float32]"]:
     """What is asked for, and its embeddings [Q, D]: a text, one encoded sample, or the first samples of an input."""
-    from pipelines.data.by_path import TABLES
+    from pipelines.data.by_path import TEXT_TABLES
     from ssl_core.codecs.base import DecodeError
 
     path = Path(options.query).expanduser()
     if not path.exists() and embedder.card.codec_config().name == "text":
         return [options.query], embedder.embed_files([options.query.encode()])
     try:
-        if path.is_file() and path.suffix.lower() not in (*TABLES, ".parquet", ".yaml", ".yml"):
+        if path.is_file() and path.suffix.lower() not in (*TEXT_TABLES, ".parquet", ".yaml", ".yml"):
             return [path.name], embedder.embed_files([path.read_bytes()])
         found = embedder.embed(_own(packed, path, options.column))
     except DecodeError as error:
@@ -180,7 +182,9 @@ def _own(packed: Path, given: Path, column: str) -> "NDArray[Any]":
 def _by_flag(error: UserError) -> str:
     """What a recipe calls `source.path` is a flag here."""
     said = str(error).replace("source.path", "--input")
-    return said.replace("source.image", "--column").replace("source.series", "--column")
+    return (
+        said.replace("source.image", "--column").replace("source.series", "--column").replace("source.text", "--column")
+    )
 
 
 def _positive(text: str) -> int:

@@ -1,6 +1,8 @@
 """The source that reads what lies at a path, where the kind of sample is known: by a registered model, say."""
 
 import csv
+import json
+from collections.abc import Mapping
 from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,12 @@ from ssl_core.catalog import find
 TRAIN_NAMES, TEST_NAMES = ("train", "training"), ("test", "testing", "val", "valid", "validation")
 TABLES = (".csv", ".tsv")
 TIME_NAMES = ("time", "timestamp", "date", "datetime")
-_PARQUET = {"image": ("parquet", "image"), "series": ("series_parquet", "series")}
+TEXT_TABLES = (".jsonl", ".ndjson", *TABLES)
+_PARQUET = {
+    "image": ("parquet", "image"),
+    "series": ("series_parquet", "series"),
+    "text": ("text_table", "text"),
+}
 """Codec -> source of Parquet files, and its key for the column of the samples."""
 
 
@@ -24,8 +31,8 @@ def source_of(path: Path, codec: str, column: str = "", *, labels: bool = True) 
 
     Args:
         path: a file, a folder, a pattern of Parquet files, or a recipe (.yaml), whose source is taken as it is.
-        codec: of the samples: image, series.
-        column: of Parquet files, the one with the samples; empty: named as the field is.
+        codec: of the samples: image, series, text.
+        column: of Parquet files and tables of text, the one with the samples; empty: named as the field is.
         labels: take class folders and a column `label` for the labels.
     Raises:
         UserError: nothing is there, or no source reads such samples from a path, or the recipe reads other ones.
@@ -41,6 +48,8 @@ def source_of(path: Path, codec: str, column: str = "", *, labels: bool = True) 
     if path.suffix == ".parquet" or next(path.rglob("*.parquet"), None) is not None:
         return _parquet(path, codec, column, labels)
     splits = _splits(path)
+    if codec == "text":
+        return _texts(splits, column, labels)
     if codec == "series":
         return {"name": "series_csv", **splits, **_columns(Path(splits["path"]), labels)}
     return {"name": "image_folder", **splits, **({} if labels else {"labels": "none"})}
@@ -69,6 +78,29 @@ def _splits(path: Path) -> dict[str, str]:
     if train and test and len(inside) == 2:
         return {"path": str(train), "test_path": str(test)}
     return {"path": str(path)}
+
+
+def _texts(splits: Mapping[str, str], column: str, labels: bool) -> dict[str, Any]:
+    """Tables where there are some, else files; of a .txt that is named itself each line is a text."""
+    path = Path(splits["path"])
+    files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
+    tables = [each for each in files if each.suffix.lower() in TEXT_TABLES]
+    if not tables:
+        if path.is_file():
+            return {"name": "text_table", **splits}
+        return {"name": "text_folder", **splits, **({} if labels else {"labels": "none"})}
+    found: dict[str, Any] = {"name": "text_table", **splits, **({"text": column} if column else {})}
+    with tables[0].open(encoding="utf-8-sig", errors="replace") as file:
+        line = file.readline(1 << 20)
+    try:
+        there = (
+            list(json.loads(line))
+            if tables[0].suffix.lower() not in TABLES
+            else next(csv.reader([line], delimiter="\t" if tables[0].suffix.lower() == ".tsv" else ","), [])
+        )
+    except (ValueError, TypeError):  # ingest says what is wrong with it
+        there = []
+    return {**found, **({"label": "label"} if labels and "label" in there else {})}
 
 
 def _columns(path: Path, labels: bool) -> dict[str, Any]:

@@ -79,7 +79,8 @@ def plan(model: str, on: Path, changes: Mapping[str, Any], root: Path) -> tuple[
         return config, _foreign(config, root)
     encoder = resolve.find(model, root, server.storage(places(model, changes), root))
     tree |= {"name": f"{plain(encoder.title)}-on-{plain(on.stem)}", "encoder": encoder.card.encoder}
-    tree |= {"views": {"eval": encoder.card.view}, "ingest": _limits(encoder.card)}
+    view = loader.view_of(encoder.folder).model_dump(mode="json")
+    tree |= {"views": {"eval": view}, "ingest": _limits(encoder.card)}
     tree |= {"evaluate": {"layer": list(encoder.card.layers)}} if encoder.card.layers else {}
     tree["source"] = source(on, encoder.card.codec_config().name)
     return parse_as(EvaluationConfig, tree, changes), encoder

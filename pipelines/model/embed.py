@@ -30,7 +30,7 @@ from pipelines.errors import UserError
 from pipelines.model import embedding_folder, embedding_parts
 from pipelines.model.embedder import Embedder
 from pipelines.model.embedding_parts import Chunk, Embeddings, Settings
-from pipelines.model.loader import CARD, WEIGHTS, check_weights, read_card, view_of
+from pipelines.model.loader import CARD, check_weights, files_of, read_card, view_of
 from pipelines.runtime import capacity, nodes, session
 from pipelines.storage import lock
 from pipelines.storage.atomic import write_aside
@@ -162,14 +162,14 @@ def _chunks(
     capacity.read_everywhere(capacity.grown(options.ray, {"CPU": 1}))
     model = output / embedding_folder.PARTS / "model"  # where the actors of other nodes find it
     model.mkdir(exist_ok=True)
-    for name in (WEIGHTS, CARD):
+    for name in files_of(read_card(packed)):
         shutil.copyfile(packed / name, model / name)
     if options.ray.address != "local":
         seen = nodes.ask(output, [model / CARD])
         if blind := [node.name for node in seen if node.missing or node.unread or node.cannot_write]:
             where = f"{len(blind)} of {len(seen)} nodes ({', '.join(blind[:4])})"
             raise UserError(f"--output: {output}: not one folder on all nodes: not on {where}; give a shared one")
-    view, codec = view_of(packed), read_card(packed).codec_config()
+    view, codec = view_of(model), read_card(packed).codec_config()
     for some in parts.at_a_time(jobs):
         data = read_datasource(PartSource(reader, some, view, codec), override_num_blocks=1)
         data.context.target_max_block_size = BLOCK_BYTES  # smaller and larger blocks become this size

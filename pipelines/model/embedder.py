@@ -56,8 +56,7 @@ class Embedder:
             DecodeError: a value does not fit the chain.
         """
         made = self.chain(values, np.arange(len(values)), 0)
-        assert not isinstance(made, Ragged)  # no encoder that is packed reads ragged views
-        return made
+        return made.x if isinstance(made, Ragged) else made  # its length is told from its padding: `chain.valid`
 
     def inputs(self, views: NDArray[Any]) -> torch.Tensor:
         """[B, ...] views -> what the encoder reads, [B, *view_shape]."""
@@ -66,7 +65,8 @@ class Embedder:
     @torch.no_grad()
     def embed(self, views: NDArray[Any]) -> NDArray[np.float32]:
         """[B, ...] views -> [B, D] float32."""
-        embeddings: NDArray[np.float32] = self.encoder(self.inputs(views)).pooled.float().cpu().numpy()
+        x = self.inputs(views)
+        embeddings: NDArray[np.float32] = self.encoder(x, self.chain.valid(x)).pooled.float().cpu().numpy()
         return embeddings
 
     def embed_files(self, files: Sequence[bytes]) -> NDArray[np.float32]:

@@ -2,7 +2,8 @@
 
 Each is checked before it is shown.
 
-Exported programs read what a chain gives, [B, ...] views, and normalize inside, so nobody has to know the means.
+Exported programs read what a chain gives, [B, ...] views, and normalize inside, so nobody has to know the means; of
+text they read ids and a mask.
 A pt2 is torch's own archive: tensors as raw bytes, but its example input is pickled, and `torch.export.load` unpickles
 without limits what it cannot read otherwise (torch/_export/serde/serialize.py). Selfray reads only those it just wrote.
 
@@ -25,7 +26,7 @@ from pipelines.errors import UserError
 from pipelines.model import examples, libraries
 from pipelines.model.embedder import Embedder
 from pipelines.model.examples import EXAMPLES
-from pipelines.model.loader import CARD, WEIGHTS, load_chain, load_encoder, read_card
+from pipelines.model.loader import CARD, WEIGHTS, files_of, load_chain, load_encoder, read_card
 from pipelines.storage import journal
 from pipelines.storage.checksum import sha256_of
 from ssl_core.build import build_codec
@@ -41,6 +42,8 @@ NAMES = {"safetensors": WEIGHTS, "pt2": "encoder.pt2", "onnx": "encoder.onnx"} |
 )
 """Format -> the file it writes."""
 INPUT, OUTPUT = "views", "embeddings"
+TOKENS, MASK = "ids", "mask"
+"""Inputs of an encoder of tokens: [B, T] int64 ids, and [B, T] bool, True where there is text."""
 _NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "timm": ("timm",), "transformers": ("transformers",)}
 _EXTRA = {"timm": "peers", "transformers": "peers"}
 """Format -> the extra that brings what it needs; others: export."""
@@ -96,7 +99,8 @@ def export(packed: Path, kind: str, output: Path, own: NDArray[Any] | None = Non
     output.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=output, prefix=".export-") as folder:
         aside = Path(folder)
-        for name in () if is_library else (CARD, EXAMPLES) if kind == "safetensors" else (CARD,):
+        beside = () if is_library else (*files_of(embedder.card)[2:], CARD, EXAMPLES)
+        for name in beside if kind == "safetensors" else beside[:-1]:
             if (packed / name).exists():
                 shutil.copyfile(packed / name, aside / name)
         run = _Writer(embedder, packed).write(kind, aside / NAMES[kind])
@@ -167,6 +171,18 @@ class _Pooled(nn.Module):
         return pooled
 
 
+class _PooledTokens(nn.Module):
+    """The encoder of ragged views, pooled, with what tells text from padding as a second input."""
+
+    def __init__(self, embedder: Embedder):
+        super().__init__()
+        self.encoder = embedder.encoder
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        pooled: Tensor = self.encoder(ids, mask).pooled  # [B, T] each -> [B, D]
+        return pooled
+
+
 class _Writer:
     """Writes one format and gives back what runs it, read from the file."""
 
@@ -180,23 +196,33 @@ class _Writer:
 
     def _library(self, kind: str, folder: Path) -> Run:
         network, finish = libraries.write(kind, self._embedder.encoder, folder), self._embedder.chain.finish
-        return _without_grad(lambda views: network(finish(views)))
+        return _without_grad(lambda views: network(finish(torch.from_numpy(views))))
 
     def _safetensors(self, path: Path) -> Run:
         shutil.copyfile(self._packed / WEIGHTS, path)
-        encoder, finish = load_encoder(path.parent), self._embedder.chain.finish
-        return _without_grad(lambda views: encoder(finish(views)).pooled)
+        encoder, chain = load_encoder(path.parent), self._embedder.chain
+
+        def run(views: NDArray[Any]) -> Tensor:
+            x = chain.finish(torch.from_numpy(views))
+            return encoder(x, chain.valid(x)).pooled
+
+        return _without_grad(run)
 
     def _pt2(self, path: Path) -> Run:
         program = self._program()
         torch.export.save(program, path)
-        return _without_grad(torch.export.load(path).module())
+        loaded = torch.export.load(path).module()
+        return _without_grad(lambda views: loaded(*self._inputs(views).values()))
 
     def _onnx(self, path: Path) -> Run:
         import onnxruntime
 
         made = torch.onnx.export(
-            self._program(), input_names=[INPUT], output_names=[OUTPUT], external_data=False, verbose=False
+            self._program(),
+            input_names=list(self._inputs(self._drawn())),
+            output_names=[OUTPUT],
+            external_data=False,
+            verbose=False,
         )
         assert made is not None  # None: only where it writes the file itself
         made.save(path)
@@ -205,24 +231,36 @@ class _Writer:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
         def run(views: NDArray[Any]) -> NDArray[np.float32]:
-            embeddings: NDArray[np.float32] = session.run([OUTPUT], {INPUT: views})[0]
+            given = {name: x.numpy() for name, x in self._inputs(views).items()}
+            embeddings: NDArray[np.float32] = session.run([OUTPUT], given)[0]
             return embeddings
 
         return run
 
     def _program(self) -> torch.export.ExportedProgram:
-        module = _Pooled(self._embedder).eval()
-        drawn = self._embedder.views([self._embedder.decode(data) for data in self._embedder.drawn()])
-        views = torch.from_numpy(np.resize(drawn, (max(BATCH_SIZES), *drawn.shape[1:])))  # [B, ...]
+        inputs = self._inputs(self._drawn())
+        module = (_PooledTokens if len(inputs) > 1 else _Pooled)(self._embedder).eval()
         batch = torch.export.Dim("batch", min=1)
+        shapes = {name: {0: batch} for name in inputs}
         with torch.no_grad():
-            return torch.export.export(module, (views,), dynamic_shapes={INPUT: {0: batch}})
+            return torch.export.export(module, tuple(inputs.values()), dynamic_shapes=shapes)
+
+    def _drawn(self) -> NDArray[Any]:
+        """Views of drawn samples, as many as the largest batch."""
+        drawn = self._embedder.views([self._embedder.decode(data) for data in self._embedder.drawn()])
+        return np.resize(drawn, (max(BATCH_SIZES), *drawn.shape[1:]))  # [B, ...]
+
+    def _inputs(self, views: NDArray[Any]) -> dict[str, Tensor]:
+        """What an exported program is given for some views: name -> tensor."""
+        chain, given = self._embedder.chain, torch.from_numpy(views)
+        valid = chain.valid(given)
+        return {INPUT: given} if valid is None else {TOKENS: chain.finish(given), MASK: valid}
 
 
-def _without_grad(module: Callable[[Tensor], Tensor]) -> Run:
+def _without_grad(module: Callable[[NDArray[Any]], Tensor]) -> Run:
     def run(views: NDArray[Any]) -> NDArray[np.float32]:
         with torch.no_grad():
-            embeddings: NDArray[np.float32] = module(torch.from_numpy(views)).numpy()
+            embeddings: NDArray[np.float32] = module(views).numpy()
         return embeddings
 
     return run

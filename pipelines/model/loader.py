@@ -28,6 +28,8 @@ from ssl_core.encoders.base import Encoder
 WEIGHTS, CARD = "encoder.safetensors", "config.json"
 EXPORTED = f"{WEIGHTS}.json"
 """What `export` writes beside the two."""
+TOKENIZER = "tokenizer.json"
+"""Beside them where the view has a tokenizer that was trained; its sha256 stands in the card."""
 FORMAT = 1
 
 
@@ -113,8 +115,34 @@ def card_of(
 def pack(folder: Path, weights: dict[str, Tensor], card: Card) -> Card:
     """Write both files into `folder`; returns the card with the sha256 of the weights filled in."""
     folder.mkdir(parents=True, exist_ok=True)
+    card = _with_tokenizer(folder, card)
     save_file(weights, folder / WEIGHTS)
     return write_card(folder, card.model_copy(update={"sha256": sha256_of(folder / WEIGHTS)}))
+
+
+def _with_tokenizer(folder: Path, card: Card) -> Card:
+    """The card, with a copy of the file that its tokenizer is read from in `folder`.
+
+    Raises:
+        UserError: that file is gone, or another one.
+    """
+    given = card.view.get("tokenizer") or {}
+    if not given.get("file"):
+        return card
+    try:
+        data = Path(given["file"]).read_bytes()
+    except OSError as error:
+        raise UserError(f"tokenizer.file: {given['file']}: cannot be read ({error.strerror})") from None
+    sha256 = hashlib.sha256(data).hexdigest()
+    if sha256 != (given.get("sha256") or sha256):
+        raise UserError(f"tokenizer.file: {given['file']}: its sha256 is {sha256[:12]}..., not the one trained with")
+    (folder / TOKENIZER).write_bytes(data)
+    return card.model_copy(update={"view": {**card.view, "tokenizer": {**given, "file": TOKENIZER, "sha256": sha256}}})
+
+
+def files_of(card: Card) -> tuple[str, ...]:
+    """Names of the files that a packed encoder consists of."""
+    return (CARD, WEIGHTS, *((TOKENIZER,) if (card.view.get("tokenizer") or {}).get("file") else ()))
 
 
 def write_card(folder: Path, card: Card) -> Card:
@@ -252,7 +280,13 @@ def encoder_weights(folder: Path) -> dict[str, Tensor]:
 def load_chain(source: str | Path, tracking_uri: str | None = None) -> Augmentation:
     """The chain that prepares decoded samples for the encoder of the same model."""
     with _here(source, tracking_uri) as folder:
-        return build_chain(_view(read_card(folder)))
+        config = view_of(folder)
+        try:
+            chain = build_chain(config)
+            getattr(chain, "tokenizer", None)  # read now: what is downloaded is removed again
+        except ValueError as error:
+            raise UserError(f"{folder / CARD}: {error}") from None
+        return chain
 
 
 @contextmanager
@@ -278,8 +312,13 @@ def locate(source: str | Path) -> Path:
 
 
 def view_of(folder: Path) -> NamedConfig:
-    """The config of the chain of a packed model."""
-    return _view(read_card(folder))
+    """The config of the chain of a packed model; files that it reads are those in the folder."""
+    config = _view(read_card(folder))
+    tokenizer: Any = getattr(config, "tokenizer", None)
+    if getattr(tokenizer, "file", None) is None:
+        return config
+    beside = tokenizer.model_copy(update={"file": folder.absolute() / TOKENIZER})  # wherever the card says it is
+    return config.model_copy(update={"tokenizer": beside})
 
 
 def _view(card: Card) -> NamedConfig:

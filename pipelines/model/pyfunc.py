@@ -28,7 +28,7 @@ class EmbedSamples(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
 
     It takes a data frame with one column of encoded samples, or a list of them: bytes, or base64 text as JSON carries
     it; or values: images as [H, W, 3] uint8 arrays of any sizes or one [N, H, W, 3] array, series as arrays or lists
-    of numbers [steps] or [steps, channels].
+    of numbers [steps] or [steps, channels], texts as they are.
     A JPEG that is given encoded is decoded at a reduced size where the view is smaller, as in training; its pixels as
     an array give an embedding that differs by a few percent of its length.
     """
@@ -53,7 +53,7 @@ class EmbedSamples(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
     def _value(self, item: Any, row: int) -> Any:
         """One decoded sample."""
         try:
-            if isinstance(item, str):
+            if isinstance(item, str) and not self._embedder.codec.takes_text:
                 item = _base64(item)
             if isinstance(item, bytes | bytearray | memoryview):
                 return self._embedder.decode(bytes(item))

@@ -13,7 +13,7 @@ from pipelines.config.flat import fingerprint, nested
 from pipelines.config.sections import IngestConfig
 from pipelines.errors import UserError
 from pipelines.model import loader, versions
-from pipelines.model.loader import CARD, WEIGHTS, Card
+from pipelines.model.loader import CARD, Card
 from pipelines.storage import checkpoint, inputs, journal
 from pipelines.tracking import display
 from ssl_core import catalog
@@ -117,7 +117,7 @@ def _copied(packed: Path, card: Card, root: Path) -> Path:
     aside = root / "models" / f".{uuid4().hex}"
     aside.mkdir(parents=True)
     try:
-        for name in (CARD, WEIGHTS):
+        for name in loader.files_of(card):
             shutil.copy(packed / name, aside)
         return _settled(aside, card, root)
     finally:

@@ -178,6 +178,7 @@ def _save(folder: Path, packed: Path, card: Card, model_id: str) -> None:
     from mlflow.types import Schema, TensorSpec
 
     embedder = Embedder(packed)
+    (drawn, *_) = embedder.drawn()
     # No input schema: MLflow would force every input into one form, and samples come as bytes or as arrays.
     embeddings = TensorSpec(np.dtype(np.float32), (-1, card.embed_dim), name=None)
     save_model(
@@ -187,9 +188,10 @@ def _save(folder: Path, packed: Path, card: Card, model_id: str) -> None:
             "config": str(packed / loader.CARD),
             "weights": str(packed / loader.WEIGHTS),
             "examples": str(packed / EXAMPLES),
+            **({"tokenizer": str(packed / loader.TOKENIZER)} if loader.TOKENIZER in loader.files_of(card) else {}),
         },
         signature=ModelSignature(outputs=Schema([embeddings])),
-        input_example=pd.DataFrame({embedder.chain.field: embedder.drawn()[:1]}),
+        input_example=pd.DataFrame({embedder.chain.field: [drawn.decode() if embedder.codec.takes_text else drawn]}),
         pip_requirements=requirements(),
         metadata={
             "selfray.sha256": card.sha256,

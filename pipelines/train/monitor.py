@@ -59,8 +59,8 @@ class Monitor:
 
     def _encode(self, method: Method, index: int) -> Tensor:
         view, chain = self._views[index], self._chains[index]
-        parts = [
-            method.exported(chain.finish(part.to(self._device), keys, self._salts[index])).pooled
+        finished = (
+            chain.finish(part.to(self._device), keys, self._salts[index])
             for part, keys in zip(view.split(PART), np.split(self._keys, range(PART, len(view), PART)), strict=True)
-        ]
-        return torch.cat(parts).float().cpu()  # [N, D]
+        )
+        return torch.cat([method.exported(x, chain.valid(x)).pooled for x in finished]).float().cpu()  # [N, D]

@@ -76,6 +76,10 @@ class Augmentation(ABC):
         Returns: [B, *spec.shape], what the encoder reads.
         """
 
+    def valid(self, view: "Tensor") -> "Tensor | None":
+        """Where views [B, ...], finished or not, hold data: [B, T] bool; None: everywhere. Of ragged views alone."""
+        return None
+
     @abstractmethod
     def restore(self, view: "Tensor") -> "Tensor":
         """Undo `finish` for reports: [B, *spec.shape] -> [B, ...] as `__call__` gives it."""

@@ -24,6 +24,8 @@ class Codec(ABC, Generic[V]):
 
     version: ClassVar[int] = 1
     """Of `clean` and `decode`: raised when the same bytes would become something else; recorded in the manifest."""
+    takes_text: ClassVar[bool] = False
+    """Whether a `str` that a user has in memory is a value; elsewhere it is base64 of one, as JSON carries bytes."""
     compression: ClassVar[str] = "none"
     """Of its Parquet column: none where `clean` gives compressed bytes, else zstd."""
 

@@ -31,6 +31,8 @@ class Method(nn.Module, ABC):
     encoder_type: ClassVar[type] = Encoder
     axes: ClassVar[tuple[str, ...] | None] = None
     """Of the views that it works on, e.g. IMAGE_AXES; None: any."""
+    reads_valid: ClassVar[bool] = False
+    """Whether it passes `batch.valid` on; False: ragged views are refused."""
     reads: ClassVar[str | None] = None
     min_samples: ClassVar[int] = 1
 

@@ -5,7 +5,6 @@ Shapes: B samples on this worker, G samples on all workers, D projection width.
 
 from typing import Literal
 
-import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch.nn.functional import normalize
 
@@ -22,6 +21,7 @@ class SimCLR(Method):
     """Pull two views of a sample together, push every other sample of the global batch away."""
 
     view_kinds = ("global", "global")
+    reads_valid = True
     min_samples = 2  # the other samples are the negatives
 
     class Config(NamedConfig):
@@ -39,7 +39,7 @@ class SimCLR(Method):
         self.projector = mlp(encoder.embed_dim, config.hidden_dim, config.projection_dim)
 
     def forward(self, batch: Batch, progress: Progress) -> LossOutput:
-        both = self.encoder(torch.cat(batch.views)).pooled  # one pass, so BatchNorm sees both views
+        both = self.encoder(*batch.together).pooled  # one pass, so BatchNorm sees both views
         z_a, z_b = normalize(self.projector(both).float(), dim=-1).chunk(2)  # [B, D] each
         first = rank() * len(z_a)  # where my samples start in the global batch
         loss = nt_xent(z_a, z_b, gather(z_a), gather(z_b), first=first, temperature=self.temperature)

@@ -36,7 +36,7 @@ class Supervised(Method):
 
     def forward(self, batch: Batch, progress: Progress) -> LossOutput:
         target = self._checked(batch)
-        logits = self.classifier(self.encoder(batch.views[0]).pooled).float()  # [B, C]
+        logits = self.classifier(self.encoder(batch.views[0], batch.valid_of(0)).pooled).float()  # [B, C]
         loss = self.task.loss(logits, None, target)
         return LossOutput(loss, {"accuracy": (self.task.predict(logits) == target.value).float().mean()})
 

@@ -3,10 +3,21 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+from ssl_core.config import NamedConfig
+
 PAD, CLS, SEP, MASK = range(4)
 """The first ids of every vocabulary: padding, start of a text, end of a text, what a masked token becomes."""
 NUM_SPECIAL = 4
 SPECIAL_TOKENS = ("[PAD]", "[CLS]", "[SEP]", "[MASK]")
+
+
+class TokenizerConfig(NamedConfig):
+    """Settings of a tokenizer; they say how many ids there are before it is trained."""
+
+    @property
+    def num_ids(self) -> int:
+        """Ids of the vocabulary, special ones included."""
+        raise NotImplementedError
 
 
 class Tokenizer(ABC):

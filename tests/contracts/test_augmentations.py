@@ -12,12 +12,12 @@ from PIL import Image as Pillow
 from pydantic import ValidationError
 
 from ssl_core import catalog
-from ssl_core.augment.base import Augmentation
+from ssl_core.augment.base import Augmentation, Ragged
 from ssl_core.codecs._image.decode import decode
 from ssl_core.noise import salt
 from tests.support.kinds import encode
 from tests.support.pictures import picture
-from tests.support.values import COUNT, SHAPES, SIZES, arrays, chain_of, values_for
+from tests.support.values import COUNT, SHAPES, SIZES, arrays, chain_of, values_for, views_of
 
 PACKAGE = "ssl_core.augment"
 NAMES = catalog.names(PACKAGE)
@@ -51,7 +51,7 @@ def same(a: NDArray[Any], b: NDArray[Any]) -> bool:
 
 def test_view_has_the_promised_size_and_memory(chain):
     values, sample_id = batch(chain)
-    view = chain(values, sample_id, salt(0, 1, 0))
+    view = views_of(chain, values, sample_id, salt(0, 1, 0))
     assert len(view) == len(values)
     assert view[0].nbytes == chain.spec.nbytes
     assert view[0].size == np.prod(chain.view_shape)
@@ -70,13 +70,13 @@ def test_view_of_an_image_is_its_levels(image_chain):
 def test_view_of_a_sample_depends_on_neither_batch_nor_order(chain):
     """Invariant 2: same bytes alone, in any order, in other company, and on a second call."""
     values, sample_id = batch(chain)
-    together = chain(values, sample_id, salt(7, 3, 1))
+    together = views_of(chain, values, sample_id, salt(7, 3, 1))
     order = np.array([5, 2, 7, 0, 4, 1, 6, 3])
-    shuffled = chain([values[i] for i in order], sample_id[order], salt(7, 3, 1))
+    shuffled = views_of(chain, [values[i] for i in order], sample_id[order], salt(7, 3, 1))
     assert same(shuffled, together[order])
     for i in range(len(values)):
-        assert same(chain([values[i]], sample_id[i : i + 1], salt(7, 3, 1))[0], together[i])
-    stranger = chain([values_for(chain, 20)[-1], values[3]], np.array([5, sample_id[3]]), salt(7, 3, 1))
+        assert same(views_of(chain, [values[i]], sample_id[i : i + 1], salt(7, 3, 1))[0], together[i])
+    stranger = views_of(chain, [values_for(chain, 20)[-1], values[3]], np.array([5, sample_id[3]]), salt(7, 3, 1))
     assert same(stranger[1], together[3])
 
 
@@ -85,20 +85,20 @@ def test_values_are_left_as_they_were(chain):
     before = [array.copy() for array in arrays(values)]
     for array in arrays(values):
         array.flags.writeable = False
-    chain(values, sample_id, salt(0, 0, 0))
+    views_of(chain, values, sample_id, salt(0, 0, 0))
     assert all(same(a, b) for a, b in zip(arrays(values), before, strict=True))
 
 
 def test_another_salt_gives_another_view_or_the_chain_does_not_draw(chain):
     value = values_for(chain)[2]
-    views = {chain([value], np.array([5]), salt(0, epoch, 0)).tobytes() for epoch in range(8)}
+    views = {views_of(chain, [value], np.array([5]), salt(0, epoch, 0)).tobytes() for epoch in range(8)}
     assert len(views) == (8 if chain.draws else 1)
 
 
 def test_an_empty_batch_is_an_empty_view(chain):
     values, sample_id = batch(chain)
-    view = chain([], np.zeros(0, np.int64), salt(0))
-    assert view.shape == (0, *chain(values, sample_id, salt(0)).shape[1:])
+    view = views_of(chain, [], np.zeros(0, np.int64), salt(0))
+    assert view.shape == (0, *views_of(chain, values, sample_id, salt(0)).shape[1:])
 
 
 def test_gray_in_two_dimensions_is_refused(image_chain):
@@ -133,10 +133,23 @@ def test_view_of_a_reduced_image_is_that_of_the_whole_one(image_chain):
 
 def test_finish_gives_what_the_encoder_reads(chain):
     values, sample_id = batch(chain)
-    finished = chain.finish(torch.from_numpy(chain(values, sample_id, salt(1))))
+    finished = chain.finish(torch.from_numpy(views_of(chain, values, sample_id, salt(1))))
     assert finished.shape == (len(values), *chain.view_shape)
-    assert finished.dtype == torch.float32
+    assert finished.dtype == (torch.int64 if chain.spec.num_ids else torch.float32)
     assert finished.isfinite().all()
+
+
+def test_a_ragged_view_is_valid_as_far_as_its_length(chain):
+    values, sample_id = batch(chain)
+    made = chain(values, sample_id, salt(1))
+    assert isinstance(made, Ragged) == chain.spec.ragged
+    if isinstance(made, Ragged):
+        there = torch.from_numpy(np.arange(made.x.shape[1]) < made.length[:, None])
+        view = torch.from_numpy(made.x)
+        assert torch.equal(chain.valid(view), there) and torch.equal(chain.valid(chain.finish(view)), there)
+        assert 0 < made.length.min() < made.length.max() <= made.x.shape[1]
+    else:
+        assert chain.valid(torch.from_numpy(made)) is None
 
 
 def test_finish_normalizes_into_channels_last(image_chain):
@@ -151,7 +164,7 @@ def test_finish_normalizes_into_channels_last(image_chain):
 
 def test_restore_undoes_finish(chain):
     values, sample_id = batch(chain)
-    view = torch.from_numpy(chain(values, sample_id, salt(2)))
+    view = torch.from_numpy(views_of(chain, values, sample_id, salt(2)))
     restored = chain.restore(chain.finish(view))
     assert restored.dtype == view.dtype
     assert torch.equal(restored[~view.isnan()], view[~view.isnan()])
@@ -164,7 +177,7 @@ def test_restored_pixels_are_clipped(image_chain):
 
 def test_floor_is_a_vector_of_each_view(chain):
     values, sample_id = batch(chain)
-    view = torch.from_numpy(chain(values, sample_id, salt(2)))
+    view = torch.from_numpy(views_of(chain, values, sample_id, salt(2)))
     floor = chain.floor(view)
     assert floor.ndim == 2 and len(floor) == len(values) and floor.dtype == torch.float32
     assert floor.isfinite().all()

@@ -1,5 +1,6 @@
 """A small real input for every source, so that the contract test needs no edit but a line here."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,12 +44,28 @@ def _series_parquet(folder: Path) -> dict[str, Any]:
     return {"path": folder / "x.parquet", "label": "y"}
 
 
+def _text_folder(folder: Path) -> dict[str, Any]:
+    for i in range(6):
+        path = folder / "texts" / "ab"[i % 2] / f"{i}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"text number {i}")
+    return {"path": folder / "texts"}
+
+
+def _text_table(folder: Path) -> dict[str, Any]:
+    lines = [json.dumps({"text": f"text number {i}", "y": i % 2}) for i in range(7)]
+    (folder / "x.jsonl").write_text("\n".join([*lines[:4], "{", "", *lines[4:]]) + "\n")
+    return {"path": folder / "x.jsonl", "label": "y"}
+
+
 EXAMPLES: dict[str, Callable[[Path], dict[str, Any]]] = {  # a source that is absent here needs no settings
     "csv_manifest": _csv_manifest,
     "image_folder": _image_folder,
     "parquet": _parquet,
     "series_csv": _series_csv,
     "series_parquet": _series_parquet,
+    "text_folder": _text_folder,
+    "text_table": _text_table,
     "torchvision": _torchvision,
 }
 

@@ -176,4 +176,6 @@ class _Reader:
 
 
 def _nbytes(value: Any) -> int:
+    if isinstance(value, str):
+        return len(value)
     return int(getattr(value, "nbytes", 0)) or sum(int(getattr(part, "nbytes", 0)) for part in value)

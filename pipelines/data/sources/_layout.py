@@ -55,7 +55,7 @@ def look_like_splits(folders: Collection[str]) -> bool:
     return len(folders) > 1 and (both or all(each and set(each) <= NOT_CLASSES for each in words))
 
 
-def why_no_labels(names: Iterable[str], root: Path) -> str:
+def why_no_labels(names: Iterable[str], root: Path, kind: str = "images") -> str:
     """Why the first-level folders of these images (relative names) are not taken for classes, where they may be meant.
 
     Returns: "" where nothing looks like classes.
@@ -65,13 +65,13 @@ def why_no_labels(names: Iterable[str], root: Path) -> str:
     loose = [each[0] for each in parts if len(each) == 1]
     if len(folders) > 1 and loose:
         return (
-            f"no labels: {len(loose)} of {len(parts)} images lie beside the {len(folders)} folders "
+            f"no labels: {len(loose)} of {len(parts)} {kind} lie beside the {len(folders)} folders "
             f"({first(sorted(loose))}); move them if the folders ({first(folders)}) are the classes"
         )
     inner = {each[1] for each in parts if len(each) > 2}
     if len(folders) == 1 and not loose and len(inner) > 1 and all(len(each) > 2 for each in parts):
         return (
-            f"no labels: all images lie in the one folder {printable(folders[0])}; if the folders in it "
+            f"no labels: all {kind} lie in the one folder {printable(folders[0])}; if the folders in it "
             f"({first(sorted(inner))}) are the classes, set source.path={printable(str(root / folders[0]))}"
         )
     return ""

@@ -2,10 +2,10 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import field_validator
 
@@ -81,6 +81,11 @@ class ImageFolder(Source):
         def _begin_with_a_dot(cls, given: tuple[str, ...]) -> tuple[str, ...]:
             return tuple(extension if extension.startswith(".") else f".{extension}" for extension in given)
 
+    kind: ClassVar[tuple[str, str]] = ("image", "images")
+    """What its files are, one and many, in messages."""
+    unread: ClassVar[Collection[str]] = frozenset(OTHER_IMAGES)
+    """Suffixes of such files in formats that are not read: bad samples."""
+
     def __init__(self, config: Config):
         self.roots = dict[str, Path]()
         self.roots.update(by_split(config.path, config.test_path).items())
@@ -116,8 +121,9 @@ class ImageFolder(Source):
             label = folder if part.what["labelled"] and slash else None
             if not self._may_be_image(name):
                 suffix = PurePosixPath(name).suffix
-                other = suffix.lower() not in OTHER_IMAGES
-                yield Raw(file, label=label, error=f"not an image ({suffix})", other=other)
+                other, one = suffix.lower() not in self.unread, self.kind[0]
+                article = "an" if one == "image" else "a"
+                yield Raw(file, label=label, error=f"not {article} {one} ({suffix})", other=other)
                 continue
             yield read_sample(root, name, file, None, label, self.follow_links)
 
@@ -142,7 +148,7 @@ class ImageFolder(Source):
             for entry in listing
             if not self._may_be_image(entry.name)
         )
-        others = {suffix: count for suffix, count in suffixes.most_common() if suffix not in OTHER_IMAGES}
+        others = {suffix: count for suffix, count in suffixes.most_common() if suffix not in self.unread}
         if others:
             yield f"{sum(others.values())} files of other kinds left out ({_layout.first(others)})"
 
@@ -164,7 +170,7 @@ class ImageFolder(Source):
             raise UserError(f"{key}: {printable(str(error.filename))}: cannot be listed ({reason(error)})") from None
 
         if not root.is_dir():
-            raise UserError(f"{key}: {root} is a file; give the folder that holds the images")
+            raise UserError(f"{key}: {root} is a file; give the folder that holds the {self.kind[1]}")
         entries, seen = [], {os.path.realpath(root)}
         for folder, folders, files in os.walk(root, onerror=cannot_list, followlinks=self.follow_links):
             folders[:] = [name for name in folders if not name.startswith(".")]
@@ -179,11 +185,12 @@ class ImageFolder(Source):
                     path = Path(folder, name)
                     entries.append(_Entry(path.relative_to(root).as_posix(), *stamp(path)))
         if not entries:
-            raise UserError(f"{key}: {root} is empty; give a folder of images")
+            raise UserError(f"{key}: {root} is empty; give a folder of {self.kind[1]}")
         if not any(self._may_be_image(entry.name) for entry in entries):
             raise UserError(
-                f"{key}: {root} has {len(entries)} files but no image among them, the first is "
-                f"{printable(min(entry.name for entry in entries))}; images end in {' '.join(sorted(self.extensions))}"
+                f"{key}: {root} has {len(entries)} files but no {self.kind[0]} among them, the first is "
+                f"{printable(min(entry.name for entry in entries))}; "
+                f"{self.kind[1]} end in {' '.join(sorted(self.extensions))}"
             )
         return sorted(entries, key=lambda entry: entry.name)
 
@@ -201,8 +208,8 @@ class ImageFolder(Source):
         if _layout.look_like_splits(folders):
             raise UserError(
                 f"source.path: {self.roots['train']} holds the folders {_layout.first(sorted(folders))}, which look "
-                "like splits, or images and masks; set source.path and source.test_path to two of them, source.path to "
-                "one (or source.labels to folder or none)"
+                f"like splits, or {self.kind[1]} and masks; set source.path and source.test_path to two of them, "
+                "source.path to one (or source.labels to folder or none)"
             )
         labelled = len(folders) > 1 and all(slash for _, slash, _ in images)
-        return labelled, "" if labelled else _layout.why_no_labels(names, self.roots["train"])
+        return labelled, "" if labelled else _layout.why_no_labels(names, self.roots["train"], self.kind[1])

@@ -102,11 +102,11 @@ class Encode:
     def __call__(self, batch: Columns) -> dict[str, NDArray[Any]]:
         """`view0`, `view1`, ... [B, S, S, 3] uint8 -> `SUBJECT/0`, `SUBJECT/1`, ... [B, D] float32."""
         made: dict[str, NDArray[Any]] = {"sample_id": batch["sample_id"]}
-        for index in range(sum(name.startswith("view") for name in batch)):
+        for index in range(sum(name.startswith("view") and name[4:].isdecimal() for name in batch)):
             raw = torch.from_numpy(np.array(batch[f"view{index}"])).to(self._device)  # [B, S, S, 3] uint8
-            view = self._chain.finish(raw)
+            view, valid = self._chain.finish(raw), self._chain.valid(raw)
             for name, encoder in self._encoders.items():
-                features = self._chain.floor(raw) if encoder is None else encoder(view).pooled  # [B, D]
+                features = self._chain.floor(raw, valid) if encoder is None else encoder(view, valid).pooled  # [B, D]
                 made[f"{name}/{index}"] = features.float().cpu().numpy()
         return made
 

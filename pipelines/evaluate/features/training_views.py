@@ -67,4 +67,4 @@ class _Encode:
             self._chain.finish(rows.to(self._device), keys, view_salt(self._seed, 0, index))
             for rows, keys in zip(view.split(_PART), np.split(ids, range(_PART, len(ids), _PART)), strict=True)
         )
-        return torch.cat([self._encoder(x).pooled for x in finished]).float().cpu()
+        return torch.cat([self._encoder(x, self._chain.valid(x)).pooled for x in finished]).float().cpu()

@@ -76,7 +76,7 @@ def _of_method(
     method.load_state_dict(checkpoint.weights(given.folder))
     chain = build_chain(config.views["eval"])
     view = chain.finish(torch.from_numpy(np.array(views)))
-    pictures = method.eval().reconstruct(Batch((view,), torch.from_numpy(np.array(ids))))
+    pictures = method.eval().reconstruct(Batch((view,), torch.from_numpy(np.array(ids)), (chain.valid(view),)))
     if pictures is not None:
         shown, made = (chain.pictures(chain.restore(x).numpy()) for x in pictures)
         plots.reconstructions(shown, made, chain.pictures(views), folder / "reconstructions.png")

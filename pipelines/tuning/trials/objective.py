@@ -86,11 +86,11 @@ class Objective:
 
     def of_encoder(self, method: Method) -> dict[str, float]:
         """Of a method in eval mode; some may be infinite."""
-        return self._of(lambda x, _: method.exported(x).pooled)
+        return self._of(lambda x, chain: method.exported(x, chain.valid(x)).pooled)
 
     def of_pixels(self) -> dict[str, float]:
         """Of the same views without any encoder."""
-        return self._of(lambda x, chain: chain.floor(chain.restore(x)))
+        return self._of(lambda x, chain: chain.floor(chain.restore(x), chain.valid(x)))
 
     @torch.no_grad()
     def _of(self, encode: Encode) -> dict[str, float]:

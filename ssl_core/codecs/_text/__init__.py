@@ -1,0 +1,1 @@
+"""What the codec of text consists of."""
