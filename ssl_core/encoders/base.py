@@ -2,12 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ssl_core.spec import IMAGE_AXES, ViewSpec
+from ssl_core.spec import IMAGE_AXES, TOKEN_AXES, ViewSpec
 from ssl_core.types import Features
 
 
@@ -146,3 +146,41 @@ class StepEncoder(Encoder):
     @abstractmethod
     def encode(self, steps: Tensor) -> Tensor:
         """[B, T, H] -> [B, T, D], each step in its context."""
+
+
+class TokenEncoder(Encoder):
+    """An encoder of ids below `spec.num_ids`. All that language methods need."""
+
+    axes = TOKEN_AXES
+    reads_valid = True
+    causal: bool
+    """Whether a token sees only those before it."""
+    embedding: nn.Embedding
+    """[num_ids, D]: what ids stand for, and the output weights of methods that predict ids."""
+
+    @abstractmethod
+    def embed(self, ids: Tensor) -> Tensor:
+        """[B, T] int64 -> [B, T, D], each token by itself."""
+
+    @abstractmethod
+    def encode(self, tokens: Tensor, valid: Tensor | None = None) -> Tensor:
+        """[B, T, D], valid [B, T] -> [B, T, D], each token in its context."""
+
+    @abstractmethod
+    def encode_layers(self, tokens: Tensor, valid: Tensor | None = None) -> list[Tensor]:
+        """As `encode`, but the outputs of all blocks from first to last, none of them normalized."""
+
+    @abstractmethod
+    def empty_cache(self, batch: int, length: int) -> list[Any]:
+        """What `continue_` keeps of `batch` texts of at most `length` tokens, one entry per block."""
+
+    @abstractmethod
+    def continue_(self, ids: Tensor, place: Tensor, cache: list[Any]) -> Tensor:
+        """What `encode` says of new tokens of a causal encoder, without computing those before them again.
+
+        Args:
+            ids: [B, T].
+            place: [B, T] their positions, those before them being in the cache.
+            cache: from `empty_cache`; the new tokens are added to it.
+        Returns: [B, T, D].
+        """

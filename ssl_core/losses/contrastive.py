@@ -84,7 +84,9 @@ def info_nce(query: Tensor, key: Tensor, queue: Tensor, *, temperature: float) -
         return cross_entropy(logits, torch.zeros(len(query), dtype=torch.long, device=query.device))
 
 
-def in_batch_nce(anchor: Tensor, candidates: Tensor, *, first: int, temperature: float) -> Tensor:
+def in_batch_nce(
+    anchor: Tensor, candidates: Tensor, *, first: int, temperature: float, ignore: Tensor | None = None
+) -> Tensor:
     """InfoNCE with the global batch's other candidates as negatives (NNCLR, eq. 3).
 
     Args:
@@ -92,8 +94,13 @@ def in_batch_nce(anchor: Tensor, candidates: Tensor, *, first: int, temperature:
         candidates: [G, D] unit vectors, one of each sample of the global batch; on one worker G = B.
         first: the row of `candidates` that is the positive of anchor[0]; the others follow.
         temperature: softmax temperature.
+        ignore: [B, G] bool, True where a candidate is no negative, e.g. of an equal sample; positives always count.
     Returns: [] float32 mean over the B anchors.
     """
+    positive = first + torch.arange(len(anchor), device=anchor.device)  # [B]
     with torch.autocast(anchor.device.type, enabled=False):  # as in nt_xent
         logits = anchor.float() @ candidates.float().T / temperature  # [B, G]
-        return cross_entropy(logits, first + torch.arange(len(anchor), device=anchor.device))
+        if ignore is not None:
+            own = torch.arange(len(candidates), device=anchor.device) == positive[:, None]
+            logits = logits.masked_fill(ignore & ~own, float("-inf"))
+        return cross_entropy(logits, positive)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ssl_core.noise import keyed_chance, salt
+from ssl_core.noise import keyed_bits, salt
 from ssl_core.types import Progress
 
 DROPOUT = 0xD409
@@ -84,7 +84,27 @@ class KeyedDropout(nn.Module):
             raise RuntimeError(
                 f"KeyedDropout: {len(x)} rows, but keys of {len(keys.sample_id)} samples in {len(keys.views)} views"
             )
-        step, column = keys.progress, torch.arange(x[0].numel(), device=x.device)
+        step, count = keys.progress, x[0].numel()
         salts = [salt(DROPOUT, step.seed, step.step, view, self.layer) for view in keys.views]
-        dropped = torch.cat([keyed_chance(keys.sample_id, column, self.rate, each) for each in salts])
-        return x * ~dropped.view(x.shape) / (1 - self.rate)  # [V * B, ...]
+        kept = torch.cat([_chance(keys.sample_id, count, 1 - self.rate, each) for each in salts])
+        return x * kept.view(x.shape) / (1 - self.rate)  # [V * B, ...]
+
+
+def _chance(sample_id: Tensor, count: int, probability: float, salt: int) -> Tensor:
+    """[B] ids -> [B, count] bool, True with this probability; 16 bits each, since there are many."""
+    column = torch.arange(-(-count // 4), device=sample_id.device)
+    bits = keyed_bits(sample_id, column, salt).view(torch.int16)[:, :count]  # [B, count], uniform
+    return bits < round(probability * (1 << 16)) - (1 << 15)
+
+
+def set_dropout_(module: nn.Module, rate: float) -> None:
+    """Give every KeyedDropout of an encoder this rate; they are built with 0.
+
+    Raises:
+        ValueError: it has none.
+    """
+    layers = [layer for layer in module.modules() if isinstance(layer, KeyedDropout)]
+    if not layers:
+        raise ValueError(f"encoder.name: {type(module).__name__} has no dropout, and this method needs it")
+    for layer in layers:
+        layer.rate = rate

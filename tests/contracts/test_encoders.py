@@ -8,16 +8,20 @@ from ssl_core.encoders._at_layers import AtLayers
 from ssl_core.encoders.base import Encoder, PatchEncoder
 from ssl_core.nn.masking import random_split, take
 from ssl_core.noise import salt
-from ssl_core.spec import IMAGE_AXES, SERIES_AXES, ViewSpec
-from tests.support.tiny import SMALL_ENCODERS, installed_encoders, tiny_encoder, tiny_spec
+from ssl_core.spec import IMAGE_AXES, SERIES_AXES, TOKEN_AXES, ViewSpec
+from tests.support.tiny import SMALL_ENCODERS, installed_encoders, tiny_encoder, tiny_spec, tiny_views
 
 ENCODERS = installed_encoders()
 every_encoder = pytest.mark.parametrize("name", ENCODERS)
 patch_encoders = pytest.mark.parametrize("name", [n for n in ENCODERS if isinstance(tiny_encoder(n), PatchEncoder)])
 
+ragged_encoders = pytest.mark.parametrize(
+    "name", [n for n in ENCODERS if catalog.find("ssl_core.encoders", n).reads_valid]
+)
+
 
 def _views(name: str, count: int = 4, seed: int = 0) -> torch.Tensor:
-    return torch.randn(count, *tiny_spec(name).shape, generator=torch.Generator().manual_seed(seed))
+    return tiny_views(tiny_spec(name), count, torch.Generator().manual_seed(seed))[0]
 
 
 @every_encoder
@@ -68,22 +72,23 @@ def test_in_eval_mode_a_sample_does_not_see_its_neighbors(name: str) -> None:
     torch.testing.assert_close(encoder(views).pooled[1:3], encoder(views[1:3]).pooled, rtol=1e-4, atol=1e-5)
 
 
-OTHER_SHAPES = {IMAGE_AXES: ((3, 32, 32), (1, 16, 24)), SERIES_AXES: ((1, 32), (3, 48))}
+OTHER_SHAPES = {IMAGE_AXES: ((3, 32, 32), (1, 16, 24)), SERIES_AXES: ((1, 32), (3, 48)), TOKEN_AXES: ((20,), (6,))}
 
 
 @every_encoder
 @pytest.mark.parametrize("which", [0, 1])
 def test_reads_other_sizes_and_channels(name: str, which: int) -> None:
     axes = tiny_spec(name).axes
-    shape = OTHER_SHAPES[axes][which]
-    encoder = tiny_encoder(name, ViewSpec(axes, shape)).eval()
-    assert encoder(torch.zeros(2, *shape)).pooled.shape == (2, encoder.embed_dim)
+    spec = tiny_spec(name)._replace(shape=OTHER_SHAPES[axes][which])
+    encoder = tiny_encoder(name, spec).eval()
+    views = torch.zeros(2, *spec.shape, dtype=torch.int64 if spec.num_ids else torch.float32)
+    assert encoder(views).pooled.shape == (2, encoder.embed_dim)
 
 
 @every_encoder
 def test_refuses_views_of_other_axes_by_naming_the_key(name: str) -> None:
-    with pytest.raises(ValueError, match=rf"encoder\.name: {name} reads .*the views are token 80, ids below 9"):
-        tiny_encoder(name, ViewSpec(("token",), (80,), num_ids=9))
+    with pytest.raises(ValueError, match=rf"encoder\.name: {name} reads .*the views are page 80, ids below 9"):
+        tiny_encoder(name, ViewSpec(("page",), (80,), num_ids=9))
 
 
 @every_encoder
@@ -94,6 +99,19 @@ def test_refuses_padding_that_it_would_take_for_data(name: str) -> None:
         return
     with pytest.raises(ValueError, match="would take padding for data"):
         tiny_encoder(name, spec)
+
+
+@ragged_encoders
+def test_padding_changes_nothing(name: str) -> None:
+    encoder = tiny_encoder(name).eval()
+    views, valid = tiny_views(tiny_spec(name), 4, torch.Generator().manual_seed(0))
+    assert valid is not None and not valid.all()
+    pooled, tokens = encoder(views, valid)
+    length = valid.sum(1)
+    for row in range(4):
+        alone = encoder(views[row : row + 1, : length[row]])
+        torch.testing.assert_close(alone.pooled[0], pooled[row], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(alone.tokens[0], tokens[row, : length[row]], rtol=1e-4, atol=1e-5)
 
 
 @patch_encoders

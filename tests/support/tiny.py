@@ -8,12 +8,14 @@ import torch
 from ssl_core import catalog
 from ssl_core.encoders.base import Encoder
 from ssl_core.methods.base import Method
-from ssl_core.spec import IMAGE_AXES, SERIES_AXES, ViewSpec
+from ssl_core.spec import IMAGE_AXES, SERIES_AXES, TOKEN_AXES, ViewSpec
+from ssl_core.tokenizers.base import CLS, NUM_SPECIAL, PAD, SEP
 from ssl_core.types import Batch, Target
 
 SPECS = {  # the smallest views of each kind
     IMAGE_AXES: ViewSpec(IMAGE_AXES, (3, 8, 8), nbytes=192),
     SERIES_AXES: ViewSpec(SERIES_AXES, (2, 16), nbytes=128),
+    TOKEN_AXES: ViewSpec(TOKEN_AXES, (12,), num_ids=20, ragged=True, nbytes=48),
 }
 NUM_CLASSES = 4
 
@@ -23,6 +25,7 @@ SMALL_ENCODERS: dict[str, dict[str, Any]] = {  # overrides that only shrink; one
     "patch_transformer": {"patch_size": 4, "dim": 16, "depth": 1, "heads": 2, "class_token": True},
     "resnet": {"width": 4},
     "series_conv": {"width": 8, "depth": 3},
+    "text_transformer": {"dim": 16, "depth": 2, "heads": 2},
     "torchvision": {"model": "shufflenet_v2_x0_5"},
     "vit": {"dim": 16, "depth": 1, "heads": 2, "class_token": True},
 }
@@ -81,6 +84,9 @@ SMALL_METHODS: dict[str, dict[str, Any]] = {
     "vae": {"latent_dim": 4, "decoder_width": 4},
     "vicreg": {"projection_dim": 16},
 }
+SMALL_METHODS_ENCODERS: dict[str, dict[str, Any]] = {  # what a method wants of the encoder
+    "gpt": {"causal": True},
+}
 
 
 def image_spec(*shape: int) -> ViewSpec:
@@ -104,16 +110,21 @@ def tiny_method(name: str, encoder: str | None = None, seed: int = 0) -> Method:
     torch.manual_seed(seed)
     component = catalog.find("ssl_core.methods", name)
     config = component.Config(**SMALL_METHODS.get(name, {}))
-    method: Method = component(config, tiny_encoder(encoder or suitable_encoders(name)[0]))
+    over = tiny_encoder(encoder or suitable_encoders(name)[0], **SMALL_METHODS_ENCODERS.get(name, {}))
+    method: Method = component(config, over)
     return method
 
 
 def suitable_encoders(method: str) -> list[str]:
-    """Names of our own encoders that a method's `encoder_type` allows, those of images first."""
+    """Names of our own encoders that a method can train, those of images first; tiny views of tokens are ragged."""
     component = catalog.find("ssl_core.methods", method)
     found = {n: catalog.find("ssl_core.encoders", n) for n in catalog.names("ssl_core.encoders")}
     fit = {n: e for n, e in found.items() if issubclass(e, component.encoder_type) and e.package is None}
-    own = [name for name, encoder in fit.items() if component.axes in (None, encoder.axes)]
+    own = [
+        name
+        for name, encoder in fit.items()
+        if component.axes in (None, encoder.axes) and (component.reads_valid or not SPECS[encoder.axes].ragged)
+    ]
     return sorted(own, key=lambda name: found[name].axes != IMAGE_AXES)
 
 
@@ -123,12 +134,23 @@ def installed_encoders() -> list[str]:
     return [name for name, package in packages.items() if package is None or find_spec(package) is not None]
 
 
+def tiny_views(spec: ViewSpec, size: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Views [B, *shape], and which of their tokens [B, T] are no padding; None where there is none."""
+    if not spec.num_ids:
+        return torch.randn(size, *spec.shape, generator=generator), None
+    longest = spec.shape[0]
+    length = torch.randint(4, longest + 1, (size, 1), generator=generator)
+    place = torch.arange(longest)
+    ids = torch.randint(NUM_SPECIAL, spec.num_ids, (size, longest), generator=generator)
+    ids = torch.where(place == 0, CLS, torch.where(place == length - 1, SEP, ids))
+    return torch.where(place < length, ids, PAD), place < length
+
+
 def tiny_batch(method: Method, size: int = 8, seed: int = 1) -> Batch:
     generator = torch.Generator().manual_seed(seed)
-    shape = method.encoder.view_shape
-    views = tuple(torch.randn(size, *shape, generator=generator) for _ in _kinds(method))
+    made = [tiny_views(method.encoder.spec, size, generator) for _ in _kinds(method)]
     target = Target(torch.randint(NUM_CLASSES, (size,), generator=generator)) if method.reads == "class" else None
-    return Batch(views, torch.arange(size) + 100, tuple(None for _ in views), target)
+    return Batch(tuple(x for x, _ in made), torch.arange(size) + 100, tuple(valid for _, valid in made), target)
 
 
 def _kinds(method: Method) -> tuple[str, ...]:
