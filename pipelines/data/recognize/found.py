@@ -41,5 +41,11 @@ class TimeSeries(Found):
     channels: int = 1
 
 
+@dataclass(frozen=True)
+class Texts(Found):
+    num_bytes: int = 0
+    """Of a text, median."""
+
+
 def count(number: int | None, complete: bool = True) -> str:
     return f"{number:,}" if complete else f"more than {number:,}"

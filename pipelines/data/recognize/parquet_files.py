@@ -7,8 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.data.recognize import images
-from pipelines.data.recognize.found import LABELS, Images, TimeSeries, count
+from pipelines.data.recognize import images, texts
+from pipelines.data.recognize.found import LABELS, Images, Texts, TimeSeries, count
 from pipelines.data.recognize.kinds import is_image, kind_of_suffix, no_source, suffix_of
 from pipelines.data.recognize.listing import HEADS, Listing
 from pipelines.data.recognize.series import Series, found
@@ -25,7 +25,7 @@ MAX_FOOTERS = 1000
 """Files whose rows are counted."""
 
 
-def recognize(listed: Listing, path: Path) -> Images | TimeSeries:
+def recognize(listed: Listing, path: Path) -> Images | TimeSeries | Texts:
     """
     Raises:
         UserError: not Parquet, or without a column of images or of time series.
@@ -67,8 +67,14 @@ def recognize(listed: Listing, path: Path) -> Images | TimeSeries:
         length = median(rows for _, rows in extents)
         given = Series(source, number, complete, length, channels.pop(), (), bool(roles), assumed)
         return found(given, cut=False)
+    cells = {n: rows.column(n).to_pylist() for n in rows.schema.names if pa.types.is_string(rows.schema.field(n).type)}
+    if text := texts.column_of(cells):
+        source = {"name": "text_table", **where, "text": text, **more}
+        what = f"{count(number, complete)} texts in {_files(train)}"
+        some = [cell for cell in cells[text] if cell]
+        return texts.found(source, what, number if complete else None, some, texts.said(text, label), held=bool(roles))
     kinds = ", ".join(f"{printable(field.name)}: {field.type}" for field in rows.schema)
-    raise no_source(train[0], f"no column holds images, their paths or time series ({kinds[:300]})")
+    raise no_source(train[0], f"no column holds images, their paths, time series or texts ({kinds[:300]})")
 
 
 def _files(files: Sequence[Path]) -> str:

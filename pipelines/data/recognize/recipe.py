@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from pipelines.config import recipe_file
 from pipelines.config.parse import read_tree
-from pipelines.data.recognize import images
-from pipelines.data.recognize.found import Found, Images, TimeSeries
+from pipelines.data.recognize import images, texts
+from pipelines.data.recognize.found import Found, Images, Texts, TimeSeries
 from pipelines.data.recognize.kinds import kind_of
 from pipelines.data.recognize.listing import listing
 from pipelines.data.sources._layout import NOT_CLASSES
@@ -27,6 +27,9 @@ Caltech-101 in README.md), four times as many at half the size ..."""
 MOST_SEEN = 240_000
 """... and never more."""
 SEEN_SERIES = 120_000
+SEEN_TEXTS = 120_000
+TOKENS = (32, 256)
+"""Of the views of texts, shortest and longest; bytes are the tokens."""
 FEWEST_STEPS, MOST_EPOCHS = 300, 200
 BATCH = 256
 LARGE_BATCH_PX = 32
@@ -61,7 +64,7 @@ def propose(path: Path) -> Proposal:
             f"{printable(str(path))}: {one}{found.what}: {found.num_train} to train on are too few; bring at least "
             f"{FEWEST}"
         )
-    tree, why = _images(found) if isinstance(found, Images) else _series(found)
+    tree, why = _tree(found)
     given = found.source
     lines = (f"recognized: {found.what} ({given['name']})", *(f"assumed:    {line}" for line in found.assumed))
     return Proposal({**tree, "name": name_of(path), "source": given}, (*lines, *why))
@@ -79,9 +82,17 @@ def _sanitized(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:80]
 
 
-def _found(path: Path) -> Images | TimeSeries:
+def _tree(found: Images | TimeSeries | Texts) -> tuple[dict[str, Any], list[str]]:
+    if isinstance(found, Images):
+        return _images(found)
+    return _texts(found) if isinstance(found, Texts) else _series(found)
+
+
+def _found(path: Path) -> Images | TimeSeries | Texts:
     listed = listing(path)
     kind = kind_of(listed, path)
+    if kind == "text":
+        return texts.recognize(listed, path)
     from pipelines.data.recognize import parquet_files, tables  # pyarrow: not for data that are not recognized
 
     if kind == "parquet":
@@ -124,6 +135,17 @@ def _series(found: TimeSeries) -> tuple[dict[str, Any], list[str]]:
         why = f"the windows but for their last {ahead}, which are forecast"
     tree["train"], trained = _training(found, SEEN_SERIES, tree["train"]["global_batch_size"])
     return tree, _said("recipe", [f"{name} with views of {length} steps: {why}", trained])
+
+
+def _texts(found: Texts) -> tuple[dict[str, Any], list[str]]:
+    tree = read_tree(recipe_file.shipped()["text_simclr"])
+    shortest, longest = TOKENS
+    length = min(longest, max(shortest, 1 << (found.num_bytes + 1).bit_length()))
+    for view in tree["views"].values():
+        view["length"] = length
+    tree["train"], trained = _training(found, SEEN_TEXTS, tree["train"]["global_batch_size"])
+    why = f"text_simclr with views of {length} bytes: the median of the texts has {found.num_bytes}"
+    return tree, _said("recipe", [why, trained])
 
 
 def _training(found: Found, seen: int, batch: int) -> tuple[dict[str, Any], str]:

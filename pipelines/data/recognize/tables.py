@@ -7,8 +7,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from pipelines.data.recognize import images
-from pipelines.data.recognize.found import LABELS, Images, TimeSeries, count
+from pipelines.data.recognize import images, texts
+from pipelines.data.recognize.found import LABELS, Images, Texts, TimeSeries, count
 from pipelines.data.recognize.kinds import kind_of_suffix, no_source, suffix_of
 from pipelines.data.recognize.listing import Listing, spread
 from pipelines.data.recognize.series import Series, found
@@ -44,7 +44,7 @@ class Head(NamedTuple):
         return [row[place].strip() for row in self.rows if len(row) > place]
 
 
-def recognize(listed: Listing, path: Path) -> Images | TimeSeries:
+def recognize(listed: Listing, path: Path) -> Images | TimeSeries | Texts:
     """
     Raises:
         UserError: tables without a header, or neither with a column of image paths nor with numbers.
@@ -55,6 +55,18 @@ def recognize(listed: Listing, path: Path) -> Images | TimeSeries:
     if len(files) == 1 or (roles and all(len(some) == 1 for some in roles.values())):
         if column := _paths_of_images(first):
             return manifest(first, column, roles.get("test", [None])[0])
+        if text := texts.column_of({name: first.column(name) for name in first.names}):
+            label = texts.label_of(first.names)
+            source = {
+                "name": "text_table",
+                "path": str(first.path),
+                "text": text,
+                **({"label": label} if label else {}),
+            }
+            source |= {"test_path": str(roles["test"][0])} if roles else {}
+            what = f"about {count(first.num_rows)} texts in {printable(first.path.name)}"
+            held, some = bool(roles), first.column(text)
+            return texts.found(source, what, first.num_rows, some, texts.said(text, label), held=held)
         return _series(listed, path, [first], roles)
     return _series(listed, path, [_head(each) for each in spread(files)], roles)
 

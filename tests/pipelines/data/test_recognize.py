@@ -194,7 +194,7 @@ def test_parquet_of_series(tmp_path, kind):
 
 
 def test_parquet_of_something_else(tmp_path):
-    with pytest.raises(UserError, match=r"no column holds images, their paths or time series \(text: string\)"):
+    with pytest.raises(UserError, match=r"no column holds images, their paths, time series or texts \(text: string\)"):
         propose(parquet(tmp_path / "t.parquet", {"text": ["a"] * 30}))
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(UserError, match=r"bad\.parquet: not a Parquet file"):
@@ -204,8 +204,8 @@ def test_parquet_of_something_else(tmp_path):
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ({}, "holds no files; give a folder of images or of time series"),
-        ({"a.txt": b"a", "b.txt": b"b"}, "is text, for which there is no source yet; it holds 2 .txt"),
+        ({}, "holds no files; give a folder of images, of time series or of texts"),
+        ({"a.wav": b"a", "b.wav": b"b"}, "is sound, for which there is no source yet; it holds 2 .wav"),
         ({"a.wav": b"a"}, "is sound, for which there is no source yet; it holds 1 .wav"),
         ({"a.png": b"a", "b.png": b"", "c.wav": b""}, "holds several kinds of data; it holds 2 .png, 1 .wav; give one"),
         ({"a.png": b"a", "b.parquet": b""}, "holds several kinds of data; it holds 1 .png, 1 .parquet"),

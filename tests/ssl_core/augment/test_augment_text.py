@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from ssl_core.augment._text.floor import WIDTH
 from ssl_core.augment.text_crop import TextCrop
 from ssl_core.augment.text_eval import TextEval
+from ssl_core.augment.text_words import TextWords
 from ssl_core.noise import salt
 from ssl_core.spec import TOKEN_AXES, ViewSpec
 from ssl_core.tokenizers.base import CLS, NUM_SPECIAL, PAD, SEP
@@ -85,3 +86,31 @@ def test_a_report_shows_the_words():
 def test_settings_that_do_not_fit(settings: dict[str, object], said: str):
     with pytest.raises(ValidationError, match=said):
         TextCrop.Config.model_validate(settings)
+
+
+WORDS = [f"w{i}" for i in range(200)]
+
+
+def _changed(**settings: float) -> list[str]:
+    only = {"delete": 0.0, "replace": 0.0, "insert": 0.0, "swap": 0.0, **settings}
+    chain = TextWords(TextWords.Config(length=2000, **only))
+    (text,) = chain.texts(chain([" ".join(WORDS)], np.array([7]), salt(1)).x)
+    return text.split()
+
+
+def test_each_change_of_words_does_what_it_says():
+    assert _changed() == WORDS
+    left = _changed(delete=0.3)
+    assert left == [word for word in WORDS if word in set(left)] and 110 < len(left) < 170
+    replaced = _changed(replace=0.3)
+    assert len(replaced) == 200 and 110 < sum(a == b for a, b in zip(WORDS, replaced, strict=True)) < 170
+    longer = _changed(insert=0.3)
+    assert 230 < len(longer) < 290 and set(longer) == set(WORDS)
+    swapped = _changed(swap=0.3)
+    assert sorted(swapped) == sorted(WORDS) and swapped != WORDS
+    assert len(set(replaced) - set(WORDS)) == 0
+
+
+def test_one_word_always_stays():
+    chain = TextWords(TextWords.Config(length=8, delete=0.99, insert=0))
+    assert chain(["a b"] * 50, np.arange(50), salt(2)).length.min() == 3
