@@ -76,7 +76,7 @@ def check_encoder_reads(method: Method, config: NamedConfig, views: Mapping[str,
     for kind in dict.fromkeys(type(method).kinds(config)):
         spec = build_chain(views[kind]).spec
         try:
-            encoder(torch.zeros((2, *spec.shape), device="meta"))
+            encoder(encoder.blank(spec))
         except ValueError as error:  # in our words
             raise ValueError(f"views.{kind}: {error}") from None
         except (RuntimeError, AssertionError):  # the latter of networks of torchvision and timm

@@ -53,4 +53,4 @@ def _meta(encoder: Encoder) -> list[Features]:
     kept = [*encoder.parameters(), *encoder.buffers()]
     memo: dict[int, object] = {id(tensor): tensor.detach().to("meta") for tensor in kept}
     memo |= {id(p): nn.Parameter(p.detach().to("meta"), requires_grad=False) for p in encoder.parameters()}
-    return deepcopy(encoder, memo).eval().layer_features(torch.zeros((2, *encoder.spec.shape), device="meta"))
+    return deepcopy(encoder, memo).eval().layer_features(encoder.blank())

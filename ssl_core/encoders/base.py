@@ -43,6 +43,11 @@ class Encoder(nn.Module, ABC):
     def view_shape(self) -> tuple[int, ...]:
         return self.spec.shape
 
+    def blank(self, spec: ViewSpec | None = None) -> Tensor:
+        """[2, *shape] views on the meta device, of `spec` or of its own: to ask a module about shapes."""
+        spec = spec or self.spec
+        return torch.zeros((2, *spec.shape), device="meta", dtype=torch.int64 if spec.num_ids else torch.float32)
+
     @property
     def memory_format(self) -> torch.memory_format:
         """In which its convolutions are fastest."""
@@ -76,9 +81,11 @@ def stage_features(stages: Sequence[nn.Module], x: Tensor) -> list[Features]:
 
 
 def opened(module: nn.Module) -> list[nn.Module]:
-    """The children of a module, sequences among them replaced by what they hold."""
+    """The children of a module, sequences and lists among them replaced by what they hold."""
     children = list(module.children())
-    return [part for child in children for part in (child if type(child) is nn.Sequential else [child])]
+    return [
+        part for child in children for part in (child if type(child) in (nn.Sequential, nn.ModuleList) else [child])
+    ]
 
 
 class PatchEncoder(Encoder):

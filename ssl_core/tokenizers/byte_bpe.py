@@ -34,7 +34,7 @@ class ByteBPE(Tokenizer):
         seed: NonNegativeInt = 0
         """Of that choice."""
         file: LocalPath | None = None
-        """A tokenizer.json whose ids 0 to 3 are the special tokens of Selfray; null: one is trained on the train texts."""
+        """A tokenizer.json whose ids 0 to 3 are Selfray's special tokens; null: one is trained on the train texts."""
         sha256: str = ""
         """Of that file; one that has changed is refused. Filled in where it is trained."""
 
