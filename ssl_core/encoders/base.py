@@ -82,10 +82,10 @@ def stage_features(stages: Sequence[nn.Module], x: Tensor) -> list[Features]:
 
 def opened(module: nn.Module) -> list[nn.Module]:
     """The children of a module, sequences and lists among them replaced by what they hold."""
-    children = list(module.children())
-    return [
-        part for child in children for part in (child if type(child) in (nn.Sequential, nn.ModuleList) else [child])
-    ]
+    found = list[nn.Module]()
+    for child in module.children():
+        found += list(child.children()) if type(child) in (nn.Sequential, nn.ModuleList) else [child]
+    return found
 
 
 class PatchEncoder(Encoder):
