@@ -14,7 +14,7 @@ from ssl_core.codecs.audio import FULL, Wave
 
 
 class AudioEval(AudioAugmentation):
-    """The middle of a recording, the same every time, as a log-mel spectrogram or a wave: for evaluation and serving."""
+    """The middle of a recording, as a log-mel spectrogram or a wave, the same every time: for evaluation."""
 
     draws = False
 

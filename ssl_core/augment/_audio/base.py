@@ -119,7 +119,7 @@ class AudioAugmentation(Augmentation):
         return ((bands - sound.mean) / sound.std)[:, None]
 
     def restore(self, view: "Tensor") -> "Tensor":
-        """Waves [B, 1, T] as they travel; spectrograms [B, 1, M, F] as log-mel values [B, M, F], which is no way back."""
+        """Waves [B, 1, T] as they travel; spectrograms [B, 1, M, F] as log-mel values [B, M, F]: no way back."""
         if self._sound.mels is None:
             return (view[:, 0].float() * FULL).round().clamp(-FULL, FULL - 1).short()
         return view[:, 0].float() * self._sound.std + self._sound.mean

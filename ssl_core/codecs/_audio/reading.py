@@ -135,4 +135,6 @@ def _check_riff(data: bytes) -> None:
 
 
 def _said(error: Exception) -> str:
-    return " ".join(str(error).replace("Error opening", "").split()).strip(" :.")[:120] or type(error).__name__
+    """libsndfile's own words, without what soundfile puts before them."""
+    words = getattr(error, "error_string", str(error)).removeprefix("Error : ")
+    return " ".join(words.split()).strip(" :.")[:120] or type(error).__name__
