@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from pipelines.config import recipe_file
 from pipelines.config.parse import read_tree
 from pipelines.data.recognize import images
-from pipelines.data.recognize.found import Found, Images, TimeSeries
+from pipelines.data.recognize.found import Found, Images, Recordings, TimeSeries
 from pipelines.data.recognize.kinds import kind_of
 from pipelines.data.recognize.listing import listing
 from pipelines.data.sources._layout import NOT_CLASSES
@@ -37,7 +37,24 @@ AHEAD = 4
 """A quarter of a window is forecast from the rest."""
 LENGTHS = (16, 512)
 """Steps of the views of time series, shortest and longest."""
-_NO_NAME = {*NOT_CLASSES, "data", "dataset", "datasets", "raw", "series", "files", "parquet", "csv"}
+SEEN_SOUNDS = 60_000
+RATES = (8_000, 16_000)
+"""Samples per second that recordings are stored at: the first one for those of little more."""
+SECONDS = (0.48, 2.88)
+"""Of the views of recordings, shortest and longest: eights of frames of 10 ms."""
+_NO_NAME = {
+    *NOT_CLASSES,
+    "data",
+    "dataset",
+    "datasets",
+    "raw",
+    "series",
+    "files",
+    "parquet",
+    "csv",
+    "recordings",
+    "audio",
+}
 
 
 class Proposal(NamedTuple):
@@ -61,7 +78,10 @@ def propose(path: Path) -> Proposal:
             f"{printable(str(path))}: {one}{found.what}: {found.num_train} to train on are too few; bring at least "
             f"{FEWEST}"
         )
-    tree, why = _images(found) if isinstance(found, Images) else _series(found)
+    if isinstance(found, Images):
+        tree, why = _images(found)
+    else:
+        tree, why = _recordings(found) if isinstance(found, Recordings) else _series(found)
     given = found.source
     lines = (f"recognized: {found.what} ({given['name']})", *(f"assumed:    {line}" for line in found.assumed))
     return Proposal({**tree, "name": name_of(path), "source": given}, (*lines, *why))
@@ -79,9 +99,13 @@ def _sanitized(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:80]
 
 
-def _found(path: Path) -> Images | TimeSeries:
+def _found(path: Path) -> Images | TimeSeries | Recordings:
     listed = listing(path)
     kind = kind_of(listed, path)
+    if kind == "sound":
+        from pipelines.data.recognize import recordings  # libsndfile
+
+        return recordings.folder(listed)
     from pipelines.data.recognize import parquet_files, tables  # pyarrow: not for data that are not recognized
 
     if kind == "parquet":
@@ -124,6 +148,19 @@ def _series(found: TimeSeries) -> tuple[dict[str, Any], list[str]]:
         why = f"the windows but for their last {ahead}, which are forecast"
     tree["train"], trained = _training(found, SEEN_SERIES, tree["train"]["global_batch_size"])
     return tree, _said("recipe", [f"{name} with views of {length} steps: {why}", trained])
+
+
+def _recordings(found: Recordings) -> tuple[dict[str, Any], list[str]]:
+    tree = read_tree(recipe_file.shipped()["fsdd_simclr"])
+    rate = RATES[0] if found.rate < 1.5 * RATES[0] else RATES[1]
+    shortest, longest = SECONDS
+    seconds = round(min(longest, max(shortest, int(found.seconds / 0.08) * 0.08)), 2)
+    tree["ingest"]["codecs"]["audio"]["rate"] = rate
+    for view in tree["views"].values():
+        view.update({"rate": rate, "seconds": seconds})
+    tree["train"], trained = _training(found, SEEN_SOUNDS, tree["train"]["global_batch_size"])
+    why = f"a recording has about {found.seconds:.3g} seconds at {found.rate:,} samples per second"
+    return tree, _said("recipe", [f"fsdd_simclr with views of {seconds:g} seconds at {rate:,}: {why}", trained])
 
 
 def _training(found: Found, seen: int, batch: int) -> tuple[dict[str, Any], str]:

@@ -16,6 +16,7 @@ from pipelines.errors import UserError
 from pipelines.storage.printable import printable
 from ssl_core.config import LocalPath, NamedConfig
 
+EXTENSIONS = (".wav", ".flac", ".ogg", ".oga", ".mp3", ".aif", ".aiff")
 OTHER_SOUNDS = {".m4a", ".aac", ".wma", ".opus", ".amr", ".ape", ".mid", ".midi", ".au", ".caf", ".mka"}
 """Recordings that are not read: they count as bad samples, so that a folder of them is not passed over."""
 
@@ -55,7 +56,7 @@ class AudioFolder(Source):
         """Groups that are the test split; the others are the train split."""
         follow_links: bool = False
         """Follow links that lead outside the folder."""
-        extensions: tuple[str, ...] = (".wav", ".flac", ".ogg", ".oga", ".mp3", ".aif", ".aiff")
+        extensions: tuple[str, ...] = EXTENSIONS
         """What counts as a recording; neither case nor a missing dot matters."""
 
         @field_validator("extensions")

@@ -206,7 +206,7 @@ def test_parquet_of_something_else(tmp_path):
     [
         ({}, "holds no files; give a folder of images or of time series"),
         ({"a.txt": b"a", "b.txt": b"b"}, "is text, for which there is no source yet; it holds 2 .txt"),
-        ({"a.wav": b"a"}, "is sound, for which there is no source yet; it holds 1 .wav"),
+        ({"a.wav": b"a"}, "none of the 1 recordings looked at can be read"),
         ({"a.png": b"a", "b.png": b"", "c.wav": b""}, "holds several kinds of data; it holds 2 .png, 1 .wav; give one"),
         ({"a.png": b"a", "b.parquet": b""}, "holds several kinds of data; it holds 1 .png, 1 .parquet"),
         ({"a.png": b"", "1.csv": b"", "2.csv": b""}, "holds several kinds of data; it holds 2 .csv, 1 .png"),
