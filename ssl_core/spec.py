@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 IMAGE_AXES = ("channel", "height", "width")
 SERIES_AXES = ("channel", "time")
+MEL_AXES = ("channel", "mel", "time")
 TOKEN_AXES = ("token",)
 
 
@@ -11,7 +12,7 @@ class ViewSpec(NamedTuple):
     """One finished view, as the encoder sees it; compared before Ray starts."""
 
     axes: tuple[str, ...]
-    """IMAGE_AXES, SERIES_AXES, TOKEN_AXES, ("channel", "time", "height", "width")."""
+    """IMAGE_AXES, SERIES_AXES, MEL_AXES, TOKEN_AXES, ("channel", "time", "height", "width")."""
     shape: tuple[int, ...]
     """Along `axes`; a ragged axis has its longest."""
     num_ids: int = 0

@@ -43,6 +43,13 @@ def check(config: "SetupConfig") -> None:
                 f"views.{kind}: {view.name} reads the field {chain.field} ({chain.codec}); source {config.source.name} "
                 f"gives {has}; take a chain for that, or another source"
             )
+        codec = config.ingest.codec(chain.field, chain.codec)
+        stored, read = (getattr(each, "rate", None) for each in (codec, view))
+        if stored != read:
+            raise ValueError(
+                f"views.{kind}.rate: {read} differs from the {stored} samples per second that are stored; set it, or "
+                f"ingest.codecs.{chain.field}.rate"
+            )
         asked = max(chain(view).spec.shape[1:]) if chain.codec == "image" else 0
         if config.ingest.resize_shorter is not None and asked > config.ingest.resize_shorter:
             raise ValueError(

@@ -39,6 +39,8 @@ def source_of(path: Path, codec: str, column: str = "", *, labels: bool = True) 
     """
     if path.suffix in (".yaml", ".yml"):
         return _of_recipe(path, codec)
+    if codec == "audio" and path.is_dir():
+        return {"name": "audio_folder", **_splits(path), **({} if labels else {"labels": "none"})}
     if codec not in _PARQUET:
         raise UserError(f"{path}: samples of kind '{codec}' are not read from a path; write a recipe with a source")
     if not path.exists() and has_magic(str(path)):

@@ -34,6 +34,8 @@ class Augmentation(ABC):
     """False: the same view every time, fit to be the evaluation view."""
     floor_name: ClassVar[str]
     """Names what `floor` computes in records of kept features; another computation is another name."""
+    lossless: bool = True
+    """Whether `restore` gives back what travels; False: something else that `pictures` and `floor` read as well."""
     spec: ViewSpec
     """Of one finished view, as the encoder sees it."""
 

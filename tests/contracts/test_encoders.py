@@ -8,7 +8,7 @@ from ssl_core.encoders._at_layers import AtLayers
 from ssl_core.encoders.base import Encoder, PatchEncoder
 from ssl_core.nn.masking import random_split, take
 from ssl_core.noise import salt
-from ssl_core.spec import IMAGE_AXES, SERIES_AXES, TOKEN_AXES, ViewSpec
+from ssl_core.spec import IMAGE_AXES, MEL_AXES, SERIES_AXES, TOKEN_AXES, ViewSpec
 from tests.support.tiny import SMALL_ENCODERS, installed_encoders, tiny_encoder, tiny_spec, tiny_views
 
 ENCODERS = installed_encoders()
@@ -72,7 +72,12 @@ def test_in_eval_mode_a_sample_does_not_see_its_neighbors(name: str) -> None:
     torch.testing.assert_close(encoder(views).pooled[1:3], encoder(views[1:3]).pooled, rtol=1e-4, atol=1e-5)
 
 
-OTHER_SHAPES = {IMAGE_AXES: ((3, 32, 32), (1, 16, 24)), SERIES_AXES: ((1, 32), (3, 48)), TOKEN_AXES: ((20,), (6,))}
+OTHER_SHAPES = {
+    IMAGE_AXES: ((3, 32, 32), (1, 16, 24)),
+    MEL_AXES: ((1, 16, 24), (2, 8, 32)),
+    SERIES_AXES: ((1, 32), (3, 48)),
+    TOKEN_AXES: ((20,), (6,)),
+}
 
 
 @every_encoder

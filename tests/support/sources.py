@@ -8,6 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ssl_core.codecs.audio import Audio
+from ssl_core.spec import MEL_AXES, ViewSpec
 from tests.support.images import encoded, good_tree
 
 
@@ -58,7 +60,15 @@ def _text_table(folder: Path) -> dict[str, Any]:
     return {"path": folder / "x.jsonl", "label": "y"}
 
 
+def _audio_folder(folder: Path) -> dict[str, Any]:
+    codec = Audio(Audio.Config(rate=8000))
+    for i, data in enumerate(codec.drawn(ViewSpec(MEL_AXES, (1, 8, 16)), 7)):
+        (folder / f"{i % 2}_{'ab'[i // 4]}_{i}.flac").write_bytes(data)
+    return {"path": folder, "labels": r"^(\d)_", "group": "_([a-z])_", "test_groups": ["b"]}
+
+
 EXAMPLES: dict[str, Callable[[Path], dict[str, Any]]] = {  # a source that is absent here needs no settings
+    "audio_folder": _audio_folder,
     "csv_manifest": _csv_manifest,
     "image_folder": _image_folder,
     "parquet": _parquet,

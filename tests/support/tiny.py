@@ -8,12 +8,13 @@ import torch
 from ssl_core import catalog
 from ssl_core.encoders.base import Encoder
 from ssl_core.methods.base import Method
-from ssl_core.spec import IMAGE_AXES, SERIES_AXES, TOKEN_AXES, ViewSpec
+from ssl_core.spec import IMAGE_AXES, MEL_AXES, SERIES_AXES, TOKEN_AXES, ViewSpec
 from ssl_core.tokenizers.base import CLS, NUM_SPECIAL, PAD, SEP
 from ssl_core.types import Batch, Target
 
 SPECS = {  # the smallest views of each kind
     IMAGE_AXES: ViewSpec(IMAGE_AXES, (3, 8, 8), nbytes=192),
+    MEL_AXES: ViewSpec(MEL_AXES, (1, 8, 16), nbytes=2560),
     SERIES_AXES: ViewSpec(SERIES_AXES, (2, 16), nbytes=128),
     TOKEN_AXES: ViewSpec(TOKEN_AXES, (12,), num_ids=20, ragged=True, nbytes=48),
 }
@@ -22,6 +23,8 @@ NUM_CLASSES = 4
 SMALL_ENCODERS: dict[str, dict[str, Any]] = {  # overrides that only shrink; one absent here is tested at its defaults
     "convnet": {"width": 8, "depth": 3},
     "dilated_conv": {"hidden_dim": 8, "dim": 16, "depth": 2},
+    "mel_conv": {"width": 8, "depth": 3},
+    "mel_vit": {"patch_mels": 4, "patch_frames": 4, "dim": 16, "depth": 1, "heads": 2, "class_token": True},
     "patch_transformer": {"patch_size": 4, "dim": 16, "depth": 1, "heads": 2, "class_token": True},
     "resnet": {"width": 4},
     "series_conv": {"width": 8, "depth": 3},

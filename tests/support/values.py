@@ -13,6 +13,7 @@ from tests.support.pictures import picture
 SHAPES = [(40, 40), (1, 1), (64, 33), (200, 150), (24, 90), (3, 200), (32, 32), (97, 31)]
 COUNT = len(SHAPES)
 SIZES: dict[str, list[dict[str, Any]]] = {  # per codec: the knobs that say how large a view is
+    "audio": [{"seconds": 0.32}, {"seconds": 0.17, "mels": None}],
     "image": [{"size": 32}, {"size": 17}],
     "series": [{"length": 32, "channels": 2}, {"length": 17}],
     "text": [{"length": 48}, {"length": 17, "specials": False}],

@@ -47,5 +47,13 @@ class Texts(Found):
     """Of a text, median."""
 
 
+@dataclass(frozen=True)
+class Recordings(Found):
+    seconds: float = 1.0
+    """Median of some of them."""
+    rate: int = 16_000
+    """Samples per second, likewise."""
+
+
 def count(number: int | None, complete: bool = True) -> str:
     return f"{number:,}" if complete else f"more than {number:,}"

@@ -14,13 +14,13 @@ KINDS: dict[str, frozenset[str]] = {
     "image": frozenset(ImageFolder.Config.model_fields["extensions"].default),
     "table": frozenset((".csv", ".tsv")),
     "parquet": frozenset((".parquet",)),
-    "sound": frozenset((".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".aif", ".aiff")),
+    "sound": frozenset((".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".aif", ".aiff")),
     "text": frozenset((".txt", ".text", ".jsonl", ".ndjson")),
     "array": frozenset((".npy", ".npz", ".h5", ".hdf5", ".mat", ".pt", ".pkl", ".arff", ".ts")),
     "video": frozenset((".mp4", ".avi", ".mov", ".mkv", ".webm")),
     "archive": frozenset((".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z")),
 }
-READ = ("image", "table", "parquet", "text")
+READ = ("image", "table", "parquet", "sound", "text")
 """The kinds that there are sources for; the others are known so that they are not taken for side-cars."""
 FEW_TABLES = 0.1
 """Tables per image that are taken for what is said about the images."""
@@ -76,7 +76,10 @@ def kind_of(listed: Listing, path: Path) -> str:
 
 def no_source(path: Path, why: str) -> UserError:
     """The one line for data that are not recognized."""
-    what = "images (files, CSV of paths, Parquet), time series (CSV, Parquet) and texts (.txt, JSON Lines, tables) are"
+    what = (
+        "images (files, CSV of paths, Parquet), time series (CSV, Parquet), texts (.txt, JSON Lines, tables) and "
+        "recordings (files) are"
+    )
     return UserError(
         f"{printable(str(path))}: {why}; {what} recognized; else write a recipe with "
         "source: {name: ..., path: ...} (`selfray list` shows the sources)"
@@ -106,7 +109,7 @@ def _why(kinds: Counter[str], suffixes: Counter[str], listed: Listing, path: Pat
     read = [kind for kind in kinds if kind in READ]
     if len(kinds) > 1 and read:
         return f"holds several kinds of data; {there}; give one folder or file of one kind, or a recipe with its source"
-    known = "images, time series and texts are recognized (image files, CSV, Parquet, .txt, JSON Lines)"
+    known = "images, time series, texts and recordings are recognized (image and sound files, CSV, Parquet, .txt, JSON Lines)"
     if len(kinds) == 1:
         (kind,) = kinds
         return f"is {kind}, for which there is no source yet; {there}; {known}"

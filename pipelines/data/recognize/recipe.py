@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from pipelines.config import recipe_file
 from pipelines.config.parse import read_tree
 from pipelines.data.recognize import images, texts
-from pipelines.data.recognize.found import Found, Images, Texts, TimeSeries
+from pipelines.data.recognize.found import Found, Images, Recordings, Texts, TimeSeries
 from pipelines.data.recognize.kinds import kind_of
 from pipelines.data.recognize.listing import listing
 from pipelines.data.sources._layout import NOT_CLASSES
@@ -40,7 +40,24 @@ AHEAD = 4
 """A quarter of a window is forecast from the rest."""
 LENGTHS = (16, 512)
 """Steps of the views of time series, shortest and longest."""
-_NO_NAME = {*NOT_CLASSES, "data", "dataset", "datasets", "raw", "series", "files", "parquet", "csv"}
+SEEN_SOUNDS = 60_000
+RATES = (8_000, 16_000)
+"""Samples per second that recordings are stored at: the first one for those of little more."""
+SECONDS = (0.48, 2.88)
+"""Of the views of recordings, shortest and longest: eights of frames of 10 ms."""
+_NO_NAME = {
+    *NOT_CLASSES,
+    "data",
+    "dataset",
+    "datasets",
+    "raw",
+    "series",
+    "files",
+    "parquet",
+    "csv",
+    "recordings",
+    "audio",
+}
 
 
 class Proposal(NamedTuple):
@@ -82,17 +99,26 @@ def _sanitized(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:80]
 
 
-def _tree(found: Images | TimeSeries | Texts) -> tuple[dict[str, Any], list[str]]:
+def _tree(found: Found) -> tuple[dict[str, Any], list[str]]:
     if isinstance(found, Images):
         return _images(found)
-    return _texts(found) if isinstance(found, Texts) else _series(found)
+    if isinstance(found, Texts):
+        return _texts(found)
+    if isinstance(found, Recordings):
+        return _recordings(found)
+    assert isinstance(found, TimeSeries)
+    return _series(found)
 
 
-def _found(path: Path) -> Images | TimeSeries | Texts:
+def _found(path: Path) -> Images | TimeSeries | Texts | Recordings:
     listed = listing(path)
     kind = kind_of(listed, path)
     if kind == "text":
         return texts.recognize(listed, path)
+    if kind == "sound":
+        from pipelines.data.recognize import recordings  # libsndfile
+
+        return recordings.folder(listed)
     from pipelines.data.recognize import parquet_files, tables  # pyarrow: not for data that are not recognized
 
     if kind == "parquet":
@@ -146,6 +172,19 @@ def _texts(found: Texts) -> tuple[dict[str, Any], list[str]]:
     tree["train"], trained = _training(found, SEEN_TEXTS, tree["train"]["global_batch_size"])
     why = f"text_simclr with views of {length} bytes: the median of the texts has {found.num_bytes}"
     return tree, _said("recipe", [why, trained])
+
+
+def _recordings(found: Recordings) -> tuple[dict[str, Any], list[str]]:
+    tree = read_tree(recipe_file.shipped()["fsdd_simclr"])
+    rate = RATES[0] if found.rate < 1.5 * RATES[0] else RATES[1]
+    shortest, longest = SECONDS
+    seconds = round(min(longest, max(shortest, int(found.seconds / 0.08) * 0.08)), 2)
+    tree["ingest"]["codecs"]["audio"]["rate"] = rate
+    for view in tree["views"].values():
+        view.update({"rate": rate, "seconds": seconds})
+    tree["train"], trained = _training(found, SEEN_SOUNDS, tree["train"]["global_batch_size"])
+    why = f"a recording has about {found.seconds:.3g} seconds at {found.rate:,} samples per second"
+    return tree, _said("recipe", [f"fsdd_simclr with views of {seconds:g} seconds at {rate:,}: {why}", trained])
 
 
 def _training(found: Found, seen: int, batch: int) -> tuple[dict[str, Any], str]:

@@ -24,6 +24,8 @@ SHARE = 0.2
 WIDTHS: Mapping[str, tuple[str, tuple[int, ...]]] = {
     "resnet": ("width", (8, 16, 32, 64)),
     "convnet": ("width", (16, 32, 64)),
+    "mel_conv": ("width", (8, 16, 32, 64)),
+    "mel_vit": ("dim", (64, 128, 192)),
     "series_conv": ("width", (16, 32, 64, 128)),
     "patch_transformer": ("dim", (32, 64, 128, 256)),
     "vit": ("dim", (48, 96, 192, 384)),

@@ -204,9 +204,9 @@ def test_parquet_of_something_else(tmp_path):
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ({}, "holds no files; give a folder of images, of time series or of texts"),
-        ({"a.wav": b"a", "b.wav": b"b"}, "is sound, for which there is no source yet; it holds 2 .wav"),
-        ({"a.wav": b"a"}, "is sound, for which there is no source yet; it holds 1 .wav"),
+        ({}, "holds no files; give a folder of images, of time series, of texts or of recordings"),
+        ({"a.mp4": b"a", "b.mp4": b"b"}, "is video, for which there is no source yet; it holds 2 .mp4"),
+        ({"a.wav": b"a"}, "none of the 1 recordings looked at can be read"),
         ({"a.png": b"a", "b.png": b"", "c.wav": b""}, "holds several kinds of data; it holds 2 .png, 1 .wav; give one"),
         ({"a.png": b"a", "b.parquet": b""}, "holds several kinds of data; it holds 1 .png, 1 .parquet"),
         ({"a.png": b"", "1.csv": b"", "2.csv": b""}, "holds several kinds of data; it holds 2 .csv, 1 .png"),

@@ -1,0 +1,1 @@
+"""What the codec of sound is made of."""
