@@ -32,13 +32,18 @@ class MelViT(TransformerPatchEncoder):
 
     def __init__(self, config: Config, spec: ViewSpec):
         super().__init__(spec)
-        channels, mels, frames = spec.shape
-        self.patch = (config.patch_mels, config.patch_frames)
+        (channels, mels, frames), self.patch = spec.shape, (config.patch_mels, config.patch_frames)
+        self.build_(config, SIZES[config.size], self._grid(mels, frames), channels * self.patch[0] * self.patch[1])
+
+    def grid_of(self, x: Tensor) -> tuple[int, ...]:
+        """[B, C, M, F] -> patches along bands and frames."""
+        return self._grid(*x.shape[2:])
+
+    def _grid(self, mels: int, frames: int) -> tuple[int, ...]:
         for key, part, whole in (("mels", self.patch[0], mels), ("frames", self.patch[1], frames)):
             if whole % part:
                 raise ValueError(f"encoder.patch_{key}: {part} does not divide the {whole} {key} of the views")
-        grid = (mels // self.patch[0], frames // self.patch[1])
-        self.build_(config, SIZES[config.size], grid, channels * self.patch[0] * self.patch[1])
+        return mels // self.patch[0], frames // self.patch[1]
 
     def patchify(self, x: Tensor) -> Tensor:
         """[B, C, M, F] -> [B, N, P], each patch in the order C, band, frame; patches band by band."""

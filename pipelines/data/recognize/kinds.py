@@ -102,14 +102,14 @@ def _head(path: Path) -> bytes:
 def _why(kinds: Counter[str], suffixes: Counter[str], listed: Listing, path: Path) -> str:
     recipes = [name for name in listed.names if suffix_of(name) in (".yaml", ".yml")]
     if not suffixes:
-        return "holds no files; give a folder of images, of time series or of texts"
+        return "holds no files; give a folder of images, of time series, of texts or of recordings"
     beyond = "" if listed.complete else f" among the first {LIMIT:,}"
     counted = [f"{number:,} {suffix or 'without a suffix'}" for suffix, number in suffixes.most_common()]
     there = f"it holds {first(counted)}{beyond}"
     read = [kind for kind in kinds if kind in READ]
     if len(kinds) > 1 and read:
         return f"holds several kinds of data; {there}; give one folder or file of one kind, or a recipe with its source"
-    known = "images, time series, texts and recordings are recognized (image and sound files, CSV, Parquet, .txt, JSON Lines)"
+    known = "images, time series, texts and recordings are recognized (files, and CSV, Parquet, JSON Lines)"
     if len(kinds) == 1:
         (kind,) = kinds
         return f"is {kind}, for which there is no source yet; {there}; {known}"
