@@ -14,7 +14,7 @@ from torch.nn.functional import interpolate
 from ssl_core.nn.masking import take
 from ssl_core.nn.norm import BatchNorm1d, BatchNorm2d
 from ssl_core.nn.transformer import Block, initialize_, sincos_positions
-from ssl_core.spec import IMAGE_AXES, SERIES_AXES, ViewSpec
+from ssl_core.spec import IMAGE_AXES, MEL_AXES, SERIES_AXES, ViewSpec
 
 
 def mlp(
@@ -74,7 +74,7 @@ class MaskedDecoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """Paint an image or a series from one vector: a map of at most 4 a side, doubled until it has the view's size.
+    """Paint an image, a spectrogram or a series from one vector: a map of at most 4 a side, doubled until it has the view's size.
 
     Nearest-neighbor upsampling and a 3x3 convolution instead of a transposed one, which leaves
     checkerboards (Odena et al., 2016, https://distill.pub/2016/deconv-checkerboard).
@@ -89,9 +89,11 @@ class ConvDecoder(nn.Module):
 
     def __init__(self, latent_dim: int, spec: ViewSpec, width: int):
         super().__init__()
-        if spec.axes not in (IMAGE_AXES, SERIES_AXES) or spec.ragged:
-            raise ValueError(f"method.name: its decoder paints images and series of one size; the views are {spec}")
-        conv, norm = (nn.Conv2d, BatchNorm2d) if spec.axes == IMAGE_AXES else (nn.Conv1d, BatchNorm1d)
+        if spec.axes not in (IMAGE_AXES, MEL_AXES, SERIES_AXES) or spec.ragged:
+            raise ValueError(
+                f"method.name: its decoder paints images, spectrograms and series of one size; the views are {spec}"
+            )
+        conv, norm = (nn.Conv1d, BatchNorm1d) if spec.axes == SERIES_AXES else (nn.Conv2d, BatchNorm2d)
         channels, *size = spec.shape
         self.sizes = [tuple(size)]  # from full size down to the first map
         while max(self.sizes[-1]) > 4:
