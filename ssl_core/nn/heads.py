@@ -74,7 +74,7 @@ class MaskedDecoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """Paint an image, a spectrogram or a series from one vector: a map of at most 4 a side, doubled until it has the view's size.
+    """Paint an image, a spectrogram or a series from a vector: a map of 4 a side or less, doubled until it is a view.
 
     Nearest-neighbor upsampling and a 3x3 convolution instead of a transposed one, which leaves
     checkerboards (Odena et al., 2016, https://distill.pub/2016/deconv-checkerboard).
