@@ -1,4 +1,4 @@
-"""export, embed, search: what a registered version is good for."""
+"""export, embed, search, generate: what a registered version is good for."""
 
 import argparse
 from pathlib import Path
@@ -37,6 +37,14 @@ def add(verbs: Verbs) -> None:
     search.add_argument("-k", type=_positive, default=10, help="hits of each query")
     search.add_argument("--json", action="store_true", help="one line of JSON per hit")
     search.add_argument("--tracking-uri", help="MLflow server or sqlite:///PATH; by default MLFLOW_TRACKING_URI")
+    write = _for_version(verbs, "generate", "text that follows yours, from a causal language model", _generate)
+    write.add_argument("--prompt", required=True, help="the beginning; may be empty")
+    write.add_argument("--length", type=_positive, default=100, help="new tokens at most")
+    write.add_argument("--temperature", type=float, default=1.0, help="0: always the most likely token")
+    write.add_argument("--top-k", type=_positive, help="only so many of the most likely tokens")
+    write.add_argument("--top-p", type=float, default=1.0, help="only the likeliest that sum to this probability")
+    write.add_argument("--seed", type=int, default=0, help="the same seed writes the same text")
+    write.add_argument("--tracking-uri", help="MLflow server or sqlite:///PATH; by default MLFLOW_TRACKING_URI")
 
 
 def add_embedding(parser: argparse._ActionsContainer, *, required: bool = True) -> None:
@@ -140,6 +148,23 @@ def _search(options: argparse.Namespace) -> int:
         for hit in hits:
             found = {"similarity": round(hit.similarity, 6), "sample_id": hit.sample_id, "path": hit.path}
             say(json.dumps({"query": name, **found}) if options.json else f"{hit.similarity:6.3f}  {hit.path}")
+    return 0
+
+
+def _generate(options: argparse.Namespace) -> int:
+    from pipelines.config.parse import parse_as
+    from pipelines.model import versions
+    from pipelines.model.generate import text_from
+    from pipelines.storage.printable import printable_lines
+    from ssl_core.generate import Sampling
+
+    names = ("length", "temperature", "top_p", "seed")
+    chosen = parse_as(Sampling, {**{name: getattr(options, name) for name in names}, "top_k": options.top_k or 0})
+    with TemporaryDirectory(prefix="selfray-") as place:
+        packed, _ = versions.opened(options.version, options.tracking_uri, Path(place))
+        for piece in text_from(packed, options.prompt, chosen):
+            print(printable_lines(piece), end="", flush=True)
+    print()
     return 0
 
 

@@ -10,6 +10,7 @@ from pipelines.config.tune import TuneConfig
 from pipelines.data.ingest import INGEST
 from pipelines.data.shards import manifest
 from pipelines.data.shards.shard_set import ShardSet
+from pipelines.data.tokenizer_stage import with_tokenizers
 from pipelines.errors import UserError
 from pipelines.evaluate.evaluate import check
 from pipelines.registry.artifact import ModelVersion
@@ -54,6 +55,7 @@ def tune(config: RunConfig, root: Path, *, resume: bool = False) -> tuple[Findin
         shards = INGEST(config, Nothing(), root)
         can_be_ranked(config, settings, shards)
         check(shards)
+        config = with_tokenizers(config, shards, root)
         troubles = Troubles()
         found, shared = _search_and_confirm(config, settings, shards, root, folder, troubles)
         page = report.write(found, shared, folder / "report")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ssl_core.config import NamedConfig
 from ssl_core.encoders.base import TokenEncoder
+from ssl_core.nn.dropout import KeyedDropout
 from ssl_core.nn.rotary import Cache, RotaryBlock, initialize_language_, norm, rotary
 from ssl_core.spec import ViewSpec
 from ssl_core.types import Features
@@ -46,6 +47,7 @@ class TextTransformer(TokenEncoder):
         hidden = config.hidden_dim or -(-config.dim * 8 // 3 // 16) * 16
         self.embedding = nn.Embedding(spec.num_ids, config.dim)
         self.embedding_norm = nn.Identity() if config.causal else norm(config.dim, causal=False)
+        self.drop = KeyedDropout(0.0, layer=2 * config.depth)
         self.blocks = nn.ModuleList(
             RotaryBlock(config.dim, config.heads, hidden, causal=config.causal, index=index)
             for index in range(config.depth)
@@ -55,7 +57,7 @@ class TextTransformer(TokenEncoder):
 
     def embed(self, ids: Tensor) -> Tensor:
         """[B, T] -> [B, T, D]; positions come in with the attention."""
-        x: Tensor = self.embedding_norm(self.embedding(ids))
+        x: Tensor = self.drop(self.embedding_norm(self.embedding(ids)))
         return x
 
     def encode(self, tokens: Tensor, valid: Tensor | None = None) -> Tensor:

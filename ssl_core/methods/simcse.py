@@ -34,7 +34,7 @@ class SimCSE(Method):
         temperature: PositiveFloat = 0.05
         """Softmax temperature (section 3)."""
         dropout: Annotated[float, Field(gt=0, lt=1)] = 0.1
-        """Of what attention and perceptron add to the residual path (table 2)."""
+        """Of the embeddings, and of what attention and perceptron add to them, as in BERT (table 2)."""
 
     def __init__(self, config: Config, encoder: TokenEncoder):
         super().__init__(encoder)

@@ -1,6 +1,7 @@
 """Every shipped recipe, on the digits: twenty real steps through Ray Data, a checkpoint, features of its encoder."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,8 +22,10 @@ from ssl_core.build import build_chain, build_chains, build_method
 from ssl_core.catalog import find, names
 from ssl_core.noise import salt
 from ssl_core.optimize.optimizers import build_optimizer
+from ssl_core.tokenizers.byte_bpe import trained
 from ssl_core.types import Batch, Progress
 from tests.support.recipe import TREE
+from tests.support.values import views_of
 
 pytestmark = pytest.mark.timeout(600)
 RECIPES = sorted((Path(pipelines.__file__).parent / "recipes").rglob("*.yaml"))
@@ -57,26 +60,37 @@ def test_the_source_gives_what_the_chains_read(path):
 
 
 @pytest.mark.parametrize("path", [p for p in RECIPES if codec_of(p) != "image"], ids=lambda path: path.stem)
-def test_ten_steps_of_a_recipe_of_another_kind(path):
+def test_ten_steps_of_a_recipe_of_another_kind(path, tmp_path):
     """On values that are nobody's data, without Ray."""
     config = load(path)
-    chains = build_chains(config.views)
     component = find("ssl_core.codecs", codec_of(path))
-    codec = component(component.Config())
-    values = [codec.decode(data) for data in codec.drawn(chains["eval"].spec, 32)]
+    codec = component(config.ingest.codecs.get(codec_of(path), component.Config()))
+    values = [codec.decode(data) for data in codec.drawn(build_chain(config.views["eval"]).spec, 32)]
+    chains = build_chains({kind: _tokenized(view, values, tmp_path) for kind, view in config.views.items()})
     method = build_method(config.method, config.encoder, config.views)
     optimizer = build_optimizer(config.optim, method, peak_lr=config.optim.lr)
     ids, losses = np.arange(32), []
     for step in range(10):
-        kinds = type(method).kinds(config.method)
-        views = [chains[kind](values, ids, salt(0, step, index)) for index, kind in enumerate(kinds)]
-        finished = [chains[kind].finish(torch.from_numpy(view)) for kind, view in zip(kinds, views, strict=True)]
+        views, valid = [], []
+        for index, kind in enumerate(type(method).kinds(config.method)):
+            made = views_of(chains[kind], values, ids, salt(0, step, index))
+            views.append(chains[kind].finish(torch.from_numpy(made)))
+            valid.append(chains[kind].valid(torch.from_numpy(made)))
         optimizer.zero_grad()
-        loss = method(Batch(tuple(finished), torch.from_numpy(ids)), Progress(step, 10)).loss
+        loss = method(Batch(tuple(views), torch.from_numpy(ids), tuple(valid)), Progress(step, 10)).loss
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0]
+
+
+def _tokenized(view: Any, texts: list[Any], folder: Path) -> Any:
+    """The view with a tokenizer trained on these texts, where it has one that is trained."""
+    tokenizer = getattr(view, "tokenizer", None)
+    if not hasattr(tokenizer, "file"):
+        return view
+    (folder / "tokenizer.json").write_text(trained(texts, tokenizer))
+    return view.model_copy(update={"tokenizer": tokenizer.model_copy(update={"file": folder / "tokenizer.json"})})
 
 
 @pytest.mark.parametrize("path", [p for p in RECIPES if codec_of(p) == "image"], ids=lambda path: path.stem)
