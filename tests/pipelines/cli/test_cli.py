@@ -78,7 +78,7 @@ def test_without_labels_it_still_registers_and_says_what_is_missing(recipe):
 
 
 def test_ctrl_c_keeps_a_checkpoint_and_the_same_command_goes_on(recipe, tmp_path):
-    command = [sys.executable, "-m", "pipelines", "run", *recipe, "--set", "train.steps=800"]
+    command = [sys.executable, "-m", "pipelines", "run", *recipe, "--set", "train.steps=300"]
     log = tmp_path / "log"
     with log.open("w") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
@@ -91,7 +91,7 @@ def test_ctrl_c_keeps_a_checkpoint_and_the_same_command_goes_on(recipe, tmp_path
     text = log.read_text()
     assert "run the same command again to go on from there" in text and "Traceback" not in text
     stopped = int(text.split("stopped at step ")[1].split(" ")[0])
-    assert 0 < stopped < 800
+    assert 0 < stopped < 300
     assert list((tmp_path / "storage" / "pretrain").glob(f"*/checkpoints/step_{stopped:08d}"))
     from mlflow import MlflowClient
 
@@ -101,15 +101,15 @@ def test_ctrl_c_keeps_a_checkpoint_and_the_same_command_goes_on(recipe, tmp_path
     statuses = {run.data.tags.get("selfray.stage", "run"): run.info.status for run in runs}
     assert statuses["run"] == "KILLED" and statuses["pretrain"] == "KILLED" and statuses["ingest"] == "FINISHED"
 
-    audited = selfray("audit", *recipe, "--set", "train.steps=800")
+    audited = selfray("audit", *recipe, "--set", "train.steps=300")
     assert audited.returncode == 0, audited.stderr
-    assert f"exact so far: every sample planned up to here was consumed once; {stopped:,} of 800" in audited.stdout
-    other = selfray("run", *recipe, "--resume", "--set", "train.steps=800", "--set", "seed=7")
+    assert f"exact so far: every sample planned up to here was consumed once; {stopped:,} of 300" in audited.stdout
+    other = selfray("run", *recipe, "--resume", "--set", "train.steps=300", "--set", "seed=7")
     assert other.returncode == 1
     assert "--resume: cannot go on" in other.stderr and "seed (0 there, 7 here)" in other.stderr
     quicker = ("--set", "train.log_every=5")  # does not touch what is computed
-    same = selfray("pretrain", *recipe, "--resume", "--set", "train.steps=800", *quicker)
-    assert same.returncode == 0 and "checkpoint: step 800" in same.stdout, same.stderr
+    same = selfray("pretrain", *recipe, "--resume", "--set", "train.steps=300", *quicker)
+    assert same.returncode == 0 and "checkpoint: step 300" in same.stdout, same.stderr
 
 
 @pytest.mark.parametrize(

@@ -32,10 +32,12 @@ RECIPES = sorted((Path(pipelines.__file__).parent / "recipes").rglob("*.yaml"))
 
 
 def shrunk(path: Path) -> RunConfig:
-    """The recipe with other data and less of it, and at most a narrow ResNet; the rest is as it is."""
+    """The recipe with other data and less of it, and at most a narrow ResNet or a shallow ViT; the rest is as it is."""
     tree = yaml.safe_load(path.read_text())
     if tree["encoder"]["name"] == "resnet":
         tree["encoder"]["width"] = 16
+    if tree["encoder"]["name"] == "vit":
+        tree["encoder"]["depth"] = 2
     tree["source"] = {"name": "digits"}
     tree["train"] = {"steps": 20, "global_batch_size": 64, "log_every": 5}
     return parse(tree)
