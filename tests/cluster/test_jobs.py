@@ -91,7 +91,7 @@ def test_a_model_embeds_and_is_scored_there(here, tmp_path):
     assert done.returncode == 0 and said in done.stdout, done.stdout
     again = selfray("submit", str(packed), *options, *here.at)
     assert again.returncode == 1 and "was done there already" in again.stdout
-    places = ("--on", str(raw), "--set", f"storage={here.storage}")
+    places = ("--on", str(raw), "--set", f"storage={here.storage}", "--set", "ingest.test_fraction=0.3")
     scored = selfray("submit", str(packed), "--verb", "evaluate", *places, *here.at)
     assert scored.returncode == 0 and "submitted selfray-evaluate-model-on-raw-" in scored.stdout, scored.stdout
     assert list(here.storage.glob("evaluations/*/report/report.md")), scored.stdout

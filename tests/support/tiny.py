@@ -46,6 +46,7 @@ SMALL_METHODS: dict[str, dict[str, Any]] = {
     "attribute_prediction": {"color_bins": 3, "edge_bins": 4},
     "autoencoder": {"decoder_width": 4},
     "barlow_twins": {"projection_dim": 16, "scale": 0.024},
+    "best_rq": {"num_codes": 12, "code_dim": 4, "span": 1},
     "byol": {"hidden_dim": 32, "projection_dim": 16, "momentum": 0.9},
     "colorization": {"bins": 5},
     "context_encoder": {"decoder_width": 4, "overlap": 1},
