@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, linear
 
-TILE_ELEMENTS = 1 << 22  # logits held at once: 16 MB of float32
+TILE_ELEMENTS = 1 << 22  # logits computed at once: 16 MB of float32; training keeps those of all tiles for backward
 
 
 class Summed(NamedTuple):

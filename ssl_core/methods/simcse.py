@@ -57,6 +57,6 @@ class SimCSE(Method):
 
 
 def _hash(ids: Tensor) -> Tensor:
-    """[B, T] -> [B] int64, equal for equal texts (a polynomial modulo 2^64; padding is 0 in all)."""
+    """[B, T] -> [B] int64, equal for equal texts (a polynomial modulo 2^64, to which padding, 0, adds nothing)."""
     powers = (ids.new_ones(ids.shape[1]) * 6364136223846793005).cumprod(0)
-    return ((ids + 1) * powers).sum(1)
+    return (ids * powers).sum(1)

@@ -57,7 +57,7 @@ def test_a_text_is_the_same_alone_and_in_a_batch_and_another_by_another_seed():
 def test_it_ends_where_the_positions_end():
     model = encoder()
     long = written(model, [[5] * 20], length=50, temperature=0.01)[0]
-    assert len(long) <= 24 - 21
+    assert len(long) == 24 - 21
 
 
 def test_choices_follow_the_distribution():

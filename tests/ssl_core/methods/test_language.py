@@ -71,6 +71,7 @@ def test_simcse_draws_two_dropouts_and_equal_texts_are_no_negatives():
     same = Batch((IDS[:1].expand(8, -1),), torch.arange(8), (VALID[:1].expand(8, -1),))
     assert method(same, Progress(0, 1)).loss == 0  # nothing is left to tell apart
     assert len(_hash(IDS).unique()) == len(IDS.unique(dim=0))
+    assert torch.equal(_hash(torch.nn.functional.pad(IDS, (0, 9))), _hash(IDS))  # padding says nothing
 
 
 @pytest.mark.parametrize(("method", "causal"), [(GPT, False), (BERT, True)])
