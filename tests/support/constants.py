@@ -21,7 +21,7 @@ from pipelines.data.batches.order import Order
 from pipelines.data.shards.labels import Labels
 from pipelines.data.shards.schema import LABELS
 from pipelines.data.shards.schema import samples as sample_schema
-from pipelines.data.sources.image_folder import _Entry
+from pipelines.data.sources._walk import Entry
 from pipelines.evaluate.leaks import hashes, pairs
 from pipelines.evaluate.leaks.hashes import Hashes, StoredHashes
 from pipelines.storage import journal, parquet
@@ -86,7 +86,7 @@ def listing() -> dict[str, float]:
     """What the folder source keeps of each file while it lists them."""
     tracemalloc.start()
     kept = [
-        _Entry(f"train/class_{i % 1000:04d}/picture_{i:09d}.jpg", 10_000 + i, 1_700_000_000 + i) for i in range(100_000)
+        Entry(f"train/class_{i % 1000:04d}/picture_{i:09d}.jpg", 10_000 + i, 1_700_000_000 + i) for i in range(100_000)
     ]
     size = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()

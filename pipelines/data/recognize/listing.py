@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from pipelines.data.sources._files import reason
-from pipelines.data.sources.image_folder import SIDECARS
+from pipelines.data.sources._walk import SIDECARS
 from pipelines.errors import UserError
 from pipelines.storage.printable import printable
 

@@ -1,16 +1,16 @@
 """A folder of recordings, nested or not."""
 
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
-from typing import Literal, NamedTuple
+from pathlib import PurePosixPath
+from typing import Literal
 
 from pydantic import field_validator
 
 from pipelines.data.sources import _layout
-from pipelines.data.sources._files import KEYS, by_split, checked, cut, read_sample, reason, stamp
+from pipelines.data.sources._files import KEYS, by_split, checked, cut, read_sample
+from pipelines.data.sources._walk import Entry, entries_of
 from pipelines.data.sources.base import Part, Raw, Source, Split, hash_listing
 from pipelines.errors import UserError
 from pipelines.storage.printable import printable
@@ -19,13 +19,6 @@ from ssl_core.config import LocalPath, NamedConfig
 EXTENSIONS = (".wav", ".flac", ".ogg", ".oga", ".mp3", ".aif", ".aiff")
 OTHER_SOUNDS = {".m4a", ".aac", ".wma", ".opus", ".amr", ".ape", ".mid", ".midi", ".au", ".caf", ".mka"}
 """Recordings that are not read: they count as bad samples, so that a folder of them is not passed over."""
-
-
-class _Entry(NamedTuple):
-    name: str
-    """Relative to the root, `/` between parts."""
-    size: int
-    mtime_ns: int
 
 
 class AudioFolder(Source):
@@ -104,7 +97,9 @@ class AudioFolder(Source):
                 self._splits += f", {found['val'].name}/ is left out" if "val" in found else ""
 
     def fingerprint(self) -> str:
-        return hash_listing([split, *entry] for split in self.roots for entry in self._listing(split))
+        return hash_listing(
+            [split, entry.name, entry.size, entry.mtime_ns] for split in self.roots for entry in self._listing(split)
+        )
 
     def parts(self, shard_mb: int) -> list[Part]:
         listings = {split: self._listing(split) for split in self.roots}
@@ -143,13 +138,13 @@ class AudioFolder(Source):
             return folder if by_folder and slash else None
         return _found(self.labels, name) or None
 
-    def _by_folder(self, listing: list[_Entry]) -> bool:
+    def _by_folder(self, listing: list[Entry]) -> bool:
         if self.labels != "auto":
             return self.labels == "folder"
         parts = [entry.name.partition("/") for entry in listing if self._is_sound(entry.name)]
         return len({folder for folder, _, _ in parts}) > 1 and all(slash for _, slash, _ in parts)
 
-    def _by_split(self, listings: dict[Split, list[_Entry]]) -> dict[Split, list[_Entry]]:
+    def _by_split(self, listings: dict[Split, list[Entry]]) -> dict[Split, list[Entry]]:
         """
         Raises:
             UserError: a group to hold out that no recording is of.
@@ -167,7 +162,7 @@ class AudioFolder(Source):
             "test": [entry for entry, out in zip(listings["train"], held, strict=True) if out],
         }
 
-    def _others(self, listing: list[_Entry]) -> Iterator[str]:
+    def _others(self, listing: list[Entry]) -> Iterator[str]:
         """One line about files that are no recordings, where there are any."""
         suffixes = Counter(PurePosixPath(e.name).suffix.lower() for e in listing if not self._is_sound(e.name))
         others = {suffix or "no suffix": n for suffix, n in suffixes.most_common() if suffix not in OTHER_SOUNDS}
@@ -177,35 +172,10 @@ class AudioFolder(Source):
     def _is_sound(self, name: str) -> bool:
         return PurePosixPath(name).suffix.lower() in self.extensions
 
-    def _listing(self, split: Split) -> list[_Entry]:
-        """All visible files in order.
-
-        Raises:
-            UserError: no folder, cannot be listed, empty, or without a single recording.
-        """
-        key, root = KEYS[split], checked(self.roots[split], KEYS[split])
-
-        def cannot_list(error: OSError) -> None:
-            raise UserError(f"{key}: {printable(str(error.filename))}: cannot be listed ({reason(error)})") from None
-
-        if not root.is_dir():
-            raise UserError(f"{key}: {root} is a file; give the folder that holds the recordings")
-        entries = []
-        for folder, folders, files in os.walk(root, onerror=cannot_list):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            for name in files:
-                if not name.startswith(".") and name.lower() not in ("thumbs.db", "desktop.ini"):
-                    path = Path(folder, name)
-                    entries.append(_Entry(path.relative_to(root).as_posix(), *stamp(path)))
-        if not entries:
-            raise UserError(f"{key}: {root} is empty; give a folder of recordings")
-        if not any(self._is_sound(entry.name) for entry in entries):
-            raise UserError(
-                f"{key}: {root} has {len(entries)} files but no recording among them, the first is "
-                f"{printable(min(entry.name for entry in entries))}; recordings end in "
-                f"{' '.join(sorted(self.extensions))}"
-            )
-        return sorted(entries)
+    def _listing(self, split: Split) -> list[Entry]:
+        key, kind = KEYS[split], ("recording", "recordings")
+        root = checked(self.roots[split], key)
+        return entries_of(key, root, kind, self.extensions, self._is_sound, follow_links=self.follow_links)
 
 
 def _found(pattern: str, name: str) -> str:

@@ -1,23 +1,19 @@
 """A folder of images, nested or not."""
 
-import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal
 
 from pydantic import field_validator
 
 from pipelines.data.sources import _layout
-from pipelines.data.sources._files import KEYS, by_split, checked, cut, read_sample, reason, stamp
+from pipelines.data.sources._files import KEYS, by_split, checked, cut, read_sample
+from pipelines.data.sources._walk import Entry, entries_of
 from pipelines.data.sources.base import Part, Raw, Source, Split, hash_listing
 from pipelines.errors import UserError
-from pipelines.storage.printable import printable
 from ssl_core.config import LocalPath, NamedConfig
 
-SIDECARS = {"thumbs.db", "desktop.ini"}
-"""Written beside images by file managers; files that start with a dot are left out as well."""
 OTHER_IMAGES = {
     *(
         ".heic",
@@ -38,14 +34,6 @@ OTHER_IMAGES = {
     *(".jfif", ".jpe", ".pbm", ".pnm", ".apng", ".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".rw2", ".raw"),
 }
 """Images that are not read: they count as bad samples, so that a folder of them is not passed over as side-cars."""
-
-
-@dataclass(frozen=True, slots=True)  # there may be millions
-class _Entry:
-    name: str
-    """Relative to the root, `/` between parts."""
-    size: int
-    mtime_ns: int
 
 
 class ImageFolder(Source):
@@ -140,7 +128,7 @@ class ImageFolder(Source):
                 del self.roots["val"]
         self._splits = said
 
-    def _others(self, listings: Mapping[str, list[_Entry]]) -> Iterator[str]:
+    def _others(self, listings: Mapping[str, list[Entry]]) -> Iterator[str]:
         """One line about files that are no images, where there are any."""
         suffixes = Counter(
             PurePosixPath(entry.name).suffix.lower()
@@ -158,47 +146,15 @@ class ImageFolder(Source):
     def _key(self, split: str) -> str:
         return KEYS["test" if split == "test" else "train"]
 
-    def _listing(self, split: str) -> list[_Entry]:
-        """All visible files in order.
-
-        Raises:
-            UserError: no folder, cannot be listed, empty, or without a single image.
-        """
+    def _listing(self, split: str) -> list[Entry]:
         key, root = self._key(split), self._root(split)
-
-        def cannot_list(error: OSError) -> None:
-            raise UserError(f"{key}: {printable(str(error.filename))}: cannot be listed ({reason(error)})") from None
-
-        if not root.is_dir():
-            raise UserError(f"{key}: {root} is a file; give the folder that holds the {self.kind[1]}")
-        entries, seen = [], {os.path.realpath(root)}
-        for folder, folders, files in os.walk(root, onerror=cannot_list, followlinks=self.follow_links):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            links = [name for name in folders if Path(folder, name).is_symlink()]
-            if self.follow_links:
-                real = {name: os.path.realpath(Path(folder, name)) for name in folders}
-                folders[:] = [name for name in sorted(folders) if real[name] not in seen]  # links may form a loop
-                seen |= {real[name] for name in folders}
-                links = []
-            for name in files + links:
-                if not name.startswith(".") and name.lower() not in SIDECARS:
-                    path = Path(folder, name)
-                    entries.append(_Entry(path.relative_to(root).as_posix(), *stamp(path)))
-        if not entries:
-            raise UserError(f"{key}: {root} is empty; give a folder of {self.kind[1]}")
-        if not any(self._may_be_image(entry.name) for entry in entries):
-            raise UserError(
-                f"{key}: {root} has {len(entries)} files but no {self.kind[0]} among them, the first is "
-                f"{printable(min(entry.name for entry in entries))}; "
-                f"{self.kind[1]} end in {' '.join(sorted(self.extensions))}"
-            )
-        return sorted(entries, key=lambda entry: entry.name)
+        return entries_of(key, root, self.kind, self.extensions, self._may_be_image, follow_links=self.follow_links)
 
     def _may_be_image(self, name: str) -> bool:
         suffix = PurePosixPath(name).suffix.lower()
         return not suffix or suffix in self.extensions
 
-    def _labelled(self, listing: list[_Entry]) -> tuple[bool, str]:
+    def _labelled(self, listing: list[Entry]) -> tuple[bool, str]:
         """Whether the first-level folders are the labels; where not, why not, if they may be meant to be."""
         if self.labels != "auto":
             return self.labels == "folder", ""

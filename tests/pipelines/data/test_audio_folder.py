@@ -96,3 +96,17 @@ def test_recordings_beside_images_are_refused_with_their_numbers(tmp_path: Path)
     (digits(tmp_path) / "cover.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(UserError, match=r"several kinds of data; it holds 20 \.flac, 1 \.png"):
         propose(tmp_path)
+
+
+def test_a_linked_folder_is_followed_or_refused_and_never_passed_over(tmp_path: Path) -> None:
+    there, outside = tmp_path / "there", tmp_path / "outside"
+    there.mkdir()
+    outside.mkdir()
+    digits(there)
+    (outside / "1.flac").write_bytes(SOUNDS[0])
+    (there / "more.flac").symlink_to(outside)  # a folder, whatever its name
+    found, _ = read(path=there, labels="none", follow_links=True)
+    assert len(found[None]) == 21 and not [raw for raw in found[None] if raw.error]
+    found, _ = read(path=there, labels="none")
+    (refused,) = [raw for raw in found[None] if raw.error]
+    assert len(found[None]) == 21 and refused.file == "there/more.flac" and "leads outside" in str(refused.error)
