@@ -15,7 +15,7 @@ from pipelines.data.recognize.series import Series, found
 from pipelines.data.recognize.splits import by_role
 from pipelines.data.sources import _layout
 from pipelines.data.sources._files import reason
-from pipelines.data.sources._series_table import Bad, columns_of, separator
+from pipelines.data.sources._series.table import Bad, columns_of, separator
 from pipelines.errors import UserError
 from pipelines.storage.printable import printable
 

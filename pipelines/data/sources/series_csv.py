@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, PositiveInt, model_validator
 
 from pipelines.data.sources._files import KEYS, MAX_SAMPLES, by_split, checked, cut, hash_files, reason, stamp
-from pipelines.data.sources._series_rows import Piece, series_of
-from pipelines.data.sources._series_scan import Run, runs_of
-from pipelines.data.sources._series_table import Bad, Columns, columns_of
+from pipelines.data.sources._series.rows import Piece, series_of
+from pipelines.data.sources._series.scan import Run, runs_of
+from pipelines.data.sources._series.table import Bad, Columns, columns_of
 from pipelines.data.sources.base import Part, Raw, Source, Split
 from pipelines.errors import UserError
 from pipelines.storage.printable import printable

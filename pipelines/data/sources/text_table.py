@@ -6,11 +6,11 @@ from glob import has_magic
 from pathlib import Path
 from typing import Any, Literal
 
-from pipelines.data.sources import _text_rows
 from pipelines.data.sources._files import KEYS, by_split, checked, cut, hash_files, missing_column, reason
 from pipelines.data.sources._targets import with_targets
-from pipelines.data.sources._text_parquet import TextParquet
-from pipelines.data.sources._text_rows import LINE, LINES, OBJECTS, TABLES, Row
+from pipelines.data.sources._text import rows
+from pipelines.data.sources._text.parquet import TextParquet
+from pipelines.data.sources._text.rows import LINE, LINES, OBJECTS, TABLES, Row
 from pipelines.data.sources.base import Part, Raw, Source, Split
 from pipelines.data.sources.parquet import Parquet
 from pipelines.errors import UserError
@@ -79,7 +79,7 @@ class TextTable(Source):
         path, file, first = Path(part.what["path"]), part.what["file"], part.what["first"]
         given = 0
         try:
-            for row in _text_rows.rows(path, part.what["start"]):
+            for row in rows.rows(path, part.what["start"]):
                 if given == part.count:
                     return
                 yield self._sample(path, file, first + given, row)
@@ -119,7 +119,7 @@ class TextTable(Source):
         key = KEYS[split]
         try:
             self._check(path)
-            ends = [row.end for row in _text_rows.rows(path)]
+            ends = [row.end for row in rows.rows(path)]
         except csv.Error as error:
             raise UserError(f"{key}: {path}: not a readable CSV table ({reason(error)})") from None
         except OSError as error:
@@ -135,7 +135,7 @@ class TextTable(Source):
             yield Part(split if len(self.paths) > 1 else None, run.stop - run.start, what)
 
     def _check(self, path: Path) -> None:
-        there = _text_rows.columns(path)
+        there = rows.columns(path)
         if there is None:  # each JSON object has keys of its own
             return
         named = {"source.text": None if path.suffix.lower() in LINES else self.text}

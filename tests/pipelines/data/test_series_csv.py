@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from pipelines.data.sources import _series_table, series_csv
+from pipelines.data.sources import series_csv
+from pipelines.data.sources._series import table as series_table
 from pipelines.data.sources.base import Raw
 from pipelines.errors import UserError
 from ssl_core.codecs.series import Series, SeriesValue
@@ -32,7 +33,7 @@ def table(folder: Path, text: str, name: str = "x.csv") -> Path:
 @pytest.fixture(params=[1 << 20, 40])
 def any_block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where blocks end must not matter."""
-    monkeypatch.setattr(_series_table, "BLOCK_BYTES", request.param)
+    monkeypatch.setattr(series_table, "BLOCK_BYTES", request.param)
 
 
 pytestmark = pytest.mark.usefixtures("any_block")
@@ -153,7 +154,7 @@ class TestWindows:
         assert [raw.row for raw in found] == [0, 2, 5, 7, 10, 12, 15, 17]
 
     def test_etth1(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(_series_table, "BLOCK_BYTES", 1 << 16)
+        monkeypatch.setattr(series_table, "BLOCK_BYTES", 1 << 16)
         source = made("series_csv", path=shared("ett", "raw", "ETTh1.csv"), time="date", window=336, stride=100)
         found = samples(source)
         assert len(found) == 172 and all(raw.error is None for raw in found)
@@ -221,7 +222,7 @@ def test_a_line_without_end_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_long_file_is_read_in_flat_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_series_table, "BLOCK_BYTES", 4 << 20)
+    monkeypatch.setattr(series_table, "BLOCK_BYTES", 4 << 20)
     rows = b"".join(b"%d,%d\n" % (i % 97, i % 13) for i in range(100_000))
     with (tmp_path / "x.csv").open("wb") as file:
         file.write(b"a,b\n")

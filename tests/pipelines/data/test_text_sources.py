@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.data.sources import _text_rows
+from pipelines.data.sources._text import rows
 from pipelines.data.sources.base import Raw
 from pipelines.errors import UserError
 from tests.support.data import shared
@@ -138,7 +138,7 @@ def test_parts_begin_where_rows_do(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_line_that_would_fill_the_memory_is_a_bad_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_text_rows, "MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(rows, "MAX_BYTES", 1 << 20)
     long = b"x" * (5 << 20)
     found = table(tmp_path, "x.txt", b"before\n" + long + b"\nafter\n")
     assert [said(raw) for raw in found] == [b"before\n", "a line of more than 1 MB", b"after\n"]

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.data.sources._files import MAX_BYTES, reason
-from pipelines.data.sources._series_scan import Run
-from pipelines.data.sources._series_table import MISSING, Bad, Block, Columns, Numbers, blocks, numbers
+from pipelines.data.sources._series.scan import Run
+from pipelines.data.sources._series.table import MISSING, Bad, Block, Columns, Numbers, blocks, numbers
 from pipelines.storage.printable import printable
 from ssl_core.codecs._series.stored import SeriesValue
 from ssl_core.codecs.base import DecodeError

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipelines.data.sources._series_table import Bad, Columns, blocks
+from pipelines.data.sources._series.table import Bad, Columns, blocks
 
 
 class Run(NamedTuple):
