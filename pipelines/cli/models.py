@@ -192,8 +192,8 @@ def _queries(
 def _own(packed: Path, given: Path, column: str) -> "NDArray[Any]":
     """The first samples of an input as views, read as ingest does."""
     from pipelines.model import embedding_parts
+    from pipelines.model.card_file import read_card, view_of
     from pipelines.model.export import COMPARED
-    from pipelines.model.loader import read_card, view_of
     from ssl_core.catalog import find
 
     config = _source(packed, given.expanduser().absolute(), column)
@@ -223,7 +223,7 @@ def _source(packed: Path, path: Path, column: str) -> "NamedConfig":
     from pipelines.config.parse import parse_as
     from pipelines.config.run import SourceConfig
     from pipelines.data.by_path import source_of
-    from pipelines.model.loader import read_card
+    from pipelines.model.card_file import read_card
 
     try:
         tree = source_of(path, read_card(packed).codec_config().name, column, labels=False)

@@ -16,8 +16,8 @@ from pipelines.data import by_path
 from pipelines.data.shards import manifest
 from pipelines.data.shards.shard_set import ShardSet
 from pipelines.errors import UserError
-from pipelines.model import loader, resolve
-from pipelines.model.loader import Card
+from pipelines.model import card_file, resolve
+from pipelines.model.card_file import Card
 from pipelines.model.resolve import ResolvedModel
 from pipelines.tracking import server
 from ssl_core.build import build_chain, check_eval_view, drawn_encoder, untrained
@@ -79,7 +79,7 @@ def plan(model: str, on: Path, changes: Mapping[str, Any], root: Path) -> tuple[
         return config, _foreign(config, root)
     encoder = resolve.find(model, root, server.storage(places(model, changes), root))
     tree |= {"name": f"{plain(encoder.title)}-on-{plain(on.stem)}", "encoder": encoder.card.encoder}
-    view = loader.view_of(encoder.folder).model_dump(mode="json")
+    view = card_file.view_of(encoder.folder).model_dump(mode="json")
     tree |= {"views": {"eval": view}, "ingest": _limits(encoder.card)}
     tree |= {"evaluate": {"layer": list(encoder.card.layers)}} if encoder.card.layers else {}
     tree["source"] = source(on, encoder.card.codec_config().name)
@@ -156,7 +156,7 @@ def _foreign(config: EvaluationConfig, root: Path) -> ResolvedModel:
         encoder = drawn_encoder(config.encoder, config.views, config.seed)
     except ValueError as error:
         raise UserError(f"{config.model}: {error}") from None
-    card = loader.card_of(
+    card = card_file.card_of(
         name=Path(config.model).stem,
         encoder=untrained(config.encoder).model_dump(mode="json"),
         view=config.views["eval"].model_dump(mode="json"),

@@ -19,9 +19,10 @@ from pydantic import ValidationError
 from pipelines.config import plain_yaml
 from pipelines.errors import UserError
 from pipelines.model import versions
+from pipelines.model.card_file import CARD, WEIGHTS, read_card
 from pipelines.model.clean_process import LoadCheck
 from pipelines.model.examples import EXAMPLES
-from pipelines.model.loader import CARD, WEIGHTS, locate, read_card
+from pipelines.model.loader import locate
 from pipelines.storage.checksum import sha256_of
 from pipelines.tracking import server as store
 from ssl_core.config import Config

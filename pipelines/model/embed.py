@@ -28,9 +28,10 @@ from pipelines.data.parts import Job, Tally
 from pipelines.data.sources.base import Source
 from pipelines.errors import UserError
 from pipelines.model import embedding_folder, embedding_parts
+from pipelines.model.card_file import CARD, files_of, read_card, view_of
 from pipelines.model.embedder import Embedder
 from pipelines.model.embedding_parts import Chunk, Embeddings, Settings
-from pipelines.model.loader import CARD, check_weights, files_of, read_card, view_of
+from pipelines.model.loader import check_weights
 from pipelines.runtime import capacity, nodes, session
 from pipelines.storage import lock
 from pipelines.storage.atomic import write_aside

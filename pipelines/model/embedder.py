@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipelines.model.loader import load_chain, load_encoder, read_card
+from pipelines.model.card_file import read_card
+from pipelines.model.loader import load_chain, load_encoder
 from ssl_core.augment.base import Ragged
 from ssl_core.build import build_codec
 

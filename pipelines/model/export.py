@@ -24,9 +24,10 @@ from torch import Tensor, nn
 
 from pipelines.errors import UserError
 from pipelines.model import examples, libraries
+from pipelines.model.card_file import CARD, WEIGHTS, files_of, read_card
 from pipelines.model.embedder import Embedder
 from pipelines.model.examples import EXAMPLES
-from pipelines.model.loader import CARD, WEIGHTS, files_of, load_chain, load_encoder, read_card
+from pipelines.model.loader import load_chain, load_encoder
 from pipelines.storage import journal
 from pipelines.storage.checksum import sha256_of
 from ssl_core.build import build_codec

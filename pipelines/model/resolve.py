@@ -12,8 +12,8 @@ from torch import Tensor
 from pipelines.config.flat import fingerprint, nested
 from pipelines.config.sections import IngestConfig
 from pipelines.errors import UserError
-from pipelines.model import loader, versions
-from pipelines.model.loader import CARD, Card
+from pipelines.model import card_file, loader, versions
+from pipelines.model.card_file import CARD, Card
 from pipelines.storage import checkpoint, inputs, journal
 from pipelines.tracking import display
 from ssl_core import catalog
@@ -57,7 +57,7 @@ def find(model: str, root: Path, tracking_uri: str) -> ResolvedModel:
             packed, title, tags = versions.downloaded(model, tracking_uri, Path(folder)), "model", {}
         else:
             raise UserError(f"{model}: no such model; give {KINDS}")
-        card = loader.read_card(packed)
+        card = card_file.read_card(packed)
         return ResolvedModel(_copied(packed, card, root), card, title, {"selfray.sha256": card.sha256, **tags})
 
 
@@ -74,7 +74,7 @@ def keep(weights: dict[str, Tensor], card: Card, root: Path) -> ResolvedModel:
 def _in_folder(path: Path, root: Path) -> ResolvedModel:
     packed = loader.locate(path)
     if (packed / CARD).exists():
-        card = loader.read_card(packed)
+        card = card_file.read_card(packed)
         return ResolvedModel(_copied(packed, card, root), card, card.name, {"selfray.sha256": card.sha256})
     if not (path / checkpoint.STATE).exists():
         latest, _ = checkpoint.latest(path / "checkpoints")
@@ -96,7 +96,7 @@ def _of_checkpoint(path: Path, root: Path) -> ResolvedModel:
             f"{keys['views']['eval']['size']} with its defaults; for another one evaluate its recipe"
         )
     chain = catalog.find("ssl_core.augment", keys["views"]["eval"]["name"])
-    card = loader.card_of(
+    card = card_file.card_of(
         name=made_from.run,
         encoder=keys["encoder"],
         view=keys["views"]["eval"],
@@ -117,7 +117,7 @@ def _copied(packed: Path, card: Card, root: Path) -> Path:
     aside = root / "models" / f".{uuid4().hex}"
     aside.mkdir(parents=True)
     try:
-        for name in loader.files_of(card):
+        for name in card_file.files_of(card):
             shutil.copy(packed / name, aside)
         return _settled(aside, card, root)
     finally:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from pipelines.errors import UserError
+from pipelines.model.card_file import read_card
 from pipelines.model.embedding_folder import NAME
 from pipelines.model.embedding_parts import Embeddings
-from pipelines.model.loader import read_card
 from pipelines.storage import parquet
 
 BLOCK_ROWS = 16_384

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipelines.errors import UserError
-from pipelines.model.loader import CARD, WEIGHTS, locate, read_card
+from pipelines.model.card_file import CARD, WEIGHTS, read_card
+from pipelines.model.loader import locate
 from pipelines.storage.checksum import sha256_of
 from pipelines.tracking import server as store
 from pipelines.tracking.server import reached

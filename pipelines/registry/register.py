@@ -16,10 +16,10 @@ from pipelines.data.shards import manifest
 from pipelines.errors import UserError
 from pipelines.evaluate.artifact import ProbeReport
 from pipelines.evaluate.report import text as report
-from pipelines.model import examples, loader, versions
+from pipelines.model import card_file, examples, loader, versions
+from pipelines.model.card_file import Card
 from pipelines.model.embedder import Embedder
 from pipelines.model.examples import EXAMPLES
-from pipelines.model.loader import Card
 from pipelines.model.versions import CANDIDATE
 from pipelines.registry import decisions
 from pipelines.registry.artifact import ModelVersion
@@ -79,7 +79,7 @@ REGISTER = Stage("register", 2, reads=("name", "encoder", "views", "registry", "
 def _pack(config: RunConfig, given: ProbeReport, folder: Path) -> Card:
     """The encoder alone, without the heads it was trained with."""
     weights = checkpoint.encoder_weights(given.checkpoint.folder)
-    card = loader.card_of(
+    card = card_file.card_of(
         name=config.name,
         encoder=untrained(config.encoder).model_dump(mode="json"),
         view=config.views["eval"].model_dump(mode="json"),
@@ -93,7 +93,7 @@ def _pack(config: RunConfig, given: ProbeReport, folder: Path) -> Card:
     embedder = Embedder(folder)
     files = examples.held_out(shards, manifest.load(shards), wanted) if wanted else embedder.drawn()
     examples.write(folder / EXAMPLES, files, embedder.embed_files(files))
-    return loader.write_card(folder, card.model_copy(update={"examples": sha256_of(folder / EXAMPLES)}))
+    return card_file.write_card(folder, card.model_copy(update={"examples": sha256_of(folder / EXAMPLES)}))
 
 
 def _tags(tracked: Tracked, card: Card, verdict: str) -> dict[str, str]:
@@ -185,17 +185,21 @@ def _save(folder: Path, packed: Path, card: Card, model_id: str) -> None:
         folder,
         python_model=str(CODE),
         artifacts={
-            "config": str(packed / loader.CARD),
-            "weights": str(packed / loader.WEIGHTS),
+            "config": str(packed / card_file.CARD),
+            "weights": str(packed / card_file.WEIGHTS),
             "examples": str(packed / EXAMPLES),
-            **({"tokenizer": str(packed / loader.TOKENIZER)} if loader.TOKENIZER in loader.files_of(card) else {}),
+            **(
+                {"tokenizer": str(packed / card_file.TOKENIZER)}
+                if card_file.TOKENIZER in card_file.files_of(card)
+                else {}
+            ),
         },
         signature=ModelSignature(outputs=Schema([embeddings])),
         input_example=pd.DataFrame({embedder.chain.field: [drawn.decode() if embedder.codec.takes_text else drawn]}),
         pip_requirements=requirements(),
         metadata={
             "selfray.sha256": card.sha256,
-            "selfray.config_sha256": sha256_of(packed / loader.CARD),
+            "selfray.config_sha256": sha256_of(packed / card_file.CARD),
             "selfray.input": INPUT,
         },
         mlflow_model=Model(model_id=model_id, model_uuid=model_id),

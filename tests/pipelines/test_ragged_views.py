@@ -11,8 +11,8 @@ import torch
 
 from pipelines.data.tokenizer_stage import _filled
 from pipelines.errors import UserError
-from pipelines.model import loader
-from pipelines.model.loader import Card
+from pipelines.model import card_file, loader
+from pipelines.model.card_file import Card
 from pipelines.train.loop import to_batch
 from ssl_core.augment.text_eval import TextEval
 from ssl_core.build import build_method
@@ -75,11 +75,11 @@ def test_a_packed_model_brings_its_tokenizer_and_refuses_another(tmp_path: Path)
     packed = tmp_path / "packed"
     card = loader.pack(packed, {"w": torch.ones(1)}, card)
     path.unlink()
-    assert loader.files_of(card) == (loader.CARD, loader.WEIGHTS, loader.TOKENIZER)
-    assert card.view["tokenizer"]["file"] == loader.TOKENIZER and len(card.view["tokenizer"]["sha256"]) == 64
+    assert card_file.files_of(card) == (card_file.CARD, card_file.WEIGHTS, card_file.TOKENIZER)
+    assert card.view["tokenizer"]["file"] == card_file.TOKENIZER and len(card.view["tokenizer"]["sha256"]) == 64
     moved = packed.rename(tmp_path / "moved")
     chain: Any = loader.load_chain(moved)
     assert chain.texts(chain(TEXTS, np.arange(3), 0).x) == TEXTS
-    (moved / loader.TOKENIZER).write_text((moved / loader.TOKENIZER).read_text() + "\n")
+    (moved / card_file.TOKENIZER).write_text((moved / card_file.TOKENIZER).read_text() + "\n")
     with pytest.raises(UserError, match="its sha256 is"):
         loader.load_chain(moved)

@@ -12,10 +12,10 @@ from pipelines.data.shards.manifest import Manifest
 from pipelines.data.shards.shard_set import ShardSet
 from pipelines.evaluate.artifact import ProbeReport
 from pipelines.evaluate.report import text
-from pipelines.model import examples, loader
+from pipelines.model import card_file, examples, loader
+from pipelines.model.card_file import Card
 from pipelines.model.embedder import Embedder
 from pipelines.model.examples import EXAMPLES
-from pipelines.model.loader import Card
 from pipelines.registry.artifact import ModelVersion
 from pipelines.registry.register import REGISTER
 from pipelines.storage import checkpoint, outbox
@@ -88,5 +88,5 @@ def pack_tiny(folder: Path, encoder: str = "convnet", seed: int = 0, size: int =
     card = loader.pack(folder, module.state_dict(), card)
     embedder = Embedder(folder)
     examples.write(folder / EXAMPLES, embedder.drawn(), embedder.embed_files(embedder.drawn()))
-    loader.write_card(folder, card.model_copy(update={"examples": sha256_of(folder / EXAMPLES)}))
+    card_file.write_card(folder, card.model_copy(update={"examples": sha256_of(folder / EXAMPLES)}))
     return folder

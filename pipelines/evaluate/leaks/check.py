@@ -17,7 +17,7 @@ from pipelines.evaluate.features.feature_set import FeatureSet
 from pipelines.evaluate.leaks import hashing, pairs
 from pipelines.evaluate.leaks.pairs import Pairs, Shards
 from pipelines.evaluate.scoring.scores import LeakKind, Leaks, Pretraining
-from pipelines.model.loader import read_card
+from pipelines.model.card_file import read_card
 from pipelines.storage.inputs import RECORD
 from pipelines.train.artifact import Checkpoint
 

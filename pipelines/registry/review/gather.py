@@ -18,7 +18,7 @@ from pipelines.evaluate.report import samples
 from pipelines.evaluate.scoring.outcomes import NAME as OUTCOMES
 from pipelines.evaluate.scoring.outcomes import load as load_outcomes
 from pipelines.evaluate.scoring.scores import Scores
-from pipelines.model.loader import CARD, read_card
+from pipelines.model.card_file import CARD, read_card
 from pipelines.registry.registry import ModelVersion, Registry, Run
 from pipelines.registry.review import campaigns, lineage
 from pipelines.registry.review.facts import Data, Facts, Lineage, Subject

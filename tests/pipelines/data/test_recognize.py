@@ -206,6 +206,7 @@ def test_parquet_of_something_else(tmp_path):
     [
         ({}, "holds no files; give a folder of images, of time series, of texts or of recordings"),
         ({"a.mp4": b"a", "b.mp4": b"b"}, "is video, for which there is no source yet; it holds 2 .mp4"),
+        ({"a.txt": b"a", "b.txt": b"b"}, "2 texts: 2 to train on are too few; bring at least 16"),
         ({"a.wav": b"a"}, "none of the 1 recordings looked at can be read"),
         ({"a.png": b"a", "b.png": b"", "c.wav": b""}, "holds several kinds of data; it holds 2 .png, 1 .wav; give one"),
         ({"a.png": b"a", "b.parquet": b""}, "holds several kinds of data; it holds 1 .png, 1 .parquet"),

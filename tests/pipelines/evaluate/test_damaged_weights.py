@@ -9,7 +9,7 @@ from pipelines.data.sources.image_folder import ImageFolder
 from pipelines.errors import UserError
 from pipelines.evaluate import evaluate
 from pipelines.model import embed
-from pipelines.model.loader import WEIGHTS
+from pipelines.model.card_file import WEIGHTS
 from pipelines.runtime import session
 from pipelines.storage import checkpoint, inputs
 from pipelines.train.artifact import Checkpoint

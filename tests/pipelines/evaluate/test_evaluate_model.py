@@ -16,7 +16,7 @@ from pipelines.evaluate import any_model
 from pipelines.evaluate.artifact import ProbeReport
 from pipelines.evaluate.leaks import check
 from pipelines.evaluate.tasks import fine_tune
-from pipelines.model import loader
+from pipelines.model import card_file, loader
 from pipelines.model import resolve as found
 from pipelines.storage import checkpoint
 from pipelines.tracking import server
@@ -62,7 +62,7 @@ def images(root: Path) -> Path:
 def model(root: Path) -> str:
     """A packed encoder with weights of its own."""
     config = _config("ssl_core.encoders", ENCODER)
-    card = loader.card_of(
+    card = card_file.card_of(
         name="some", encoder=ENCODER, view=VIEW, codec=image_fields(10**6)["image"], checkpoint="", shards=""
     )
     view = {"eval": _config("ssl_core.augment", VIEW)}
@@ -114,7 +114,7 @@ def test_its_run_in_mlflow_is_linked_to_the_model(made: ProbeReport, root: Path)
     (experiment,) = [e for e in client.search_experiments() if e.name == "selfray"]
     runs = client.search_runs([experiment.experiment_id], "params.on LIKE '%stripes'")
     run = next(run for run in runs if "robust_top1" in run.data.metrics)
-    card = loader.read_card(made.checkpoint.folder)
+    card = card_file.read_card(made.checkpoint.folder)
     assert run.data.tags["selfray.sha256"] == card.sha256 and run.info.status == "FINISHED"
     (logged,) = run.inputs.dataset_inputs
     assert logged.dataset.digest == made.checkpoint.shards.digest[:36]
@@ -142,7 +142,7 @@ def test_copies_of_what_it_was_pretrained_on_are_found(made: ProbeReport, model:
     text = (made.folder / "report" / "report.md").read_text()
     assert "Not checked: what this encoder was pre-trained on is not known." in text
     assert "Alignment and LiDAR were not measured" in text
-    shards, card = made.checkpoint.shards, loader.read_card(Path(model))
+    shards, card = made.checkpoint.shards, card_file.read_card(Path(model))
     weights = loader.packed_weights(Path(model))
     theirs, elsewhere = (
         found.keep(weights, card.model_copy(update={"shards": digest}), root).folder

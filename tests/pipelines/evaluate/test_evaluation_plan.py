@@ -14,7 +14,7 @@ from torchvision import models
 from pipelines.config.parse import parse
 from pipelines.errors import UserError
 from pipelines.evaluate import any_model
-from pipelines.model import loader, resolve
+from pipelines.model import card_file, loader, resolve
 from pipelines.stage import Artifact
 from pipelines.storage import checkpoint, inputs
 from pipelines.train.pretrain import PRETRAIN
@@ -177,7 +177,7 @@ def test_mistakes_of_files_are_named(images: Path, tmp_path: Path, trained: Path
 
 def test_tampered_packed_weights_are_refused(trained: Path, images: Path, tmp_path: Path) -> None:
     _, model = any_model.plan(str(trained), images, {}, tmp_path)
-    path = model.folder / loader.WEIGHTS
+    path = model.folder / card_file.WEIGHTS
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(UserError, match=r"its sha256 is .*do not use it"):
         loader.encoder_weights(model.folder)

@@ -11,8 +11,9 @@ from pipelines.config.parse import parse
 from pipelines.errors import UserError
 from pipelines.evaluate.features.encode import Network, subjects_of
 from pipelines.model import export as exports
+from pipelines.model.card_file import read_card, write_card
 from pipelines.model.embedder import Embedder
-from pipelines.model.loader import load_encoder, read_card, write_card
+from pipelines.model.loader import load_encoder
 from tests.support.recipe import TREE
 from tests.support.registry import pack_tiny
 

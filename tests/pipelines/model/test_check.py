@@ -18,10 +18,10 @@ from pipelines.data.shards.manifest import Manifest, ShardFile
 from pipelines.data.shards.schema import samples as sample_schema
 from pipelines.errors import UserError
 from pipelines.model import examples, versions
+from pipelines.model.card_file import CARD, WEIGHTS, write_card
 from pipelines.model.check import check
 from pipelines.model.embedder import Embedder
 from pipelines.model.examples import EXAMPLES
-from pipelines.model.loader import CARD, WEIGHTS, write_card
 from pipelines.tracking.server import connect
 from tests.support.images import encoded
 from tests.support.registry import pretrained, recipe, register

@@ -12,8 +12,8 @@ from pipelines.data.parts import jobs
 from pipelines.data.sources.image_folder import ImageFolder
 from pipelines.errors import UserError
 from pipelines.model import embed, embedding_folder, embedding_parts
+from pipelines.model.card_file import read_card, view_of
 from pipelines.model.embedding_parts import Settings
-from pipelines.model.loader import read_card, view_of
 from pipelines.storage.atomic import ASIDE, write_aside
 from tests.support.images import encoded, write_tree
 from tests.support.registry import pack_tiny

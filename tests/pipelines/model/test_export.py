@@ -12,11 +12,12 @@ from pipelines.__main__ import main
 from pipelines.errors import UserError
 from pipelines.model import examples, versions
 from pipelines.model import export as exports
+from pipelines.model.card_file import CARD, WEIGHTS
 from pipelines.model.check import check
 from pipelines.model.embedder import Embedder
 from pipelines.model.examples import EXAMPLES
 from pipelines.model.export import export
-from pipelines.model.loader import CARD, WEIGHTS, load_encoder
+from pipelines.model.loader import load_encoder
 from pipelines.tracking.server import connect, mlflow, used
 from ssl_core.spec import IMAGE_AXES
 from tests.support.images import encoded, write_tree

@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.__main__ import main
 from pipelines.model import loader
-from pipelines.model.loader import Card
+from pipelines.model.card_file import Card
 from ssl_core.augment.text_eval import TextEval
 from ssl_core.build import build_chain
 from ssl_core.encoders.text_transformer import TextTransformer

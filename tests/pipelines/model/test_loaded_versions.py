@@ -13,10 +13,11 @@ from safetensors.torch import save_file
 
 from pipelines.__main__ import main
 from pipelines.errors import UserError
-from pipelines.model import loader, versions
+from pipelines.model import card_file, loader, versions
+from pipelines.model.card_file import CARD, WEIGHTS
 from pipelines.model.embedder import Embedder
 from pipelines.model.export import export
-from pipelines.model.loader import CARD, WEIGHTS, load_chain, load_encoder
+from pipelines.model.loader import load_chain, load_encoder
 from pipelines.storage.checksum import sha256_of
 from pipelines.tracking.server import artifact_root, connect, storage, use
 from ssl_core.catalog import find, names
@@ -135,7 +136,7 @@ def test_a_config_that_names_a_file_does_not_open_it(tmp_path, monkeypatch):
     find("ssl_core.encoders", "torchvision")
     (tmp_path / "evil.pt").write_bytes(b"never read")
     config = {"name": "torchvision", "model": "shufflenet_v2_x0_5", "weights": str(tmp_path / "evil.pt")}
-    card = loader.card_of(
+    card = card_file.card_of(
         name="x", encoder=config | {"weights": None}, view={"name": "image_eval", "size": 32},
         codec=image_fields(10**6)["image"], checkpoint="", shards="",
     )  # fmt: skip
@@ -144,7 +145,7 @@ def test_a_config_that_names_a_file_does_not_open_it(tmp_path, monkeypatch):
     loader.pack(tmp_path / "model", module.state_dict(), card)
     path = tmp_path / "model" / CARD
     path.write_text(json.dumps(json.loads(path.read_text()) | {"encoder": config}))
-    assert loader.read_card(tmp_path / "model").encoder["weights"] is None
+    assert card_file.read_card(tmp_path / "model").encoder["weights"] is None
     opened = list[str]()
     monkeypatch.setattr(torch, "load", lambda *given, **_: opened.append(str(given)))
     load_encoder(tmp_path / "model")

@@ -14,7 +14,8 @@ import pytest
 from safetensors.torch import save_file
 
 from pipelines.errors import UserError
-from pipelines.model.loader import CARD, WEIGHTS, load_encoder
+from pipelines.model.card_file import CARD, WEIGHTS
+from pipelines.model.loader import load_encoder
 from pipelines.storage import checkpoint
 from pipelines.tracking import server as mlflow_store
 from tests.support.payload import Payload

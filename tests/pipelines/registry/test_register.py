@@ -16,7 +16,8 @@ import torch
 from pipelines.errors import UserError
 from pipelines.evaluate.report import text as report
 from pipelines.model import versions
-from pipelines.model.loader import CARD, WEIGHTS, load_chain, load_encoder, pack, packed_weights, read_card
+from pipelines.model.card_file import CARD, WEIGHTS, read_card
+from pipelines.model.loader import load_chain, load_encoder, pack, packed_weights
 from pipelines.model.resolve import find
 from pipelines.registry.register import CANDIDATE, MAX_DESCRIPTION, REGISTER, describe, requirements
 from pipelines.tracking.server import artifact_root, connect, storage, use

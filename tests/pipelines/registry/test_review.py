@@ -13,7 +13,7 @@ from pipelines.config.review import Gates, ReviewConfig
 from pipelines.errors import UserError
 from pipelines.evaluate.artifact import ProbeReport
 from pipelines.evaluate.scoring.scores import Pretraining
-from pipelines.model import loader, versions
+from pipelines.model import card_file, versions
 from pipelines.registry.page import html, tables
 from pipelines.registry.registry import Registry
 from pipelines.registry.review import actions, files, same_data
@@ -226,7 +226,9 @@ def test_a_checkpoint_is_what_its_evaluations_say(served, tmp_path):
     with pytest.raises(UserError, match="not evaluated yet"):
         actions.any_subject(server, str(given))
     packed = pack_tiny(tmp_path / "models" / "2a")
-    loader.write_card(packed, loader.read_card(packed).model_copy(update={"checkpoint": checkpoint.digest(given)}))
+    card_file.write_card(
+        packed, card_file.read_card(packed).model_copy(update={"checkpoint": checkpoint.digest(given)})
+    )
     for stage, scored in {"evaluations": packed, "evaluate": given}.items():  # the latter is newer
         folder = Path(shutil.copytree(root / "made" / "m-1-52-" / "evaluate", tmp_path / stage / "1e"))
         record = ProbeReport.model_validate_json((folder / RECORD).read_text())

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.errors import UserError
 from pipelines.model import versions
-from pipelines.model.loader import WEIGHTS
+from pipelines.model.card_file import WEIGHTS
 from pipelines.registry import decisions, verify
 from pipelines.registry.registry import Registry
 from pipelines.registry.review import actions, files
