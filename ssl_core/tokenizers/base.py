@@ -15,9 +15,9 @@ class TokenizerConfig(NamedConfig):
     """Settings of a tokenizer; they say how many ids there are before it is trained."""
 
     @property
+    @abstractmethod
     def num_ids(self) -> int:
         """Ids of the vocabulary, special ones included."""
-        raise NotImplementedError
 
 
 class Tokenizer(ABC):

@@ -2,11 +2,11 @@
 
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from pipelines.data.sources.base import Raw, Split, hash_listing
+from pipelines.data.sources.base import Part, Raw, Split, hash_listing
 from pipelines.errors import UserError
 from pipelines.storage.printable import printable
 
@@ -121,3 +121,27 @@ def hash_files(splits: Mapping[Split, tuple[Path, Sequence[Path]]]) -> str:
     return hash_listing(
         [split, str(path.relative_to(root)), *stamp(path)] for split, (root, files) in splits.items() for path in files
     )
+
+
+def parts_of_files(
+    paths: Mapping[Split, Path],
+    files: Callable[[Split], tuple[Path, Sequence[Path]]],
+    parts: Callable[[Split, Path, Path], Iterable[Part]],
+) -> list[Part]:
+    """The parts of a source that reads tables, file by file.
+
+    Args:
+        paths: as the config names them.
+        files: of a split: (folder, files in it).
+        parts: of (split, folder, file).
+    Raises:
+        UserError: a split without a row.
+    """
+    made = []
+    for split, path in paths.items():
+        root, there = files(split)
+        found = [part for file in there for part in parts(split, root, file)]
+        if not found:
+            raise UserError(f"{KEYS[split]}: {path} has no rows")
+        made += found
+    return made

@@ -16,6 +16,7 @@ from pipelines.data.sources._files import (
     cut,
     hash_files,
     missing_column,
+    parts_of_files,
     read_sample,
     reason,
 )
@@ -61,14 +62,9 @@ class Parquet(Source):
         return hash_files({split: self._files(split) for split in self.paths})
 
     def parts(self, shard_mb: int) -> list[Part]:
-        parts = []
-        for split in self.paths:
-            root, files = self._files(split)
-            found = [part for path in files for part in self._file_parts(split, root, path, shard_mb)]
-            if not found:
-                raise UserError(f"{KEYS[split]}: {self.paths[split]} has no rows")
-            parts += found
-        return parts
+        return parts_of_files(
+            self.paths, self._files, lambda split, root, path: self._file_parts(split, root, path, shard_mb)
+        )
 
     def read(self, part: Part) -> Iterator[Raw]:
         path = Path(part.what["path"])

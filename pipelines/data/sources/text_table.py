@@ -6,7 +6,16 @@ from glob import has_magic
 from pathlib import Path
 from typing import Any, Literal
 
-from pipelines.data.sources._files import KEYS, by_split, checked, cut, hash_files, missing_column, reason
+from pipelines.data.sources._files import (
+    KEYS,
+    by_split,
+    checked,
+    cut,
+    hash_files,
+    missing_column,
+    parts_of_files,
+    reason,
+)
 from pipelines.data.sources._targets import with_targets
 from pipelines.data.sources._text import rows
 from pipelines.data.sources._text.parquet import TextParquet
@@ -63,14 +72,9 @@ class TextTable(Source):
     def parts(self, shard_mb: int) -> list[Part]:
         if self._parquet:
             return self._parquet.parts(shard_mb)
-        parts = []
-        for split in self.paths:
-            root, files = self._files(split)
-            found = [part for path in files for part in self._file_parts(split, root, path, shard_mb)]
-            if not found:
-                raise UserError(f"{KEYS[split]}: {self.paths[split]} has no rows")
-            parts += found
-        return parts
+        return parts_of_files(
+            self.paths, self._files, lambda split, root, path: self._file_parts(split, root, path, shard_mb)
+        )
 
     def read(self, part: Part) -> Iterator[Raw]:
         if self._parquet:
